@@ -1,0 +1,39 @@
+# What every target of ours is compiled with. Targets link culprit_options; nothing here is global except the standard.
+set(CULPRIT_SANITIZE "" CACHE STRING "sanitizers for everything, e.g. address,undefined")
+option(CULPRIT_FUZZ "build the fuzzers (clang only)" OFF)
+option(CULPRIT_LINT "thread-safety analysis and clang-tidy (clang only)" OFF)
+
+set(CMAKE_CXX_STANDARD 23)
+set(CMAKE_CXX_STANDARD_REQUIRED ON)
+set(CMAKE_CXX_EXTENSIONS OFF)
+set(CMAKE_C_STANDARD 17)
+set(CMAKE_RUNTIME_OUTPUT_DIRECTORY ${CMAKE_BINARY_DIR}/bin)
+
+find_program(CCACHE ccache)
+if(CCACHE)
+  # The precompiled header makes ccache careful; these are the checks its manual says to relax for one.
+  set(CMAKE_CXX_COMPILER_LAUNCHER ${CMAKE_COMMAND} -E env CCACHE_SLOPPINESS=pch_defines,time_macros,include_file_mtime,include_file_ctime ${CCACHE})
+  set(CMAKE_C_COMPILER_LAUNCHER ${CCACHE})
+endif()
+
+add_library(culprit_options INTERFACE)
+target_include_directories(culprit_options INTERFACE ${CMAKE_SOURCE_DIR})
+target_compile_options(culprit_options INTERFACE
+  -Wall -Wextra -Wpedantic -Wshadow -Werror $<$<COMPILE_LANGUAGE:CXX>:-Wconversion>
+  $<$<CXX_COMPILER_ID:GNU>:-fpch-preprocess>)
+find_program(MOLD mold)
+if(MOLD)
+  target_link_options(culprit_options INTERFACE -fuse-ld=mold)
+endif()
+if(CULPRIT_SANITIZE)
+  add_compile_options(-fsanitize=${CULPRIT_SANITIZE} -fno-omit-frame-pointer -fno-sanitize-recover=all)
+  add_link_options(-fsanitize=${CULPRIT_SANITIZE})
+endif()
+if(CULPRIT_FUZZ)
+  add_compile_options(-fsanitize=fuzzer-no-link)
+endif()
+if(CULPRIT_LINT)
+  add_compile_options(-Wthread-safety)
+  find_program(CLANG_TIDY clang-tidy-19 REQUIRED)
+  set(CMAKE_CXX_CLANG_TIDY ${CLANG_TIDY})
+endif()
