@@ -1,0 +1,48 @@
+// Event: one row of the one stream. Metrics, logs, spans, kernel events, changes and alerts share this
+// shape, so that a question can cross them. docs/events.md lists every name we write and its unit.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+namespace culprit::stream {
+
+// Stored on disk: values are never reused.
+enum class Kind : std::uint8_t {
+  Sample = 1,  // a number of an entity over one second
+  Log = 2,     // a log line; name = template id, body = the line
+  Span = 3,    // a request that ended; value = duration in seconds
+  Kernel = 4,  // something that a probe saw
+  Change = 5,  // something that a person or a program did
+  Alert = 6,   // told from outside, or a symptom that detection found
+};
+
+// OpenTelemetry severity numbers (the first of each range); 0 = not given.
+enum Severity : std::uint8_t { kUnset = 0, kTrace = 1, kDebug = 5, kInfo = 9, kWarn = 13, kError = 17, kFatal = 21 };
+
+using Attributes = std::vector<std::pair<std::string, std::string>>;  // few; names are OpenTelemetry's
+
+struct Event {
+  std::int64_t time_ns = 0;  // CLOCK_BOOTTIME
+  Kind kind = Kind::Sample;
+  std::uint8_t severity = kUnset;
+  std::string entity;  // "service:shop", "process:4211", "edge:shop->postgres", "device:vda", "host"
+  std::string name;    // series, template id, operation, kernel event or change
+  double value = 0;
+  std::uint64_t trace_id[2] = {0, 0};  // 0 = none
+  std::uint64_t span_id = 0;
+  Attributes attributes;
+  std::string body;
+
+  std::string_view attribute(std::string_view key) const {  // empty if absent
+    for (const auto& [name_of, text] : attributes) {
+      if (name_of == key) return text;
+    }
+    return {};
+  }
+};
+
+}  // namespace culprit::stream

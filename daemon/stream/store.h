@@ -1,0 +1,101 @@
+// EventStore: the one time-series event stream. `append, scan, stats, prune` and one closed query algebra;
+// the embedded store is the default, a plain SQLite table the reference both are tested against.
+//
+// Threads: one thread appends (it owns the writing connection); any thread scans. A scan sees every event
+// appended before it began; events become durable in groups, at least every second.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <map>
+#include <optional>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "daemon/base/result.h"
+#include "daemon/stream/event.h"
+
+namespace culprit::stream {
+
+// A filter. Empty fields match everything. Times are [from_ns, to_ns).
+struct Query {
+  std::int64_t from_ns = INT64_MIN;
+  std::int64_t to_ns = INT64_MAX;
+  std::vector<Kind> kinds;
+  std::vector<std::string> entities;  // exact, or a prefix if it ends in '*'
+  std::vector<std::string> names;     // exact, or a prefix if it ends in '*'
+  std::string text;                   // substring of body, case-insensitive
+  std::uint8_t severity_min = 0;
+  std::vector<std::pair<std::string, std::string>> attributes;  // all must be equal
+  std::size_t limit = SIZE_MAX;
+  bool newest_first = false;
+};
+
+// One second-resolution series, oldest first.
+struct Point {
+  std::int64_t time_ns;
+  double value;
+};
+struct Series {
+  std::string entity;
+  std::string name;
+  std::vector<Point> points;
+};
+
+struct Group {
+  std::string entity;
+  std::string name;
+  std::uint64_t count = 0;
+  double sum = 0, min = 0, max = 0, p50 = 0, p99 = 0;
+  std::int64_t first_ns = 0, last_ns = 0;
+};
+
+// What differs between two windows: per (entity, name), its rate a second before and now.
+struct Difference {
+  std::string entity;
+  std::string name;
+  double before_per_s = 0, now_per_s = 0;
+  double before_mean = 0, now_mean = 0;
+  std::int64_t first_now_ns = 0;
+};
+
+struct StoreStats {
+  std::uint64_t appended = 0, stored = 0;  // appended = stored + dropped, always
+  std::map<std::string, std::uint64_t> dropped;  // by reason: disk_full, io, memory_limit
+  std::uint64_t in_memory = 0, on_disk_bytes = 0;
+  std::int64_t oldest_ns = 0, newest_ns = 0;
+  std::uint64_t pending = 0;  // in memory, not yet durable (counted in stored)
+};
+
+class EventStore {
+ public:
+  virtual ~EventStore() = default;
+
+  // Takes the events (all or none); they may come out of order. Errors: Exhausted (memory limit; counted as
+  // dropped). A disk error is no error here: the events stay readable in memory and the loss is counted.
+  virtual Result<void> append(std::vector<Event> events) = 0;
+
+  // Calls `visit` for each match in time order until it returns false or the limit is reached.
+  virtual Result<void> scan(const Query& query, const std::function<bool(const Event&)>& visit) const = 0;
+
+  // Samples only, grouped into series: the fast path of detect and explain.
+  virtual Result<std::vector<Series>> series(const Query& query) const = 0;
+
+  // Groups matches by (entity, name).
+  virtual Result<std::vector<Group>> group(const Query& query) const = 0;
+
+  virtual Result<std::vector<Difference>> differs(const Query& filter, std::int64_t before_from_ns,
+                                                  std::int64_t before_to_ns, std::int64_t now_from_ns,
+                                                  std::int64_t now_to_ns) const = 0;
+
+  // Makes everything appended so far durable.
+  virtual Result<void> flush() = 0;
+
+  // Drops whole days (or memory) older than this.
+  virtual Result<void> prune(std::int64_t older_than_ns) = 0;
+
+  virtual StoreStats stats() const = 0;
+};
+
+}  // namespace culprit::stream
