@@ -1,0 +1,81 @@
+// Backend: what the API needs from the daemon, and all that it knows of it.
+//
+// Each method answers the document that docs/api.md gives for its request; the server adds nothing to it.
+// main.cpp implements it over the live daemon, tests/api/fake_backend.h over fixed documents.
+//
+// Threads: called from up to kServeThreads server threads at once; implementations lock what they share.
+// Errors become HTTP answers by their code: NotFound 404, Invalid 400, Denied 403, Busy and Exhausted 503,
+// Unsupported 501, Corrupt and Io 500. The message is shown to a person as it is.
+#pragma once
+
+#include <cstdint>
+#include <nlohmann/json.hpp>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "daemon/base/result.h"
+#include "daemon/stream/event.h"
+
+namespace culprit::api {
+
+using Json = nlohmann::json;
+
+enum class IncidentId : std::int64_t {};
+
+inline constexpr unsigned kServeThreads = 2;
+inline constexpr double kWhySinceSecondsMax = 7 * 86400.0;
+inline constexpr std::size_t kEventsLimitDefault = 100;
+inline constexpr std::size_t kEventsLimitMax = 10'000;
+
+struct WhyRequest {
+  std::string service;
+  double since_s = 300;  // in (0, kWhySinceSecondsMax]
+};
+
+// Empty fields match everything. Times are wall-clock nanoseconds since the epoch, [from, to).
+struct EventQuery {
+  std::vector<std::string> entities;  // exact, or a prefix if it ends in '*'
+  std::vector<stream::Kind> kinds;
+  std::vector<std::string> names;  // exact, or a prefix if it ends in '*'
+  std::string text;                // substring of the body, case-insensitive
+  std::uint8_t severity_min = stream::kUnset;
+  std::optional<std::int64_t> from_wall_ns;
+  std::optional<std::int64_t> to_wall_ns;
+  std::size_t limit = kEventsLimitDefault;  // in [1, kEventsLimitMax]; newest first
+};
+
+enum class Verdict { Right, Wrong, Partly };
+
+struct Feedback {
+  std::int64_t rank = 0;  // of the candidate, from 1; 0 = the whole answer ("the cause was not among them")
+  Verdict verdict = Verdict::Right;
+  std::string note;  // a person's words; may be empty
+};
+
+class Backend {
+ public:
+  virtual ~Backend() = default;
+
+  virtual Result<Json> summary() = 0;
+  virtual Result<Json> services() = 0;
+  // NotFound if no such service was ever seen; the server adds the nearest of service_names().
+  virtual Result<Json> why(const WhyRequest& request) = 0;
+  virtual Result<Json> incidents() = 0;
+  virtual Result<Json> incident(IncidentId id) = 0;
+  // The file for `culprit replay`, whole.
+  virtual Result<std::string> export_incident(IncidentId id) = 0;
+  // Answers the incident's row of `incidents` with the feedback remembered.
+  virtual Result<Json> feedback(IncidentId id, const Feedback& feedback) = 0;
+  virtual Result<Json> events(const EventQuery& query) = 0;
+  virtual Result<Json> status() = 0;
+  virtual Result<Json> doctor() = 0;
+  // The effective configuration: each value with its origin.
+  virtual Result<Json> config() = 0;
+  // Prometheus text format 0.0.4.
+  virtual Result<std::string> metrics_text() = 0;
+
+  virtual std::vector<std::string> service_names() = 0;
+};
+
+}  // namespace culprit::api
