@@ -1,0 +1,255 @@
+#include "daemon/base/config.h"
+
+#include <fmt/format.h>
+#include <yaml-cpp/yaml.h>
+
+#include <charconv>
+#include <fstream>
+#include <iterator>
+#include <limits>
+#include <sstream>
+
+#include "daemon/base/text.h"
+
+namespace culprit {
+namespace {
+
+constexpr std::size_t kConfigBytesMax = 1U << 20U;
+
+struct Field {
+  const char* key;
+  const char* help;
+  std::function<Result<void>(Config&, const std::string&)> set;  // one scalar
+  std::function<std::string(const Config&)> get;
+  bool is_list = false;
+};
+
+template <typename T>
+Result<T> parse_number(const std::string& text, T min, T max) {
+  std::uint64_t value = 0;
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
+  if (error != std::errc() || end != text.data() + text.size()) {
+    return fail(Code::Invalid, fmt::format("'{}' is not a whole number", text));
+  }
+  if (value < min || value > max) {
+    return fail(Code::Invalid, fmt::format("{} is not between {} and {}", value, min, max));
+  }
+  return static_cast<T>(value);
+}
+
+template <typename T>
+Field number_field(const char* key, T Config::* member, T min, T max, const char* help) {
+  return {key, help,
+          [member, min, max](Config& config, const std::string& text) -> Result<void> {
+            ASSIGN(config.*member, parse_number<T>(text, min, max));
+            return {};
+          },
+          [member](const Config& config) { return std::to_string(config.*member); }};
+}
+
+Field text_field(const char* key, std::string Config::* member, const char* help) {
+  return {key, help,
+          [member](Config& config, const std::string& text) -> Result<void> {
+            config.*member = text;
+            return {};
+          },
+          [member](const Config& config) { return config.*member; }};
+}
+
+Field path_field(const char* key, std::filesystem::path Config::* member, const char* help) {
+  return {key, help,
+          [member](Config& config, const std::string& text) -> Result<void> {
+            if (text.empty()) return fail(Code::Invalid, "an empty path");
+            config.*member = text;
+            return {};
+          },
+          [member](const Config& config) { return (config.*member).string(); }};
+}
+
+Result<void> check_watch(const std::string& target) {
+  if (target == "all") return {};
+  static const std::vector<std::string> kKinds = {"cgroup", "unit", "exe", "service", "pid"};
+  const std::size_t colon = target.find(':');
+  const std::string kind = target.substr(0, colon);
+  if (colon == std::string::npos || colon + 1 == target.size()) {
+    return fail(Code::Invalid, fmt::format("watch target '{}' is neither 'all' nor KIND:NAME with KIND one of cgroup, unit, exe, "
+                                           "service, pid", target));
+  }
+  if (std::ranges::find(kKinds, kind) == kKinds.end()) {
+    const auto near = nearest(kind, kKinds, 1);
+    return fail(Code::Invalid, fmt::format("unknown kind of watch target '{}'{}", kind,
+                                           near.empty() ? "" : fmt::format("; did you mean '{}'?", near[0])));
+  }
+  if (kind == "pid") {
+    if (auto pid = parse_number<std::uint32_t>(target.substr(colon + 1), 1, 1U << 22U); !pid) {
+      return std::unexpected(pid.error().context(fmt::format("watch target '{}'", target)));
+    }
+  }
+  return {};
+}
+
+const std::vector<Field>& fields() {
+  static const std::vector<Field> kFields = {
+      path_field("state_dir", &Config::state_dir, "events, incidents and knowledge are kept here"),
+      path_field("socket", &Config::socket, "the API's Unix socket"),
+      text_field("page_address", &Config::page_address, "address of the page; only loopback addresses are accepted"),
+      number_field<std::uint16_t>("page_port", &Config::page_port, 0, 65535, "port of the page and of /metrics; 0 = none"),
+      {"watch", "whose socket bytes and log lines are captured: cgroup:GLOB, unit:NAME, exe:GLOB, service:NAME, pid:N, all",
+       [](Config& config, const std::string& text) -> Result<void> {
+         TRY(check_watch(text));
+         config.watch.push_back(text);
+         return {};
+       },
+       [](const Config& config) { return fmt::format("[{}]", fmt::join(config.watch, ", ")); }, true},
+      number_field<std::uint32_t>("control_ring_bytes", &Config::control_ring_bytes, 1U << 12U, 1U << 28U, "ring of rare events, each CPU; a power of two"),
+      number_field<std::uint32_t>("data_ring_bytes", &Config::data_ring_bytes, 1U << 12U, 1U << 28U, "ring of payload and log lines, each CPU; a power of two"),
+      number_field<std::uint32_t>("payload_per_second", &Config::payload_per_second, 0, 10'000'000, "payload and log records a second and CPU; more are counted as dropped"),
+      number_field<std::uint32_t>("slow_ms", &Config::slow_ms, 1, 3'600'000, "a timed system call or block request above it becomes an event, milliseconds"),
+      number_field<std::uint32_t>("memory_bytes_max", &Config::memory_bytes_max, 1U << 22U, 1U << 31U, "events held in memory"),
+      number_field<std::uint32_t>("retention_days", &Config::retention_days, 1, 3650, "days of events kept on disk"),
+      number_field<std::uint64_t>("retention_bytes", &Config::retention_bytes, 1U << 24U, 1ULL << 44U, "bytes of events kept on disk; the oldest day goes first"),
+      path_field("rules_dir", &Config::rules_dir, "your own rules (*.yaml), added to the built-in ones"),
+      path_field("packs_dir", &Config::packs_dir, "your own knowledge packs (*.yaml)"),
+      text_field("user", &Config::user, "whom the daemon becomes after start"),
+      text_field("log_level", &Config::log_level, "debug, info, warn or error"),
+  };
+  return kFields;
+}
+
+std::vector<std::string> keys() {
+  std::vector<std::string> result;
+  for (const Field& field : fields()) result.emplace_back(field.key);
+  result.emplace_back("services");
+  return result;
+}
+
+std::unexpected<Error> fail_at(const std::string& name, const YAML::Node& node, const std::string& what) {
+  return fail(Code::Invalid, fmt::format("{}:{}: {}", name, node.Mark().line + 1, what));
+}
+
+std::string unknown_key(const std::string& key, std::span<const std::string> known) {
+  const auto near = nearest(key, known, 1);
+  return fmt::format("unknown key '{}'{}", key, near.empty() ? "" : fmt::format("; did you mean '{}'?", near[0]));
+}
+
+Result<ServiceRule> parse_service(const YAML::Node& node, const std::string& name) {
+  static const std::vector<std::string> kKeys = {"name", "cgroup", "exe", "unit", "port"};
+  if (!node.IsMap()) return fail_at(name, node, "a service is a map with 'name' and what it matches");
+  ServiceRule rule;
+  for (const auto& entry : node) {
+    const auto key = entry.first.as<std::string>();
+    if (!entry.second.IsScalar()) return fail_at(name, entry.second, fmt::format("'{}' takes one value", key));
+    const auto value = entry.second.Scalar();
+    if (key == "name") rule.name = value;
+    else if (key == "cgroup") rule.cgroup = value;
+    else if (key == "exe") rule.exe = value;
+    else if (key == "unit") rule.unit = value;
+    else if (key == "port") {
+      auto port = parse_number<std::uint16_t>(value, 1, 65535);
+      if (!port) return fail_at(name, entry.second, "port: " + port.error().message);
+      rule.port = *port;
+    } else {
+      return fail_at(name, entry.first, unknown_key(key, kKeys));
+    }
+  }
+  if (rule.name.empty()) return fail_at(name, node, "a service needs a 'name'");
+  if (rule.cgroup.empty() && rule.exe.empty() && rule.unit.empty() && rule.port == 0) {
+    return fail_at(name, node, fmt::format("service '{}' matches nothing: give cgroup, exe, unit or port", rule.name));
+  }
+  return rule;
+}
+
+Result<void> apply(Config& config, const YAML::Node& root, const std::string& name) {
+  if (root.IsNull()) return {};
+  if (!root.IsMap()) return fail_at(name, root, "the configuration is a map of keys and values");
+  for (const auto& entry : root) {
+    const auto key = entry.first.as<std::string>();
+    const YAML::Node& value = entry.second;
+    config.origins[key] = fmt::format("{}:{}", name, entry.first.Mark().line + 1);
+    if (key == "services") {
+      if (!value.IsSequence()) return fail_at(name, value, "'services' is a list");
+      for (const auto& item : value) {
+        ASSIGN(auto rule, parse_service(item, name));
+        config.services.push_back(std::move(rule));
+      }
+      continue;
+    }
+    const auto field = std::ranges::find_if(fields(), [&](const Field& f) { return key == f.key; });
+    if (field == fields().end()) return fail_at(name, entry.first, unknown_key(key, keys()));
+    if (field->is_list) {
+      if (!value.IsSequence()) return fail_at(name, value, fmt::format("'{}' is a list", key));
+      for (const auto& item : value) {
+        if (!item.IsScalar()) return fail_at(name, item, fmt::format("'{}' is a list of texts", key));
+        if (auto set = field->set(config, item.Scalar()); !set) return fail_at(name, item, set.error().message);
+      }
+    } else {
+      if (!value.IsScalar()) return fail_at(name, value, fmt::format("'{}' takes one value", key));
+      if (auto set = field->set(config, value.Scalar()); !set) return fail_at(name, value, key + ": " + set.error().message);
+    }
+  }
+  return {};
+}
+
+}  // namespace
+
+Result<Config> Config::parse(std::string_view yaml, const std::string& name) {
+  Config config;
+  try {
+    TRY(apply(config, YAML::Load(std::string(yaml)), name));
+  } catch (const YAML::Exception& e) {
+    return fail(Code::Invalid, fmt::format("{}:{}: {}", name, e.mark.line + 1, e.msg));
+  }
+  TRY(config.check());
+  return config;
+}
+
+Result<Config> Config::load(const std::filesystem::path& file) {
+  std::ifstream stream(file, std::ios::binary);
+  if (!stream) return fail_errno(errno, fmt::format("read configuration '{}'", file.string()));
+  std::string text;
+  text.resize(kConfigBytesMax + 1);
+  stream.read(text.data(), static_cast<std::streamsize>(text.size()));
+  text.resize(static_cast<std::size_t>(stream.gcount()));
+  if (text.size() > kConfigBytesMax) return fail(Code::Exhausted, fmt::format("configuration '{}' is larger than 1 MiB", file.string()));
+  return parse(text, file.string());
+}
+
+Result<void> Config::set(const std::string& key, const std::string& value, const std::string& origin) {
+  const auto field = std::ranges::find_if(fields(), [&](const Field& f) { return key == f.key; });
+  if (field == fields().end()) return fail(Code::Invalid, unknown_key(key, keys()));
+  if (auto set = field->set(*this, value); !set) return std::unexpected(set.error().context(origin));
+  origins[key] = origin;
+  return {};
+}
+
+Result<void> Config::check() const {
+  const auto at = [&](const char* key) {
+    const auto origin = origins.find(key);
+    return origin == origins.end() ? std::string(key) : fmt::format("{}: {}", origin->second, key);
+  };
+  for (const auto& [key, bytes] : {std::pair{"control_ring_bytes", control_ring_bytes}, {"data_ring_bytes", data_ring_bytes}}) {
+    if ((bytes & (bytes - 1)) != 0) return fail(Code::Invalid, fmt::format("{}: {} is not a power of two", at(key), bytes));
+  }
+  if (page_address != "127.0.0.1" && page_address != "::1" && page_address != "localhost") {
+    return fail(Code::Invalid, fmt::format("{}: '{}' is not a loopback address; the page has no login, put a proxy with one in front", at("page_address"), page_address));
+  }
+  if (log_level != "debug" && log_level != "info" && log_level != "warn" && log_level != "error") {
+    return fail(Code::Invalid, fmt::format("{}: '{}' is none of debug, info, warn, error", at("log_level"), log_level));
+  }
+  return {};
+}
+
+std::vector<Config::Row> Config::rows() const {
+  std::vector<Row> result;
+  const auto origin_of = [&](const std::string& key) {
+    const auto origin = origins.find(key);
+    return origin == origins.end() ? std::string("default") : origin->second;
+  };
+  for (const Field& field : fields()) result.push_back({field.key, field.get(*this), origin_of(field.key), field.help});
+  std::vector<std::string> names;
+  for (const ServiceRule& rule : services) names.push_back(rule.name);
+  result.push_back({"services", fmt::format("[{}]", fmt::join(names, ", ")), origin_of("services"), "names for what you run: name and cgroup, exe, unit or port"});
+  return result;
+}
+
+}  // namespace culprit

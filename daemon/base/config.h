@@ -1,0 +1,67 @@
+// Config: everything a person can set, with its default, unit and reason. Read once at start: the file
+// (YAML), then the flags; checked; immutable afterwards. An unknown key is an error that names file, line
+// and the nearest key. `culprit config` prints each value and where it came from.
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <functional>
+#include <map>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "daemon/base/result.h"
+
+namespace culprit {
+
+// Gives a name to what matches. At least one of the other fields is set; all that are set must match.
+struct ServiceRule {
+  std::string name;
+  std::string cgroup;  // glob over the cgroup v2 path
+  std::string exe;     // glob over the executable's path
+  std::string unit;    // systemd unit, without ".service"
+  std::uint16_t port = 0;  // a TCP port it listens on
+};
+
+struct Config {
+  std::filesystem::path state_dir = "/var/lib/culprit";
+  std::filesystem::path socket = "/run/culprit/api.sock";
+  std::string page_address = "127.0.0.1";
+  std::uint16_t page_port = 7117;  // 0 = no page
+  // Targets whose socket bytes and log lines are captured: "cgroup:GLOB", "unit:NAME", "exe:GLOB",
+  // "service:NAME", "pid:N" or "all". Everything else is only counted.
+  std::vector<std::string> watch;
+  std::vector<ServiceRule> services;
+  std::uint32_t control_ring_bytes = 1U << 20U;  // each CPU; process life and TCP state are rare
+  std::uint32_t data_ring_bytes = 4U << 20U;     // each CPU; 80 ms of 100,000 payload records a second
+  std::uint32_t payload_per_second = 20'000;     // records a second and CPU; bounds the cost for the watched
+  std::uint32_t slow_ms = 100;                   // a timed call or block request above it is an event
+  std::uint32_t memory_bytes_max = 64U << 20U;   // events held in memory
+  std::uint32_t retention_days = 7;
+  std::uint64_t retention_bytes = 2ULL << 30U;
+  std::filesystem::path rules_dir = "/etc/culprit/rules";
+  std::filesystem::path packs_dir = "/etc/culprit/packs";
+  std::string user = "culprit";  // whom the daemon becomes; "nobody" when there is no such user
+  std::string log_level = "info";
+
+  std::map<std::string, std::string> origins;  // key -> "default", "FILE:LINE" or "--flag"
+
+  // Reads `file` over the defaults. Errors: NotFound, Denied, Io; Invalid with "FILE:LINE: ...".
+  static Result<Config> load(const std::filesystem::path& file);
+  static Result<Config> parse(std::string_view yaml, const std::string& name);
+
+  // Sets one key as a flag would; lists take one element a call.
+  Result<void> set(const std::string& key, const std::string& value, const std::string& origin);
+
+  // Whole-value checks after everything was set. Errors: Invalid.
+  Result<void> check() const;
+
+  struct Row {
+    std::string key, value, origin, help;
+  };
+  std::vector<Row> rows() const;  // every key, in the order of the example file
+};
+
+}  // namespace culprit

@@ -1,0 +1,67 @@
+#include "daemon/base/config.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+namespace culprit {
+namespace {
+
+TEST(ConfigTest, EveryKeyOfTheFileIsRead) {
+  const auto config = Config::parse(
+      "state_dir: /tmp/x\npage_port: 8000\nwatch: [all, 'cgroup:/a/*']\nslow_ms: 5\n"
+      "services:\n  - {name: shop, port: 8080}\n",
+      "c.yaml");
+  ASSERT_TRUE(config) << config.error().message;
+  EXPECT_EQ(config->state_dir, "/tmp/x");
+  EXPECT_EQ(config->page_port, 8000);
+  EXPECT_EQ(config->watch, (std::vector<std::string>{"all", "cgroup:/a/*"}));
+  EXPECT_EQ(config->slow_ms, 5U);
+  ASSERT_EQ(config->services.size(), 1U);
+  EXPECT_EQ(config->services[0].port, 8080);
+  EXPECT_EQ(config->origins.at("page_port"), "c.yaml:2");
+}
+
+// Each mistake is answered with its file, its line and, where one is near, what was meant.
+TEST(ConfigTest, MistakesNameTheirPlace) {
+  const struct { const char* yaml; const char* message; } cases[] = {
+      {"page_prot: 1\n", "c.yaml:1: unknown key 'page_prot'; did you mean 'page_port'?"},
+      {"\npage_port: high\n", "c.yaml:2: page_port: 'high' is not a whole number"},
+      {"page_port: 70000\n", "70000 is not between 0 and 65535"},
+      {"watch: all\n", "c.yaml:1: 'watch' is a list"},
+      {"watch: ['cgruop:/x']\n", "did you mean 'cgroup'?"},
+      {"watch: ['pid:x']\n", "'x' is not a whole number"},
+      {"watch: ['shop']\n", "neither 'all' nor KIND:NAME"},
+      {"services: [{name: x}]\n", "matches nothing"},
+      {"services: [{nam: x, port: 1}]\n", "unknown key 'nam'; did you mean 'name'?"},
+      {"control_ring_bytes: 5000\n", "c.yaml:1: control_ring_bytes: 5000 is not a power of two"},
+      {"page_address: 0.0.0.0\n", "not a loopback address"},
+      {"a: [\n", "c.yaml:"},
+      {"- a\n", "the configuration is a map"},
+      {"log_level: loud\n", "none of debug, info, warn, error"},
+  };
+  for (const auto& c : cases) {
+    SCOPED_TRACE(c.yaml);
+    const auto config = Config::parse(c.yaml, "c.yaml");
+    ASSERT_FALSE(config);
+    EXPECT_EQ(config.error().code, Code::Invalid);
+    EXPECT_THAT(config.error().message, testing::HasSubstr(c.message));
+  }
+}
+
+TEST(ConfigTest, EmptyFileIsAllDefaults) {
+  const auto config = Config::parse("", "c.yaml");
+  ASSERT_TRUE(config);
+  for (const auto& row : config->rows()) {
+    EXPECT_EQ(row.origin, "default");
+    EXPECT_FALSE(row.help.empty()) << row.key;
+  }
+}
+
+TEST(ConfigTest, MissingFileIsNotFound) {
+  const auto config = Config::load("/nonexistent/c.yaml");
+  ASSERT_FALSE(config);
+  EXPECT_EQ(config.error().code, Code::NotFound);
+}
+
+}  // namespace
+}  // namespace culprit
