@@ -1,0 +1,91 @@
+// Policies: rules over configuration files, for `culprit policy check FILE...` and for CI.
+//
+// A file becomes settings: a flat list of (path, value, line), where the path shows the nesting:
+// "http/server/location/limit_req" (nginx), "maxmemory" (redis), "shared_buffers" (postgresql),
+// "mysqld/max_connections" (ini), "auth/jwt/secret" (yaml, json). A policy looks for settings that are there, or
+// missing, or have a bad value, and says so with file:line.
+//
+//   policy: redis-maxmemory-without-policy
+//   severity: warning                     # error | warning | info
+//   summary: maxmemory without an eviction policy refuses writes when it is reached
+//   files: {format: redis}                # nginx | postgresql | redis | ini | env | yaml | json, and/or name: glob
+//   when: [{path: maxmemory, above: 0}]   # all must hold somewhere in the file
+//   require: [{path: maxmemory-policy}]   # each must hold, or there is a finding
+//   forbid: [{path: fsync, value: 'off'}] # each that holds is a finding
+//   scope: http/server                    # check each such block on its own
+//   advice: Set maxmemory-policy, for a cache allkeys-lru
+//   source: Redis manual, key eviction
+//   tests: [{name: …, text: "maxmemory 1gb\n", expect: 1}]
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <memory>
+#include <optional>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "daemon/base/result.h"
+#include "rules/loader.h"
+#include "rules/rule.h"
+
+namespace culprit::rules {
+
+enum class Format : std::uint8_t { Nginx, Postgresql, Redis, Ini, Env, Yaml, Json };
+std::string_view format_name(Format format);
+// By file name, then by content; nothing if it is none that we know.
+std::optional<Format> guess_format(const std::filesystem::path& file, std::string_view text);
+
+struct Setting {
+  std::string path;   // lower case, '/' between levels
+  std::string value;  // arguments joined by one space, quotes removed
+  int line = 0;
+  std::size_t block = 0;  // the n-th block of the file that holds it; 0 = top level
+};
+
+inline constexpr std::size_t kConfigBytesMax = 4U << 20U;
+inline constexpr std::size_t kSettingsMax = 100'000;
+
+// Errors: Invalid "file:line: what" (unbalanced braces, broken yaml); Exhausted.
+Result<std::vector<Setting>> parse_config(std::string_view name, std::string_view text, Format format);
+
+enum class Severity : std::uint8_t { Info, Warning, Error };
+std::string_view severity_name(Severity severity);
+
+struct PolicyFinding {
+  std::string policy;
+  Severity severity = Severity::Warning;
+  std::string file;
+  int line = 0;         // 1 when something is missing from the whole file
+  std::string message;  // what is wrong
+  std::string advice;
+};
+
+class PolicySet {
+ public:
+  struct Policy;
+  // Errors as load_rules.
+  static Result<std::shared_ptr<const PolicySet>> load(std::span<const RuleText> texts);
+  static Result<std::shared_ptr<const PolicySet>> load(const std::filesystem::path& directory);  // plus built-in
+  ~PolicySet();
+  // Findings by line. Errors: Unsupported when no format fits, Invalid from parse_config.
+  Result<std::vector<PolicyFinding>> check(std::string_view file, std::string_view text,
+                                           std::optional<Format> format = std::nullopt) const;
+  std::vector<TestResult> run_tests() const;
+  struct Info {
+    std::string id, summary, advice, source;
+    Severity severity;
+  };
+  std::vector<Info> list() const;
+
+ private:
+  explicit PolicySet(std::vector<Policy> policies);
+  std::vector<Policy> policies_;
+};
+
+std::span<const RuleText> built_in_policies();
+Result<std::vector<PolicyFinding>> check_file(const PolicySet& policies, const std::filesystem::path& file);
+
+}  // namespace culprit::rules
