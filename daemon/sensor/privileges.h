@@ -1,0 +1,33 @@
+// Giving up rights. Each call is final; there is no way back for the process.
+#pragma once
+
+#include <sys/types.h>
+
+#include <cstdint>
+#include <span>
+#include <string>
+
+#include "daemon/base/result.h"
+
+namespace culprit::sensor {
+
+struct Account {
+  uid_t uid = 0;
+  gid_t gid = 0;
+};
+
+// The account of a user name. Errors: NotFound.
+Result<Account> find_account(const std::string& user);
+
+// For culpritd, once the sensor runs: supplementary groups cleared, uid and gid changed (skipped when not root),
+// every capability set emptied including the bounding set, no_new_privs, and a seccomp filter that answers
+// EPERM to bpf, ptrace, mount, module, kexec, perf_event_open, execve and their relatives. All threads
+// must be started after it.
+Result<void> drop_all(Account account);
+
+// For culprit-sensor, once its programs are attached: keeps only `capabilities` (numbers of
+// linux/capability.h) in the effective, permitted and bounding sets, no_new_privs, and a seccomp filter that
+// denies sockets, execve, mount and module calls.
+Result<void> drop_to(std::span<const int> capabilities);
+
+}  // namespace culprit::sensor
