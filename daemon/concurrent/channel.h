@@ -1,0 +1,277 @@
+// Channel: a bounded queue between threads with the meaning of a Go channel.
+//
+// Items leave in the order in which they came. `send` waits while the channel is full, `recv` while it is
+// empty; those who wait are served in order of arrival. With capacity 0 there is no buffer: a send completes
+// when a receiver takes the item (a rendezvous). `close` says that no more will come: receivers drain what is
+// there and then get Outcome::Closed; sending after close, or closing twice, is an error. What happens when
+// the channel is full is the owner's choice (WhenFull), and every item given up is counted by reason.
+//
+// The batch forms are the native ones: `send_n` takes many items with one look at the shared state, `recv_n`
+// gives as many as there are (at least one). One-item forms are batches of one. `select` (select.h) waits for
+// the first of several sends and receives.
+//
+//   Channel<Record> records({.name = "records", .capacity = 4096, .when_full = WhenFull::DropNewest});
+//   records.send_n(batch);                                  // producer
+//   std::array<Record, 64> batch;                           // consumer
+//   while (const Batch got = records.recv_n(batch, {.stop = stop}); got.count != 0) use(batch, got.count);
+//
+// Items: movable without throwing (a copy may throw: it is made before the channel is touched). Items that
+// were not sent stay with the caller, unmoved; items still in the ring are destroyed with the channel.
+// Threads: any number on both sides with Ends::Many; the destructor comes after the last use.
+#pragma once
+
+#include <algorithm>
+#include <mutex>
+#include <optional>
+#include <span>
+#include <string>
+#include <type_traits>
+#include <utility>
+
+#include "daemon/base/result.h"
+#include "daemon/concurrent/registry.h"
+#include "daemon/concurrent/ring.h"
+#include "daemon/concurrent/stats.h"
+#include "daemon/concurrent/waiter.h"
+
+namespace culprit::concurrent {
+
+enum class WhenFull : std::uint8_t {
+  Wait,             // the sender waits
+  DropNewest,       // the item is given up, counted as DropReason::Full
+  OverwriteOldest,  // the oldest item is given up, counted as DropReason::Overwritten
+};
+
+// How many threads may use each side at a time. OneToOne promises one sender and one receiver.
+enum class Ends : std::uint8_t { Many, OneToOne };
+
+struct ChannelOptions {
+  std::string name;               // shown by `culprit status`
+  std::size_t capacity = 1024;    // items; 0 = rendezvous
+  WhenFull when_full = WhenFull::Wait;
+  Registry* registry = nullptr;   // where the channel lists itself; must outlive it
+};
+
+template <typename T, Ends E = Ends::Many>
+class Channel {
+  static_assert(std::is_nothrow_move_constructible_v<T> && std::is_nothrow_move_assignable_v<T> &&
+                    std::is_nothrow_destructible_v<T>,
+                "an item that throws while it is moved would be lost half-way");
+
+ public:
+  explicit Channel(ChannelOptions options)
+      : options_(std::move(options)),
+        ring_(options_.capacity),
+        registration_(options_.registry, std::function<ChannelStats()>([this] { return stats(); })) {}
+  Channel(const Channel&) = delete;
+  Channel& operator=(const Channel&) = delete;
+  ~Channel() {
+    registration_.leave();
+    ring_.destroy(recv_index_, length());
+  }
+
+  // Sends all items, moving from them, and answers how many were taken. Outcome: Done; Closed, TimedOut,
+  // Stopped or (timeout 0) Full: the rest is untouched; Dropped: the rest was given up and counted.
+  Batch send_n(std::span<T> items, const Wait& wait = {}) { return send_some(items.data(), items.size(), wait); }
+  // The same, copying.
+  Batch send_n(std::span<const T> items, const Wait& wait = {})
+    requires std::is_trivially_copyable_v<T>
+  {
+    return send_some(const_cast<T*>(items.data()), items.size(), wait);  // moving from it only copies it
+  }
+  [[nodiscard]] Outcome send(T&& item, const Wait& wait = {}) { return send_some(&item, 1, wait).outcome; }
+  [[nodiscard]] Outcome send(const T& item, const Wait& wait = {})
+    requires std::is_copy_constructible_v<T>
+  {
+    T copy(item);
+    return send_some(&copy, 1, wait).outcome;
+  }
+  [[nodiscard]] Outcome try_send(T&& item) { return send(std::move(item), {.timeout_ns = 0}); }
+  [[nodiscard]] Outcome try_send(const T& item)
+    requires std::is_copy_constructible_v<T>
+  {
+    return send(item, {.timeout_ns = 0});
+  }
+
+  // Receives what is there, at least one item and at most items.size(), by assigning to items[0..count).
+  // Outcome: Done; with count 0: Closed (and drained), TimedOut, Stopped, or (timeout 0) Empty.
+  Batch recv_n(std::span<T> items, const Wait& wait = {}) { return recv_some(items.data(), items.size(), wait); }
+  [[nodiscard]] Outcome recv(T& item, const Wait& wait = {}) { return recv_some(&item, 1, wait).outcome; }
+  [[nodiscard]] Outcome try_recv(T& item) { return recv(item, {.timeout_ns = 0}); }
+
+  // No more sends. Parked senders return Closed with what was not taken. Error: Invalid if closed already.
+  Result<void> close() {
+    detail::WakeList wakes;
+    const std::lock_guard lock(mutex_);
+    if (closed_) return fail(Code::Invalid, "channel '" + options_.name + "' is closed already");
+    closed_ = true;
+    for (detail::WaiterQueue* queue : {&senders_, &receivers_}) {
+      while (detail::Waiter* const waiter = queue->front()) {
+        queue->remove(*waiter);
+        if (waiter->ticket->claim(waiter->index)) wakes.add(*waiter->ticket, Outcome::Closed);
+      }
+    }
+    return {};
+  }
+
+  const std::string& name() const { return options_.name; }
+  std::size_t capacity() const { return options_.capacity; }
+  bool closed() const {
+    const std::lock_guard lock(mutex_);
+    return closed_;
+  }
+
+  ChannelStats stats() const {
+    const std::lock_guard lock(mutex_);
+    return {.name = options_.name, .capacity = options_.capacity, .length = length(), .send_index = send_index_,
+            .recv_index = recv_index_, .parked_senders = senders_.size(), .parked_receivers = receivers_.size(),
+            .sent = sent_, .received = received_, .dropped = dropped_, .high_water = high_water_,
+            .blocked_ns = blocked_ns_, .idle_ns = idle_ns_, .closed = closed_};
+  }
+
+ private:
+  template <typename, Ends> friend class Receive;
+  template <typename, Ends> friend class Send;
+
+  std::size_t length() const { return static_cast<std::size_t>(send_index_ - recv_index_); }
+  std::size_t room() const { return options_.capacity - length(); }
+
+  Batch send_some(T* items, std::size_t n, const Wait& wait) {
+    detail::WakeList wakes;  // woken after the lock is released, which is destroyed first
+    std::unique_lock lock(mutex_);
+    if (closed_) return {0, Outcome::Closed};
+    const Batch now = send_locked(items, n, wait.timeout_ns == 0, wakes);
+    if (now.count == n || now.outcome != Outcome::Full || wait.timeout_ns == 0) return now;
+    detail::Ticket ticket;
+    detail::Waiter self{.ticket = &ticket, .items = items + now.count, .wanted = n - now.count};
+    const Outcome outcome = park(lock, senders_, self, wakes, wait, blocked_ns_);
+    return {now.count + self.moved, outcome};
+  }
+
+  Batch recv_some(T* items, std::size_t n, const Wait& wait) {
+    detail::WakeList wakes;
+    std::unique_lock lock(mutex_);
+    const Batch now = recv_locked(items, n, wakes);
+    if (now.outcome != Outcome::Empty || wait.timeout_ns == 0 || n == 0) return now;
+    detail::Ticket ticket;
+    detail::Waiter self{.ticket = &ticket, .items = items, .wanted = n};
+    const Outcome outcome = park(lock, receivers_, self, wakes, wait, idle_ns_);
+    return {self.moved, outcome};
+  }
+
+  // Whatever can be sent now, by the channel's policy. Outcome Full: the caller may park.
+  Batch send_locked(T* items, std::size_t n, bool trying, detail::WakeList& wakes) {
+    std::size_t done = 0;
+    while (done < n && !receivers_.empty()) {  // somebody waits, so the ring is empty: hand over
+      detail::Waiter& waiter = *receivers_.front();
+      receivers_.remove(waiter);
+      if (!waiter.ticket->claim(waiter.index)) continue;  // its select ended otherwise
+      waiter.moved = std::min(n - done, waiter.wanted);
+      detail::move_assign(static_cast<T*>(waiter.items), items + done, waiter.moved);
+      done += waiter.moved;
+      received_ += waiter.moved;
+      wakes.add(*waiter.ticket, Outcome::Done);
+    }
+    const std::size_t put = std::min(n - done, room());
+    ring_.put(send_index_, items + done, put);
+    send_index_ += put;
+    done += put;
+    sent_ += done;
+    high_water_ = std::max(high_water_, length());
+    if (done == n) return {n, Outcome::Done};
+    if (options_.when_full == WhenFull::OverwriteOldest && options_.capacity != 0) {
+      overwrite(items + done, n - done);
+      return {n, Outcome::Done};
+    }
+    if (options_.when_full == WhenFull::Wait) return {done, Outcome::Full};
+    if (trying && options_.when_full == WhenFull::OverwriteOldest) return {done, Outcome::Full};
+    dropped_[static_cast<std::size_t>(DropReason::Full)] += n - done;
+    return {done, Outcome::Dropped};
+  }
+
+  // The ring is full; only the last `capacity` of old and new items stay.
+  void overwrite(T* items, std::size_t n) {
+    sent_ += n;
+    dropped_[static_cast<std::size_t>(DropReason::Overwritten)] += n;
+    const std::size_t keep = std::min(n, options_.capacity);
+    ring_.destroy(recv_index_, keep);
+    recv_index_ += keep;
+    ring_.put(send_index_, items + (n - keep), keep);
+    send_index_ += keep;
+  }
+
+  // Whatever is there now. Outcome Empty: the caller may park.
+  Batch recv_locked(T* items, std::size_t n, detail::WakeList& wakes) {
+    std::size_t done = std::min(n, length());
+    ring_.take(recv_index_, items, done);
+    recv_index_ += done;
+    // Senders park only when the ring is full: their items come after those in the ring.
+    while (done < n && !senders_.empty()) done += take_from_sender(n - done, wakes, [&](T* from, std::size_t count) {
+      detail::move_assign(items + done, from, count);
+    });
+    while (room() != 0 && !senders_.empty()) {
+      send_index_ += take_from_sender(room(), wakes, [&](T* from, std::size_t count) {
+        ring_.put(send_index_, from, count);
+      });
+    }
+    received_ += done;
+    if (done != 0 || n == 0) return {done, Outcome::Done};
+    return {0, closed_ ? Outcome::Closed : Outcome::Empty};
+  }
+
+  // Moves up to `limit` items out of the first parked sender; it is woken when all of its items are gone.
+  template <typename F>
+  std::size_t take_from_sender(std::size_t limit, detail::WakeList& wakes, F&& move) {
+    detail::Waiter& waiter = *senders_.front();
+    const std::size_t count = std::min(limit, waiter.wanted - waiter.moved);
+    if (waiter.moved + count == waiter.wanted) {
+      senders_.remove(waiter);
+      if (!waiter.ticket->claim(waiter.index)) return 0;
+    }
+    move(static_cast<T*>(waiter.items) + waiter.moved, count);
+    waiter.moved += count;
+    sent_ += count;
+    if (waiter.moved == waiter.wanted) wakes.add(*waiter.ticket, Outcome::Done);
+    return count;
+  }
+
+  // Queues `self`, sleeps until it is served, and answers how it ended. The lock is held on entry only.
+  Outcome park(std::unique_lock<std::mutex>& lock, detail::WaiterQueue& queue, detail::Waiter& self,
+               detail::WakeList& wakes, const Wait& wait, std::uint64_t& waited_ns) {
+    queue.push(self);
+    lock.unlock();
+    wakes.wake_all();
+    const std::int64_t start_ns = monotonic_ns();
+    const detail::StopWatch watch(wait.stop, self.ticket->parker);
+    const Parker::Word word = self.ticket->parker.sleep(
+        wait.timeout_ns < 0 ? Wait::kForever : start_ns + wait.timeout_ns);
+    lock.lock();
+    waited_ns += static_cast<std::uint64_t>(monotonic_ns() - start_ns);
+    if (word == Parker::kWoken) return self.ticket->outcome;
+    if (self.ticket->claim(detail::Ticket::kCancelled)) {
+      queue.remove(self);
+      return word == Parker::kInterrupted ? Outcome::Stopped : Outcome::TimedOut;
+    }
+    lock.unlock();  // served meanwhile: the one who did so is about to wake us
+    self.ticket->parker.await_wake();
+    return self.ticket->outcome;
+  }
+
+  const ChannelOptions options_;
+  mutable std::mutex mutex_;  // guards all below
+  detail::Ring<T> ring_;
+  std::uint64_t send_index_ = 0;
+  std::uint64_t recv_index_ = 0;
+  detail::WaiterQueue senders_;
+  detail::WaiterQueue receivers_;
+  bool closed_ = false;
+  std::uint64_t sent_ = 0;
+  std::uint64_t received_ = 0;
+  std::array<std::uint64_t, kDropReasons> dropped_{};
+  std::size_t high_water_ = 0;
+  std::uint64_t blocked_ns_ = 0;
+  std::uint64_t idle_ns_ = 0;
+  Registration registration_;  // last: it lists the channel once all else exists
+};
+
+}  // namespace culprit::concurrent

@@ -1,0 +1,76 @@
+// Ring: raw storage for items, addressed by ever-growing indexes.
+#pragma once
+
+#include <bit>
+#include <cstddef>
+#include <cstdint>
+#include <cstring>
+#include <memory>
+#include <new>
+#include <type_traits>
+
+namespace culprit::concurrent::detail {
+
+// Moves n items between live objects. Copies when that is the same, which lets the compiler use wide moves.
+template <typename T>
+void move_assign(T* to, T* from, std::size_t n) {
+  if constexpr (std::is_trivially_copyable_v<T>) {
+    if (n != 0) std::memcpy(static_cast<void*>(to), from, n * sizeof(T));
+  } else {
+    for (std::size_t i = 0; i < n; ++i) to[i] = std::move(from[i]);
+  }
+}
+
+template <typename T>
+class Ring {
+ public:
+  // Room for `capacity` items; the storage is the next power of two so that an index needs only a mask.
+  explicit Ring(std::size_t capacity)
+      : slots_(capacity == 0 ? 0 : std::bit_ceil(capacity)),
+        mask_(slots_ == 0 ? 0 : slots_ - 1),
+        storage_(slots_ == 0 ? nullptr : std::allocator<T>().allocate(slots_)) {}
+  Ring(const Ring&) = delete;
+  Ring& operator=(const Ring&) = delete;
+  ~Ring() {
+    if (storage_ != nullptr) std::allocator<T>().deallocate(storage_, slots_);
+  }
+
+  // Makes items [index, index + n) by moving from `from`.
+  void put(std::uint64_t index, T* from, std::size_t n) {
+    for_runs(index, n, [&](T* slots, std::size_t at, std::size_t run) {
+      if constexpr (std::is_trivially_copyable_v<T>) {
+        std::memcpy(static_cast<void*>(slots), from + at, run * sizeof(T));
+      } else {
+        for (std::size_t i = 0; i < run; ++i) std::construct_at(slots + i, std::move(from[at + i]));
+      }
+    });
+  }
+
+  // Moves items [index, index + n) out and destroys them.
+  void take(std::uint64_t index, T* to, std::size_t n) {
+    for_runs(index, n, [&](T* slots, std::size_t at, std::size_t run) {
+      move_assign(to + at, slots, run);
+      std::destroy_n(slots, run);
+    });
+  }
+
+  void destroy(std::uint64_t index, std::size_t n) {
+    for_runs(index, n, [](T* slots, std::size_t, std::size_t run) { std::destroy_n(slots, run); });
+  }
+
+ private:
+  // At most two runs: up to the end of the storage, and from its start.
+  template <typename F>
+  void for_runs(std::uint64_t index, std::size_t n, F&& use) {
+    const std::size_t first = static_cast<std::size_t>(index) & mask_;
+    const std::size_t run = n < slots_ - first ? n : slots_ - first;
+    if (run != 0) use(storage_ + first, std::size_t{0}, run);
+    if (run != n) use(storage_, run, n - run);
+  }
+
+  std::size_t slots_;
+  std::size_t mask_;
+  T* storage_;
+};
+
+}  // namespace culprit::concurrent::detail

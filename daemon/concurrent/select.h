@@ -1,0 +1,100 @@
+// Select: the first of several receives and sends, on channels of any types, as Go's select.
+//
+//   Receive records(record_channel, batch);       // up to batch.size() items
+//   Receive commands(command_channel, command);   // one
+//   Send answers(answer_channel, answer);         // moves from `answer` when it is chosen
+//   switch (const Selected s = select({&records, &commands, &answers}, {.stop = stop}); s.index) ...
+//
+// Exactly one case happens, or none (TimedOut, Stopped; Empty with timeout 0). When several could, the choice
+// rotates, so that no busy channel starves another. A closed channel is ready: its receive answers Closed,
+// its send too. A case that is not `enabled` is never chosen (Go's nil channel). With no enabled case, only
+// the timeout or the stop token ends the wait.
+//
+// How: all channels are locked in order of their addresses, each case is tried, and if none can happen each is
+// queued in its channel before the locks are released; so no change is missed between looking and sleeping.
+#pragma once
+
+#include <initializer_list>
+#include <span>
+
+#include "daemon/concurrent/channel.h"
+
+namespace culprit::concurrent {
+
+class SelectCase {
+ public:
+  SelectCase() = default;
+  SelectCase(const SelectCase&) = delete;
+  SelectCase& operator=(const SelectCase&) = delete;
+
+  void enable(bool on) { enabled_ = on; }
+  std::size_t count() const { return waiter_.moved; }  // items moved by the last select
+
+ protected:
+  ~SelectCase() = default;
+  detail::Waiter waiter_;
+
+ private:
+  friend class Selection;
+  virtual std::mutex& mutex() = 0;
+  // The following with the channel's lock held.
+  virtual Outcome attempt(detail::WakeList& wakes) = 0;  // Full or Empty: not now
+  virtual detail::WaiterQueue& queue() = 0;
+
+  bool enabled_ = true;
+};
+
+template <typename T, Ends E>
+class Receive final : public SelectCase {
+ public:
+  Receive(Channel<T, E>& channel, std::span<T> items) : channel_(channel), items_(items) {}
+  Receive(Channel<T, E>& channel, T& item) : Receive(channel, std::span<T>(&item, 1)) {}
+
+ private:
+  std::mutex& mutex() override { return channel_.mutex_; }
+  Outcome attempt(detail::WakeList& wakes) override {
+    const Batch got = channel_.recv_locked(items_.data(), items_.size(), wakes);
+    waiter_ = {.items = items_.data(), .wanted = items_.size(), .moved = got.count};
+    return got.outcome;
+  }
+  detail::WaiterQueue& queue() override { return channel_.receivers_; }
+
+  Channel<T, E>& channel_;
+  std::span<T> items_;
+};
+
+template <typename T, Ends E>
+class Send final : public SelectCase {
+ public:
+  Send(Channel<T, E>& channel, T& item) : channel_(channel), item_(item) {}
+
+ private:
+  std::mutex& mutex() override { return channel_.mutex_; }
+  Outcome attempt(detail::WakeList& wakes) override {
+    waiter_ = {.items = &item_, .wanted = 1};
+    if (channel_.closed_) return Outcome::Closed;
+    const Batch sent = channel_.send_locked(&item_, 1, false, wakes);
+    waiter_.moved = sent.count;
+    return sent.outcome;
+  }
+  detail::WaiterQueue& queue() override { return channel_.senders_; }
+
+  Channel<T, E>& channel_;
+  T& item_;
+};
+
+// The item or span that is received into says nothing new: the channel names the type.
+template <typename T, Ends E, typename Items>
+Receive(Channel<T, E>&, Items&&) -> Receive<T, E>;
+
+struct Selected {
+  std::size_t index = 0;  // of the case that happened; the number of cases if none did
+  Outcome outcome = Outcome::Done;
+};
+
+Selected select(std::span<SelectCase* const> cases, const Wait& wait = {});
+inline Selected select(std::initializer_list<SelectCase*> cases, const Wait& wait = {}) {
+  return select(std::span<SelectCase* const>(cases.begin(), cases.size()), wait);
+}
+
+}  // namespace culprit::concurrent
