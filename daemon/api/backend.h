@@ -23,7 +23,7 @@ using Json = nlohmann::json;
 
 enum class IncidentId : std::int64_t {};
 
-inline constexpr unsigned kServeThreads = 2;
+inline constexpr unsigned kServeThreads = 3;
 inline constexpr double kWhySinceSecondsMax = 7 * 86400.0;
 inline constexpr std::size_t kEventsLimitDefault = 100;
 inline constexpr std::size_t kEventsLimitMax = 10'000;
@@ -33,9 +33,11 @@ struct WhyRequest {
   double since_s = 300;  // in (0, kWhySinceSecondsMax]
 };
 
-// Empty fields match everything. Times are wall-clock nanoseconds since the epoch, [from, to).
+// Empty fields match everything; `entities` and `pids` together are one filter (either matches). Times are
+// wall-clock nanoseconds since the epoch, [from, to).
 struct EventQuery {
   std::vector<std::string> entities;  // exact, or a prefix if it ends in '*'
+  std::vector<std::int64_t> pids;     // of the entity "process:<pid>" or with the attribute process.pid
   std::vector<stream::Kind> kinds;
   std::vector<std::string> names;  // exact, or a prefix if it ends in '*'
   std::string text;                // substring of the body, case-insensitive

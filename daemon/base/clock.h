@@ -3,7 +3,9 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <string>
+#include <string_view>
 
 namespace culprit {
 
@@ -41,6 +43,8 @@ class FakeClock final : public Clock {
 
 // "2026-11-23T14:02:08.123Z" for a wall time in nanoseconds since the epoch (UTC, millisecond precision).
 std::string format_wall(std::int64_t wall_ns);
+// The reverse, for any RFC 3339 time ("Z" or an offset, up to nine decimals) from 1970 to 2261; nothing if it is none.
+std::optional<std::int64_t> parse_wall(std::string_view text);
 // "14:02:08" in the local time zone.
 std::string format_wall_time(std::int64_t wall_ns);
 

@@ -1,0 +1,276 @@
+#include "daemon/api/query.h"
+
+#include <fmt/format.h>
+
+#include <charconv>
+#include <cmath>
+#include <limits>
+
+#include "daemon/base/clock.h"
+#include "daemon/base/text.h"
+
+namespace culprit::api {
+namespace {
+
+constexpr std::size_t kNoteBytesMax = 4096;
+
+struct KindName {
+  stream::Kind kind;
+  std::string_view name;
+};
+constexpr KindName kKinds[] = {
+    {stream::Kind::Sample, "sample"}, {stream::Kind::Log, "log"},       {stream::Kind::Span, "span"},
+    {stream::Kind::Kernel, "kernel"}, {stream::Kind::Change, "change"}, {stream::Kind::Alert, "alert"},
+};
+
+struct SeverityName {
+  std::uint8_t severity;
+  std::string_view name;
+};
+constexpr SeverityName kSeverities[] = {
+    {stream::kTrace, "trace"}, {stream::kDebug, "debug"}, {stream::kInfo, "info"},
+    {stream::kWarn, "warn"},   {stream::kError, "error"}, {stream::kFatal, "fatal"},
+};
+
+int hex_digit(char c) {
+  if (c >= '0' && c <= '9') return c - '0';
+  if (c >= 'a' && c <= 'f') return c - 'a' + 10;
+  if (c >= 'A' && c <= 'F') return c - 'A' + 10;
+  return -1;
+}
+
+// Percent-decoding; '+' is a space only in the query part. No control bytes, valid UTF-8.
+Result<std::string> decode(std::string_view text, bool plus_is_space) {
+  std::string result;
+  result.reserve(text.size());
+  for (std::size_t i = 0; i < text.size(); ++i) {
+    if (text[i] == '+' && plus_is_space) {
+      result += ' ';
+    } else if (text[i] == '%') {
+      const int high = i + 2 < text.size() ? hex_digit(text[i + 1]) : -1;
+      const int low = i + 2 < text.size() ? hex_digit(text[i + 2]) : -1;
+      if (high < 0 || low < 0) return fail(Code::Invalid, "the URL holds a '%' that is no %XX escape");
+      result += static_cast<char>(high * 16 + low);
+      i += 2;
+    } else {
+      result += text[i];
+    }
+  }
+  if (sanitize_utf8(result) != result)
+    return fail(Code::Invalid, "the URL holds bytes that are no UTF-8 text");
+  return result;
+}
+
+// "a,b" or "\"a,b\",c": parts separated by commas, quotes protect commas. Series names hold commas in braces.
+void split_list(std::string_view text, std::vector<std::string>& parts) {
+  std::string part;
+  bool quoted = false;
+  int braces = 0;
+  for (const char c : text) {
+    if (c == '"' && braces == 0) {
+      quoted = !quoted;
+    } else if (c == ',' && !quoted && braces == 0) {
+      if (!part.empty()) parts.push_back(std::move(part));
+      part.clear();
+    } else {
+      if (c == '{') ++braces;
+      if (c == '}' && braces > 0) --braces;
+      part += c;
+    }
+  }
+  if (!part.empty()) parts.push_back(std::move(part));
+}
+
+template <typename Names>
+std::string known(const Names& names) {
+  std::string text;
+  for (const auto& entry : names) text += fmt::format("{}{}", text.empty() ? "" : ", ", entry.name);
+  return text;
+}
+
+Result<std::int64_t> parse_time(std::string_view name, std::string_view text) {
+  if (const auto wall_ns = parse_wall(text)) return *wall_ns;
+  return fail(Code::Invalid,
+              fmt::format("'{}={}' is no RFC 3339 time such as 2026-11-23T14:02:08Z", name, text));
+}
+
+Result<void> apply(EventQuery& query, const std::string& name, const std::string& value) {
+  if (value.empty()) return {};
+  if (name == "entity") {
+    std::vector<std::string> parts;
+    split_list(value, parts);
+    for (std::string& part : parts) {
+      if (!part.starts_with("pid:")) {
+        query.entities.push_back(std::move(part));
+        continue;
+      }
+      std::int64_t pid = 0;
+      const auto [end, error] = std::from_chars(part.data() + 4, part.data() + part.size(), pid);
+      if (error != std::errc{} || end != part.data() + part.size() || pid < 1) {
+        return fail(Code::Invalid, fmt::format("'entity={}' is no process: use pid:4211", part));
+      }
+      query.pids.push_back(pid);
+    }
+  } else if (name == "name") {
+    split_list(value, query.names);
+  } else if (name == "text") {
+    query.text = value;
+  } else if (name == "kind") {
+    std::vector<std::string> parts;
+    split_list(value, parts);
+    for (const std::string& part : parts) {
+      const auto* kind = std::ranges::find(kKinds, part, &KindName::name);
+      if (kind == std::end(kKinds))
+        return fail(Code::Invalid, fmt::format("no kind '{}': use {}", part, known(kKinds)));
+      query.kinds.push_back(kind->kind);
+    }
+  } else if (name == "severity") {
+    const auto* severity = std::ranges::find(kSeverities, value, &SeverityName::name);
+    if (severity == std::end(kSeverities)) {
+      return fail(Code::Invalid, fmt::format("no severity '{}': use {}", value, known(kSeverities)));
+    }
+    query.severity_min = severity->severity;
+  } else if (name == "from") {
+    ASSIGN(query.from_wall_ns, parse_time(name, value));
+  } else if (name == "to") {
+    ASSIGN(query.to_wall_ns, parse_time(name, value));
+  } else if (name == "limit") {
+    std::size_t limit = 0;
+    const auto [end, error] = std::from_chars(value.data(), value.data() + value.size(), limit);
+    if (error != std::errc{} || end != value.data() + value.size() || limit < 1 || limit > kEventsLimitMax) {
+      return fail(Code::Invalid, fmt::format("'limit={}' is no number from 1 to {}", value, kEventsLimitMax));
+    }
+    query.limit = limit;
+  } else {
+    return fail(
+        Code::Invalid,
+        fmt::format("no parameter '{}': use entity, kind, name, text, severity, from, to, limit", name));
+  }
+  return {};
+}
+
+Result<Json> parse_object(std::string_view body, std::string_view example) {
+  Json document = Json::parse(body, nullptr, false);
+  if (document.is_discarded() || !document.is_object()) {
+    return fail(Code::Invalid, fmt::format("the body is no JSON object such as {}", example));
+  }
+  return document;
+}
+
+constexpr std::string_view kWhyExample = R"({"service": "shop", "since_s": 300})";
+constexpr std::string_view kFeedbackExample = R"({"rank": 1, "verdict": "right"})";
+
+}  // namespace
+
+Result<Target> parse_target(std::string_view target) {
+  if (target.empty() || target.front() != '/') return fail(Code::Invalid, "the URL has no path");
+  Target result;
+  const std::size_t mark = target.find('?');
+  ASSIGN(result.path, decode(target.substr(0, mark), false));
+  if (mark == std::string_view::npos) return result;
+  std::string_view rest = target.substr(mark + 1);
+  while (!rest.empty()) {
+    const std::size_t end = std::min(rest.find('&'), rest.size());
+    const std::string_view pair = rest.substr(0, end);
+    rest.remove_prefix(std::min(end + 1, rest.size()));
+    if (pair.empty()) continue;
+    if (result.parameters.size() == kParametersMax) {
+      return fail(Code::Invalid, fmt::format("more than {} parameters", kParametersMax));
+    }
+    const std::size_t equals = pair.find('=');
+    ASSIGN(std::string name, decode(pair.substr(0, equals), true));
+    std::string value;
+    if (equals != std::string_view::npos) {
+      ASSIGN(value, decode(pair.substr(equals + 1), true));
+    }
+    result.parameters.emplace_back(std::move(name), std::move(value));
+  }
+  return result;
+}
+
+Result<EventQuery> parse_event_query(const Parameters& parameters) {
+  EventQuery query;
+  for (const auto& [name, value] : parameters) TRY(apply(query, name, value));
+  if (query.from_wall_ns && query.to_wall_ns && *query.from_wall_ns > *query.to_wall_ns) {
+    return fail(Code::Invalid, "'from' is later than 'to'");
+  }
+  return query;
+}
+
+Result<WhyRequest> parse_why(std::string_view body) {
+  ASSIGN(const Json document, parse_object(body, kWhyExample));
+  WhyRequest request;
+  for (const auto& [key, value] : document.items()) {
+    if (key == "service") {
+      if (!value.is_string()) return fail(Code::Invalid, "'service' is no string");
+      request.service = value.get<std::string>();
+    } else if (key == "since_s") {
+      if (!value.is_number()) return fail(Code::Invalid, "'since_s' is no number of seconds");
+      request.since_s = value.get<double>();
+    } else {
+      return fail(Code::Invalid,
+                  fmt::format("unknown key '{}': the body is {}", sanitize_utf8(key), kWhyExample));
+    }
+  }
+  if (request.service.empty())
+    return fail(Code::Invalid, fmt::format("'service' is missing: the body is {}", kWhyExample));
+  if (!(request.since_s > 0) || request.since_s > kWhySinceSecondsMax) {
+    return fail(Code::Invalid, fmt::format("'since_s' is not between 0 and {}", kWhySinceSecondsMax));
+  }
+  return request;
+}
+
+Result<Feedback> parse_feedback(std::string_view body) {
+  ASSIGN(const Json document, parse_object(body, kFeedbackExample));
+  Feedback feedback;
+  bool judged = false;
+  bool ranked = false;
+  for (const auto& [key, value] : document.items()) {
+    if (key == "rank") {
+      if (!value.is_number_integer() || value.get<std::int64_t>() < 0 || value.get<std::int64_t>() > 1000) {
+        return fail(Code::Invalid, "'rank' is no candidate's rank (1, 2, ... or 0 for the whole answer)");
+      }
+      feedback.rank = value.get<std::int64_t>();
+      ranked = true;
+    } else if (key == "verdict") {
+      const std::string verdict = value.is_string() ? value.get<std::string>() : "";
+      if (verdict == "right")
+        feedback.verdict = Verdict::Right;
+      else if (verdict == "wrong")
+        feedback.verdict = Verdict::Wrong;
+      else if (verdict == "partly")
+        feedback.verdict = Verdict::Partly;
+      else
+        return fail(Code::Invalid, "'verdict' is none of right, wrong, partly");
+      judged = true;
+    } else if (key == "note") {
+      if (!value.is_string() || value.get_ref<const std::string&>().size() > kNoteBytesMax) {
+        return fail(Code::Invalid, fmt::format("'note' is no text of at most {} bytes", kNoteBytesMax));
+      }
+      feedback.note = value.get<std::string>();
+    } else {
+      return fail(Code::Invalid,
+                  fmt::format("unknown key '{}': the body is {}", sanitize_utf8(key), kFeedbackExample));
+    }
+  }
+  if (!judged || !ranked)
+    return fail(Code::Invalid,
+                fmt::format("'rank' or 'verdict' is missing: the body is {}", kFeedbackExample));
+  return feedback;
+}
+
+Result<IncidentId> parse_incident_id(std::string_view text) {
+  std::int64_t id = 0;
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), id);
+  if (error != std::errc{} || end != text.data() + text.size() || id < 1) {
+    return fail(Code::Invalid, fmt::format("'{}' is no incident number", sanitize_utf8(text)));
+  }
+  return IncidentId{id};
+}
+
+std::string_view kind_name(stream::Kind kind) {
+  const auto* entry = std::ranges::find(kKinds, kind, &KindName::kind);
+  return entry == std::end(kKinds) ? "?" : entry->name;
+}
+
+}  // namespace culprit::api

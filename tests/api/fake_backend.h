@@ -1,0 +1,75 @@
+// FakeBackend: answers the fixed documents of tests/api/documents; remembers what it was asked.
+#pragma once
+
+#include <fmt/format.h>
+
+#include <atomic>
+#include <fstream>
+#include <iterator>
+#include <mutex>
+
+#include "daemon/api/backend.h"
+
+namespace culprit::api {
+
+class FakeBackend : public Backend {
+ public:
+  explicit FakeBackend(std::string folder = CULPRIT_API_DOCUMENTS) : folder_(std::move(folder)) {}
+
+  Result<Json> summary() override { return document("summary"); }
+  Result<Json> services() override { return document("services"); }
+  Result<Json> why(const WhyRequest& request) override {
+    const std::lock_guard lock(mutex_);
+    asked_why = request;
+    for (const std::string& name : service_names()) {
+      if (name == request.service) return document("why-" + name);
+    }
+    return fail(Code::NotFound, fmt::format("no service '{}' was seen", request.service));
+  }
+  Result<Json> incidents() override { return document("incidents"); }
+  Result<Json> incident(IncidentId id) override {
+    if (id == IncidentId{7}) return document("why-shop");
+    return fail(Code::NotFound, fmt::format("no incident {}", static_cast<std::int64_t>(id)));
+  }
+  Result<std::string> export_incident(IncidentId id) override {
+    if (id == IncidentId{7}) return "{\"culprit\":\"incident\",\"incident\":7}\n{\"event\":1}\n";
+    return fail(Code::NotFound, fmt::format("no incident {}", static_cast<std::int64_t>(id)));
+  }
+  Result<Json> feedback(IncidentId id, const Feedback& feedback) override {
+    if (id != IncidentId{7})
+      return fail(Code::NotFound, fmt::format("no incident {}", static_cast<std::int64_t>(id)));
+    const std::lock_guard lock(mutex_);
+    asked_feedback = feedback;
+    ASSIGN(Json all, document("incidents"));
+    return all["incidents"][0];
+  }
+  Result<Json> events(const EventQuery& query) override {
+    const std::lock_guard lock(mutex_);
+    asked_events = query;
+    return document("events");
+  }
+  Result<Json> status() override { return document("status"); }
+  Result<Json> doctor() override { return document("doctor"); }
+  Result<Json> config() override { return document("config"); }
+  Result<std::string> metrics_text() override {
+    return "# TYPE culprit_events_total counter\nculprit_events_total 42\n";
+  }
+  std::vector<std::string> service_names() override { return {"nginx", "redis", "shop"}; }
+
+  std::optional<WhyRequest> asked_why;
+  std::optional<Feedback> asked_feedback;
+  std::optional<EventQuery> asked_events;
+
+ private:
+  Result<Json> document(const std::string& name) const {
+    std::ifstream file(fmt::format("{}/{}.json", folder_, name));
+    Json document = Json::parse(file, nullptr, false);
+    if (document.is_discarded()) return fail(Code::Io, fmt::format("no document '{}'", name));
+    return document;
+  }
+
+  std::string folder_;
+  std::mutex mutex_;
+};
+
+}  // namespace culprit::api
