@@ -92,7 +92,6 @@ const std::vector<Field>& fields() {
   static const std::vector<Field> kFields = {
       path_field("state_dir", &Config::state_dir, "events, incidents and knowledge are kept here"),
       path_field("socket", &Config::socket, "the API's Unix socket"),
-      text_field("page_address", &Config::page_address, "address of the page; only loopback addresses are accepted"),
       number_field<std::uint16_t>("page_port", &Config::page_port, 0, 65535, "port of the page and of /metrics; 0 = none"),
       {"watch", "whose socket bytes and log lines are captured: cgroup:GLOB, unit:NAME, exe:GLOB, service:NAME, pid:N, all",
        [](Config& config, const std::string& text) -> Result<void> {
@@ -229,9 +228,6 @@ Result<void> Config::check() const {
   };
   for (const auto& [key, bytes] : {std::pair{"control_ring_bytes", control_ring_bytes}, {"data_ring_bytes", data_ring_bytes}}) {
     if ((bytes & (bytes - 1)) != 0) return fail(Code::Invalid, fmt::format("{}: {} is not a power of two", at(key), bytes));
-  }
-  if (page_address != "127.0.0.1" && page_address != "::1" && page_address != "localhost") {
-    return fail(Code::Invalid, fmt::format("{}: '{}' is not a loopback address; the page has no login, put a proxy with one in front", at("page_address"), page_address));
   }
   if (log_level != "debug" && log_level != "info" && log_level != "warn" && log_level != "error") {
     return fail(Code::Invalid, fmt::format("{}: '{}' is none of debug, info, warn, error", at("log_level"), log_level));

@@ -28,8 +28,7 @@ struct ServiceRule {
 struct Config {
   std::filesystem::path state_dir = "/var/lib/culprit";
   std::filesystem::path socket = "/run/culprit/api.sock";
-  std::string page_address = "127.0.0.1";
-  std::uint16_t page_port = 7117;  // 0 = no page
+  std::uint16_t page_port = 7117;  // on 127.0.0.1; 0 = no page
   // Targets whose socket bytes and log lines are captured: "cgroup:GLOB", "unit:NAME", "exe:GLOB",
   // "service:NAME", "pid:N" or "all". Everything else is only counted.
   std::vector<std::string> watch;

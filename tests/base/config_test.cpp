@@ -34,7 +34,6 @@ TEST(ConfigTest, MistakesNameTheirPlace) {
       {"services: [{name: x}]\n", "matches nothing"},
       {"services: [{nam: x, port: 1}]\n", "unknown key 'nam'; did you mean 'name'?"},
       {"control_ring_bytes: 5000\n", "c.yaml:1: control_ring_bytes: 5000 is not a power of two"},
-      {"page_address: 0.0.0.0\n", "not a loopback address"},
       {"a: [\n", "c.yaml:"},
       {"- a\n", "the configuration is a map"},
       {"log_level: loud\n", "none of debug, info, warn, error"},

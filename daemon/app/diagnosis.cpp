@@ -1,0 +1,325 @@
+#include "daemon/app/diagnosis.h"
+
+#include <fmt/format.h>
+#include <pthread.h>
+
+#include <set>
+
+#include "daemon/base/log.h"
+#include "daemon/base/text.h"
+#include "daemon/detect/examine.h"
+#include "daemon/explain/json.h"
+#include "daemon/explain/replay.h"
+#include "rules/evaluator.h"
+
+namespace culprit::app {
+namespace {
+
+constexpr std::int64_t kYoungNs = 60 * kNsPerSecond;    // ranked every second until then
+constexpr std::int64_t kLaterEveryNs = 10 * kNsPerSecond;
+constexpr std::size_t kClosedKeptMax = 64;              // explanations kept in memory after closing
+constexpr std::int64_t kRuleWindowNs = 60 * kNsPerSecond;   // before the onset
+constexpr std::int64_t kRuleSamplesNs = 30 * kNsPerSecond;  // of samples, after it
+constexpr std::size_t kObservationsMax = 200'000;
+
+}  // namespace
+
+std::vector<explain::ModeMatch> GraphKnowledge::match(std::string_view text, std::string_view program) const {
+  std::vector<explain::ModeMatch> matches;
+  for (const graph::Match& match : known_->match(text, known_->middleware_of_program(program))) {
+    // The longest-known alias is the id people search for; explain takes any.
+    matches.push_back({std::string(match.failure_mode()), std::string(match.middleware()), std::string(match.name()), match.weight});
+  }
+  return matches;
+}
+
+std::vector<std::string> GraphKnowledge::mitigations(std::string_view mode_id) const {
+  std::vector<std::string> texts;
+  const graph::FailureMode* mode = known_->find(mode_id);
+  if (mode == nullptr) return texts;
+  for (const graph::Mitigation& mitigation : known_->mitigations(mode->id)) {
+    if (texts.size() == 3) break;
+    texts.push_back(mitigation.command.empty() ? mitigation.text : fmt::format("{}: {}", mitigation.text, mitigation.command));
+  }
+  return texts;
+}
+
+struct Diagnosis::Impl {
+  explicit Impl(Parts p, graph::Store writer)
+      : parts(std::move(p)), graph_writer(std::move(writer)), knowledge(parts.knowledge) {}
+
+  Parts parts;
+  graph::Store graph_writer;  // detect thread
+  GraphKnowledge knowledge;
+
+  struct Ranked {
+    detect::Incident incident;
+    explain::Explanation explanation;
+    std::int64_t ranked_ns = 0;
+  };
+  mutable Mutex mutex;
+  std::map<std::uint64_t, Ranked> ranked GUARDED_BY(mutex);  // open ones and the last that closed
+  std::vector<detect::Incident> open GUARDED_BY(mutex);
+  std::map<std::string, int> learned GUARDED_BY(mutex);
+  DiagnosisStats seen GUARDED_BY(mutex);
+  std::vector<std::pair<std::int64_t, std::int64_t>> past GUARDED_BY(mutex);  // [onset, closed) of earlier incidents
+
+  detect::Detector detector;  // detect thread
+  std::jthread thread;
+
+  explain::ExplainOptions options_for(const detect::Incident& incident, std::int64_t now_ns) const;
+  std::vector<explain::RuleHit> rule_hits(const detect::Incident& incident, std::int64_t now_ns) const;
+  Result<explain::Explanation> rank(const detect::Incident& incident, std::int64_t now_ns) const;
+  void loop();
+  void on_second(const DetectInput& input);
+  void rank_and_save(const detect::Incident& incident, std::int64_t now_ns);
+  Result<void> restore();
+};
+
+explain::ExplainOptions Diagnosis::Impl::options_for(const detect::Incident& incident, std::int64_t now_ns) const {
+  explain::ExplainOptions options;
+  options.now_ns = now_ns;
+  options.wall_offset_ns = parts.clock.wall_offset_ns();
+  options.knowledge = &knowledge;
+  if (incident.healthy()) return options;
+  options.completeness = parts.accounting.window(incident.onset_ns - kRuleWindowNs, now_ns);
+  options.rule_hits = rule_hits(incident, now_ns);
+  const MutexLock lock(mutex);
+  for (const auto& span : past) {
+    if (span.second <= incident.onset_ns) options.excluded.push_back(span);
+  }
+  return options;
+}
+
+std::vector<explain::RuleHit> Diagnosis::Impl::rule_hits(const detect::Incident& incident, std::int64_t now_ns) const {
+  std::vector<rules::Observation> window;
+  const auto add = [&](const stream::Event& event) {
+    rules::Observation observation;
+    observation.time_ns = event.time_ns;
+    observation.kind = static_cast<rules::Kind>(event.kind);
+    observation.entity = event.entity;
+    observation.name = event.name;
+    observation.value = event.value;
+    observation.body = event.body;
+    observation.attributes = event.attributes;
+    window.push_back(std::move(observation));
+    return window.size() < kObservationsMax;
+  };
+  stream::Query facts;
+  facts.from_ns = incident.onset_ns - kRuleWindowNs;
+  facts.to_ns = now_ns;
+  facts.kinds = {stream::Kind::Log, stream::Kind::Kernel, stream::Kind::Change, stream::Kind::Alert};
+  stream::Query samples = facts;
+  samples.from_ns = incident.onset_ns - 5 * kNsPerSecond;
+  samples.to_ns = std::min(now_ns, incident.onset_ns + kRuleSamplesNs);
+  samples.kinds = {stream::Kind::Sample};
+  for (const stream::Query& query : {facts, samples}) {
+    if (auto scanned = parts.store.scan(query, add); !scanned) log::warn("events for rules: {}; going on without", scanned.error().message);
+  }
+  std::vector<explain::RuleHit> hits;
+  for (const rules::Finding& finding : rules::evaluate(*parts.rules, window).findings) {
+    hits.push_back({finding.time_ns, finding.rule->id, finding.entity, finding.cause, finding.explanation, finding.weight});
+  }
+  return hits;
+}
+
+Result<explain::Explanation> Diagnosis::Impl::rank(const detect::Incident& incident, std::int64_t now_ns) const {
+  return explain::explain(parts.store, incident, options_for(incident, now_ns));
+}
+
+void Diagnosis::Impl::loop() {
+  DetectInput input;
+  while (parts.input.recv(input) == concurrent::Outcome::Done) on_second(input);
+}
+
+void Diagnosis::Impl::on_second(const DetectInput& input) {
+  const auto updates = detector.on_samples(input.second_ns, input.events);
+  const std::vector<detect::Incident> now_open = detector.open_incidents();
+  std::set<std::string> services;
+  for (const stream::Event& event : input.events) {
+    if (event.entity.starts_with("service:")) services.insert(event.entity.substr(8));
+  }
+  {
+    const MutexLock lock(mutex);
+    open = now_open;
+    seen.detector = detector.stats();
+    for (const std::string& service : services) {
+      if (const auto seconds = detector.learned_s(service)) learned[service] = *seconds;
+    }
+  }
+  for (const detect::IncidentUpdate& update : updates) {
+    if (update.what == detect::IncidentUpdate::What::Opened) {
+      log::info("incident {} opened service='{}' {}", update.incident.id, update.incident.service,
+                update.incident.symptoms.empty() ? "" : update.incident.symptoms.front().text);
+    } else if (update.what == detect::IncidentUpdate::What::Closed) {
+      log::info("incident {} closed service='{}'", update.incident.id, update.incident.service);
+      rank_and_save(update.incident, input.second_ns);
+      const MutexLock lock(mutex);
+      past.emplace_back(update.incident.onset_ns, update.incident.closed_ns);
+      if (past.size() > kClosedKeptMax) past.erase(past.begin());
+    }
+  }
+  for (const detect::Incident& incident : now_open) {
+    std::int64_t ranked_ns = 0;
+    {
+      const MutexLock lock(mutex);
+      if (const auto found = ranked.find(incident.id); found != ranked.end()) ranked_ns = found->second.ranked_ns;
+    }
+    const bool young = input.second_ns - incident.opened_ns < kYoungNs;
+    if (young || input.second_ns - ranked_ns >= kLaterEveryNs) rank_and_save(incident, input.second_ns);
+  }
+}
+
+void Diagnosis::Impl::rank_and_save(const detect::Incident& incident, std::int64_t now_ns) {
+  const std::int64_t started = parts.clock.now_ns();
+  auto explanation = rank(incident, now_ns);
+  const double took_s = static_cast<double>(parts.clock.now_ns() - started) / kNsPerSecond;
+  if (!explanation) {
+    log::warn("rank incident {}: {}; keeping the last ranking", incident.id, explanation.error().message);
+    return;
+  }
+  const std::int64_t offset = parts.clock.wall_offset_ns();
+  graph::Incident row;
+  row.id = graph::IncidentId{static_cast<std::int64_t>(incident.id)};
+  row.service = incident.service;
+  row.opened_ns = incident.opened_ns + offset;
+  row.updated_ns = now_ns + offset;
+  row.closed_ns = incident.closed_ns == 0 ? 0 : incident.closed_ns + offset;
+  row.state = incident.state == detect::IncidentState::Open ? "open" : "closed";
+  row.headline = explanation->headline;
+  nlohmann::json document = explain::to_json(*explanation);
+  document["record"] = {{"boot_id", parts.boot_id}, {"incident", explain::incident_to_record(incident)}};
+  row.explanation = document.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace);
+  if (auto saved = graph_writer.save(row); !saved) {
+    log::warn("save incident {}: {}; it stays in memory", incident.id, saved.error().message);
+  }
+  const MutexLock lock(mutex);
+  ++seen.explained;
+  seen.explain_s_last = took_s;
+  seen.explain_s_max = std::max(seen.explain_s_max, took_s);
+  ranked[incident.id] = {incident, std::move(*explanation), now_ns};
+  while (ranked.size() > kClosedKeptMax) ranked.erase(ranked.begin());
+}
+
+Result<void> Diagnosis::Impl::restore() {
+  graph::Store::ListOptions newest;
+  newest.limit = 1;
+  ASSIGN(const auto last, graph_writer.incidents(newest));
+  detect::DetectorOptions options;
+  if (!last.empty()) options.first_incident_id = static_cast<std::uint64_t>(last.front().id) + 1;
+  detector = detect::Detector(options);
+
+  graph::Store::ListOptions open_ones;
+  open_ones.state = "open";
+  open_ones.explanations = true;
+  ASSIGN(auto rows, graph_writer.incidents(open_ones));
+  std::vector<detect::Incident> incidents;
+  for (graph::Incident& row : rows) {
+    options.first_incident_id = std::max(options.first_incident_id, static_cast<std::uint64_t>(row.id) + 1);
+    const auto document = nlohmann::json::parse(row.explanation, nullptr, false);
+    if (document.is_object() && document.contains("record") && document["record"].value("boot_id", "") == parts.boot_id) {
+      if (auto incident = explain::incident_from_record(document["record"]["incident"])) {
+        incidents.push_back(std::move(*incident));
+        continue;
+      }
+    }
+    // Of another boot: whatever it was, it is over.
+    row.state = "closed";
+    row.closed_ns = row.updated_ns;
+    TRY(graph_writer.save(row));
+  }
+  if (!incidents.empty()) log::info("going on with {} open incidents", incidents.size());
+  detector.restore(incidents);
+  const MutexLock lock(mutex);
+  open = detector.open_incidents();
+  return {};
+}
+
+Diagnosis::Diagnosis(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
+Diagnosis::~Diagnosis() = default;
+
+Result<std::unique_ptr<Diagnosis>> Diagnosis::start(Parts parts) {
+  ASSIGN(auto writer, graph::Store::open(parts.graph_file, graph::Store::Mode::Write));
+  if (auto written = writer.write_knowledge(*parts.knowledge); !written) {
+    log::warn("write knowledge: {}; SQL readers see the old one", written.error().message);
+  }
+  auto impl = std::make_unique<Impl>(std::move(parts), std::move(writer));
+  TRY(impl->restore());
+  Impl* self = impl.get();
+  impl->thread = std::jthread([self] {
+    ::pthread_setname_np(::pthread_self(), "detect");
+    self->loop();
+  });
+  return std::unique_ptr<Diagnosis>(new Diagnosis(std::move(impl)));
+}
+
+Result<explain::Explanation> Diagnosis::why(const std::string& service, std::int64_t since_ns) const {
+  const std::int64_t now = impl_->parts.clock.now_ns();
+  for (const detect::Incident& incident : open_incidents()) {
+    if (incident.service == service || std::ranges::find(incident.services, service) != incident.services.end()) {
+      auto options = impl_->options_for(incident, now);
+      options.focus = service;
+      return explain::explain(impl_->parts.store, incident, options);
+    }
+  }
+  ASSIGN(const detect::Incident incident, detect::examine(impl_->parts.store, service, now - since_ns, now));
+  return impl_->rank(incident, now);
+}
+
+Result<nlohmann::json> Diagnosis::incident(std::uint64_t id) const {
+  if (const auto explanation = last_explanation(id)) return explain::to_json(*explanation);
+  ASSIGN(auto reader, graph::Store::open(impl_->parts.graph_file, graph::Store::Mode::Read));
+  auto row = reader.get(graph::IncidentId{static_cast<std::int64_t>(id)});
+  if (!row) return std::unexpected(row.error());
+  auto document = nlohmann::json::parse(row->explanation, nullptr, false);
+  if (!document.is_object()) return fail(Code::Corrupt, fmt::format("incident {} was stored without its explanation", id));
+  document.erase("record");
+  document["incident"] = id;
+  document["state"] = row->state;
+  return document;
+}
+
+Result<std::string> Diagnosis::export_incident(std::uint64_t id) const {
+  std::optional<detect::Incident> incident;
+  {
+    const MutexLock lock(impl_->mutex);
+    if (const auto found = impl_->ranked.find(id); found != impl_->ranked.end()) incident = found->second.incident;
+  }
+  if (!incident) {
+    ASSIGN(auto reader, graph::Store::open(impl_->parts.graph_file, graph::Store::Mode::Read));
+    auto row = reader.get(graph::IncidentId{static_cast<std::int64_t>(id)});
+    if (!row) return std::unexpected(row.error());
+    const auto document = nlohmann::json::parse(row->explanation, nullptr, false);
+    if (!document.is_object() || !document.contains("record") ||
+        document["record"].value("boot_id", "") != impl_->parts.boot_id) {
+      return fail(Code::NotFound, fmt::format("the events of incident {} are of an earlier boot", id));
+    }
+    ASSIGN(incident, explain::incident_from_record(document["record"]["incident"]));
+  }
+  const std::int64_t now = incident->closed_ns != 0 ? incident->closed_ns : impl_->parts.clock.now_ns();
+  return explain::export_incident(impl_->parts.store, *incident, impl_->options_for(*incident, now));
+}
+
+std::vector<detect::Incident> Diagnosis::open_incidents() const {
+  const MutexLock lock(impl_->mutex);
+  return impl_->open;
+}
+
+std::optional<explain::Explanation> Diagnosis::last_explanation(std::uint64_t id) const {
+  const MutexLock lock(impl_->mutex);
+  const auto found = impl_->ranked.find(id);
+  if (found == impl_->ranked.end()) return std::nullopt;
+  return found->second.explanation;
+}
+
+std::map<std::string, int> Diagnosis::learned() const {
+  const MutexLock lock(impl_->mutex);
+  return impl_->learned;
+}
+
+DiagnosisStats Diagnosis::stats() const {
+  const MutexLock lock(impl_->mutex);
+  return impl_->seen;
+}
+
+}  // namespace culprit::app

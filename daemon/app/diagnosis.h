@@ -1,0 +1,77 @@
+// Diagnosis: detection and explanation, fed by the stream thread second by second; keeps incidents in the graph
+// so that a restart goes on with them.
+//
+// Threads: the detect thread owns the Detector and the graph's writing connection; why(), incidents() and the like
+// may be called from any thread. An open incident is ranked anew every second while it is young, later less often.
+#pragma once
+
+#include <map>
+#include <memory>
+#include <optional>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "daemon/app/accounting.h"
+#include "daemon/app/pipeline.h"
+#include "daemon/base/mutex.h"
+#include "daemon/detect/detector.h"
+#include "daemon/explain/explain.h"
+#include "graph/knowledge.h"
+#include "graph/store.h"
+#include "rules/loader.h"
+
+namespace culprit::app {
+
+// The knowledge graph behind explain's seam.
+class GraphKnowledge final : public explain::Knowledge {
+ public:
+  explicit GraphKnowledge(std::shared_ptr<const graph::Knowledge> known) : known_(std::move(known)) {}
+  std::vector<explain::ModeMatch> match(std::string_view text, std::string_view program) const override;
+  std::vector<std::string> mitigations(std::string_view mode_id) const override;
+
+ private:
+  std::shared_ptr<const graph::Knowledge> known_;  // the snapshot in force when the daemon started
+};
+
+struct DiagnosisStats {
+  detect::DetectorStats detector;
+  std::uint64_t explained = 0;      // rankings made
+  double explain_s_last = 0;        // how long the last one took
+  double explain_s_max = 0;
+};
+
+class Diagnosis {
+ public:
+  struct Parts {
+    const Clock& clock;
+    const stream::EventStore& store;
+    const Accounting& accounting;
+    DetectChannel& input;
+    std::filesystem::path graph_file;
+    std::string boot_id;
+    std::shared_ptr<const graph::Knowledge> knowledge;
+    std::shared_ptr<const rules::RuleSet> rules;
+  };
+  static Result<std::unique_ptr<Diagnosis>> start(Parts parts);
+  ~Diagnosis();  // the input channel must be closed before
+
+  // Ranks now: the open incident that concerns the service, else an examination of the window.
+  Result<explain::Explanation> why(const std::string& service, std::int64_t since_ns) const;
+  // As last ranked; of the list or of the graph. Errors: NotFound.
+  Result<nlohmann::json> incident(std::uint64_t id) const;
+  Result<std::string> export_incident(std::uint64_t id) const;
+
+  std::vector<detect::Incident> open_incidents() const;
+  std::optional<explain::Explanation> last_explanation(std::uint64_t id) const;
+  // Seconds of load of a service that detection has seen, up to its warm-up.
+  std::map<std::string, int> learned() const;
+  DiagnosisStats stats() const;
+
+ private:
+  struct Impl;
+  explicit Diagnosis(std::unique_ptr<Impl> impl);
+  std::unique_ptr<Impl> impl_;
+};
+
+}  // namespace culprit::app

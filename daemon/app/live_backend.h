@@ -1,0 +1,55 @@
+// LiveBackend: the API's documents (docs/api.md) over the running daemon. Reads snapshots only; every method may be
+// called from any server thread.
+#pragma once
+
+#include <memory>
+
+#include "daemon/api/backend.h"
+#include "daemon/app/diagnosis.h"
+#include "daemon/app/pipeline.h"
+#include "daemon/base/config.h"
+
+namespace culprit::app {
+
+class LiveBackend final : public api::Backend {
+ public:
+  struct Parts {
+    const Config& config;
+    const Clock& clock;
+    const stream::EventStore& store;
+    const concurrent::Registry& registry;
+    const Accounting& accounting;
+    Pipeline& pipeline;
+    Diagnosis& diagnosis;
+    std::filesystem::path graph_file;
+    std::int64_t started_ns = 0;
+    std::string version;
+    std::string user;  // whom the daemon became
+  };
+  explicit LiveBackend(Parts parts) : parts_(std::move(parts)) {}
+
+  Result<api::Json> summary() override;
+  Result<api::Json> services() override;
+  Result<api::Json> why(const api::WhyRequest& request) override;
+  Result<api::Json> incidents() override;
+  Result<api::Json> incident(api::IncidentId id) override;
+  Result<std::string> export_incident(api::IncidentId id) override;
+  Result<api::Json> feedback(api::IncidentId id, const api::Feedback& feedback) override;
+  Result<api::Json> events(const api::EventQuery& query) override;
+  Result<api::Json> status() override;
+  Result<api::Json> doctor() override;
+  Result<api::Json> config() override;
+  Result<std::string> metrics_text() override;
+  std::vector<std::string> service_names() override;
+
+ private:
+  std::string wall(std::int64_t boot_ns) const;
+  api::Json completeness() const;
+  std::vector<std::string> problems() const;
+  api::Json incident_row(graph::Store& graph, const graph::Incident& row) const;
+
+  Parts parts_;
+  Host host_;
+};
+
+}  // namespace culprit::app

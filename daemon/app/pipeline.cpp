@@ -1,0 +1,460 @@
+#include "daemon/app/pipeline.h"
+
+#include <fmt/format.h>
+#include <unistd.h>
+
+#include <set>
+#include <variant>
+
+#include "daemon/app/convert.h"
+#include "daemon/base/log.h"
+#include "daemon/base/text.h"
+
+namespace culprit::app {
+namespace {
+
+using namespace std::chrono_literals;
+
+constexpr std::int64_t kTickNs = kNsPerSecond;
+constexpr std::int64_t kFilesystemsEveryNs = 5 * kNsPerSecond;
+constexpr std::int64_t kCgroupsEveryNs = 2 * kNsPerSecond;
+constexpr std::int64_t kSocketsEveryNs = 30 * kNsPerSecond;
+constexpr std::size_t kCgroupsMax = 256;       // asked for limits in one round
+constexpr std::int64_t kReorderNs = 50 * kNsPerMs;  // records of two CPUs may be this far out of order
+
+struct FactsInput {
+  std::uint32_t pid;
+  track::ProcessFacts facts;
+};
+struct SocketOwnersInput {
+  std::vector<sensor::SocketOwner> owners;
+};
+struct FilesystemsInput {
+  std::vector<sensor::FilesystemSpace> spaces;
+};
+struct CgroupInput {
+  sensor::CgroupLimits limits;
+};
+struct ProcessesInput {
+  std::vector<sensor::ProcessRow> rows;
+};
+struct GapInput {
+  std::int64_t from_ns, to_ns;
+};
+using TrackInput = std::variant<collect::RecordBatch, sensor::Snapshot, FactsInput, SocketOwnersInput, FilesystemsInput,
+                                CgroupInput, ProcessesInput, GapInput>;
+
+struct StreamInput {
+  std::vector<stream::Event> events;
+  std::int64_t second_ns = 0;  // not 0: these are the last events of that second
+};
+
+}  // namespace
+
+struct Pipeline::Impl : track::Sink {
+  explicit Impl(Parts p)
+      : config(p.config), clock(p.clock), store(p.store), accounting(p.accounting), detect(p.detect),
+        track_in({.name = "track", .capacity = 256, .when_full = concurrent::WhenFull::Wait, .registry = &p.registry}),
+        stream_in({.name = "stream", .capacity = 1024, .when_full = concurrent::WhenFull::Wait, .registry = &p.registry}) {}
+
+  const Config& config;
+  const Clock& clock;
+  stream::EventStore& store;
+  Accounting& accounting;
+  DetectChannel& detect;
+  Host host;
+
+  concurrent::Channel<TrackInput> track_in;
+  concurrent::Channel<StreamInput> stream_in;
+  std::unique_ptr<collect::SensorClient> client;
+  std::unique_ptr<track::Tracker> tracker;  // track thread
+  logs::Miner miner;                        // stream thread
+
+  mutable Mutex mutex;
+  std::shared_ptr<collect::Collector> collector GUARDED_BY(mutex);  // shared with the collect thread while it polls
+  collect::CollectorCounts earlier GUARDED_BY(mutex);               // of sensors that are gone
+  SensorView sensor_seen GUARDED_BY(mutex);
+  std::shared_ptr<const TrackView> track_seen GUARDED_BY(mutex) = std::make_shared<TrackView>();
+  logs::MinerStats miner_seen GUARDED_BY(mutex);
+  std::string failed GUARDED_BY(mutex);
+  std::int64_t lost_at_ns GUARDED_BY(mutex) = 0;
+
+  std::vector<stream::Event> emitted;  // track thread: since the last hand-over
+  std::int64_t filesystems_at_ns = 0, cgroups_at_ns = 0, sockets_at_ns = 0;  // sensor thread
+
+  // Threads last: they end before what they use.
+  std::jthread stream_thread, track_thread, collect_thread, sensor_thread;
+
+  void fail_with(std::string text) {
+    const MutexLock lock(mutex);
+    if (failed.empty()) failed = std::move(text);
+  }
+
+  // Runs a thread's loop; an exception that gets here is a bug, and the daemon ends rather than going on half.
+  template <typename Loop>
+  std::jthread spawn(const char* name, Loop loop) {
+    return std::jthread([this, name, loop](std::stop_token stop) {
+      ::pthread_setname_np(::pthread_self(), name);
+      try {
+        loop(stop);
+      } catch (const std::exception& e) {
+        log::error("thread '{}' failed: {}; stopping", name, e.what());
+        fail_with(fmt::format("thread '{}': {}", name, e.what()));
+      }
+    });
+  }
+
+  Result<void> open_client(Fd control);
+  void sensor_loop(const std::stop_token& stop);
+  void ask_periodically();
+  void on_hello(sensor::Hello hello, collect::RingFds fds);
+  void on_lost(const std::string& reason);
+  void on_snapshot(sensor::Snapshot snapshot);
+  void collect_loop(const std::stop_token& stop);
+  void track_loop();
+  void take(TrackInput& input);
+  void hand_over(std::int64_t second_ns);
+  void stream_loop();
+  std::shared_ptr<const TrackView> track_view_locked() const {
+    const MutexLock lock(mutex);
+    return track_seen;
+  }
+  void push(TrackInput input) { (void)track_in.send(std::move(input)); }  // Closed only at the end
+
+  // ---- track::Sink: called on the track thread ----
+  void events(std::vector<stream::Event> batch) override {
+    emitted.insert(emitted.end(), std::make_move_iterator(batch.begin()), std::make_move_iterator(batch.end()));
+  }
+  void want_facts(std::uint32_t pid) override {
+    client->who_is(pid, [this, pid](Result<sensor::ProcessInfo> info) {
+      if (info) {
+        push(FactsInput{pid, to_facts(*info)});
+      } else if (info.error().code == Code::NotFound) {
+        track::ProcessFacts gone;
+        gone.gone = true;
+        push(FactsInput{pid, gone});
+      }
+    });
+  }
+  void want_watch(std::uint32_t pid, unsigned flags) override {
+    client->watch_tgid(pid, flags, [pid](Result<void> done) {
+      if (!done && done.error().code != Code::NotFound) log::warn("watch pid {}: {}", pid, done.error().message);
+    });
+  }
+};
+
+Result<void> Pipeline::Impl::open_client(Fd control) {
+  collect::SensorHandlers handlers;
+  handlers.on_hello = [this](sensor::Hello hello, collect::RingFds fds) { on_hello(std::move(hello), std::move(fds)); };
+  handlers.on_snapshot = [this](sensor::Snapshot snapshot) { on_snapshot(std::move(snapshot)); };
+  handlers.on_lost = [this](const std::string& reason) { on_lost(reason); };
+  ASSIGN(client, collect::SensorClient::open_supervised(std::move(control), std::move(handlers)));
+  return {};
+}
+
+void Pipeline::Impl::sensor_loop(const std::stop_token& stop) {
+  while (!stop.stop_requested()) {
+    if (auto done = client->dispatch(100ms); !done) {
+      fail_with("the supervisor is gone: " + done.error().message);
+      return;
+    }
+    ask_periodically();
+  }
+}
+
+void Pipeline::Impl::ask_periodically() {
+  if (!client->connected()) return;
+  const std::int64_t now = clock.now_ns();
+  if (now - filesystems_at_ns >= kFilesystemsEveryNs) {
+    filesystems_at_ns = now;
+    client->filesystem_spaces([this](Result<std::vector<sensor::FilesystemSpace>> spaces) {
+      if (!spaces) return;
+      {
+        const MutexLock lock(mutex);
+        sensor_seen.filesystems = *spaces;
+      }
+      push(FilesystemsInput{std::move(*spaces)});
+    });
+  }
+  if (now - cgroups_at_ns >= kCgroupsEveryNs) {
+    cgroups_at_ns = now;
+    std::set<std::string> paths;
+    for (const auto& service : track_view_locked()->services) {
+      for (const std::string& path : {service.cgroup, service.cgroup_memory_v1}) {
+        if (path.size() > 1 && paths.size() < kCgroupsMax) paths.insert(path);
+      }
+    }
+    for (const std::string& path : paths) {
+      client->read_cgroup(path, [this](Result<sensor::CgroupLimits> limits) {
+        if (limits) push(CgroupInput{std::move(*limits)});
+      });
+    }
+  }
+  if (now - sockets_at_ns >= kSocketsEveryNs) {
+    sockets_at_ns = now;
+    client->list_sockets(0, [this](Result<std::vector<sensor::SocketOwner>> owners) {
+      if (owners) push(SocketOwnersInput{std::move(*owners)});
+    });
+  }
+}
+
+void Pipeline::Impl::on_hello(sensor::Hello hello, collect::RingFds fds) {
+  auto opened = collect::Collector::open(hello.geometry, std::move(fds), clock);
+  if (!opened) {
+    log::error("rings of the sensor: {}; going on without events", opened.error().message);
+    return;
+  }
+  std::vector<std::string> blind;
+  for (const sensor::Program& program : hello.programs) {
+    if (program.state == sensor::ProgramState::Skipped) blind.push_back(fmt::format("{} ({})", program.name, program.reason));
+  }
+  log::info("sensor attached programs={} skipped={} kernel={}", hello.programs.size() - blind.size(), blind.size(), hello.kernel_release);
+  accounting.set_blind(std::move(blind));
+  std::int64_t lost_at = 0;
+  {
+    const MutexLock lock(mutex);
+    collector = std::move(*opened);
+    sensor_seen.connected = true;
+    sensor_seen.hello = std::move(hello);
+    lost_at = std::exchange(lost_at_ns, 0);
+  }
+  if (lost_at != 0) {
+    const std::int64_t now = clock.now_ns();
+    accounting.add_gap(lost_at, now);
+    push(GapInput{lost_at, now});
+  }
+  filesystems_at_ns = cgroups_at_ns = sockets_at_ns = 0;
+  client->list_processes([this](Result<std::vector<sensor::ProcessRow>> rows) {
+    if (rows) push(ProcessesInput{std::move(*rows)});
+  });
+}
+
+void Pipeline::Impl::on_lost(const std::string& reason) {
+  log::warn("sensor lost: {}; waiting for the next one", reason);
+  const MutexLock lock(mutex);
+  sensor_seen.connected = false;
+  sensor_seen.lost_reason = reason;
+  lost_at_ns = clock.now_ns();
+}
+
+void Pipeline::Impl::on_snapshot(sensor::Snapshot snapshot) {
+  collect::CollectorCounts counts;
+  {
+    const MutexLock lock(mutex);
+    sensor_seen.tables = snapshot.tables;
+    sensor_seen.programs = snapshot.programs;
+    sensor_seen.cpu_ns = snapshot.sensor_cpu_ns;
+    sensor_seen.rss_bytes = snapshot.sensor_rss_bytes;
+    ++sensor_seen.snapshots;
+    if (collector) counts = collector->counts();
+  }
+  std::uint64_t produced = 0;
+  std::map<std::string, std::uint64_t> dropped;
+  for (const collect::KindCounts& kind : counts.kinds) {
+    produced += kind.produced;
+    for (std::uint32_t reason = 0; reason < CULPRIT_DROPS; ++reason) {
+      if (kind.dropped[reason] > 0) dropped[std::string(collect::drop_name(reason))] += kind.dropped[reason];
+    }
+  }
+  accounting.add(snapshot.time_ns, produced, std::move(dropped));
+  push(std::move(snapshot));
+}
+
+void Pipeline::Impl::collect_loop(const std::stop_token& stop) {
+  std::shared_ptr<collect::Collector> current;
+  while (!stop.stop_requested()) {
+    std::shared_ptr<collect::Collector> newest;
+    {
+      const MutexLock lock(mutex);
+      newest = collector;
+    }
+    if (newest != current) {
+      if (current) {  // the sensor before this one is gone; its rings still hold what was not read
+        collect::RecordBatch rest;
+        if (current->drain(rest) && !rest.empty()) push(std::move(rest));
+        const MutexLock lock(mutex);
+        add_counts(earlier, current->counts());
+      }
+      current = std::move(newest);
+    }
+    if (!current) {
+      std::this_thread::sleep_for(20ms);  // only until the first sensor is there
+      continue;
+    }
+    collect::RecordBatch batch;
+    if (auto count = current->poll(20ms, batch); !count) {
+      log::warn("read rings: {}; trying again", count.error().message);
+      std::this_thread::sleep_for(100ms);
+    } else if (!batch.empty()) {
+      push(std::move(batch));
+    }
+  }
+}
+
+void Pipeline::Impl::track_loop() {
+  std::int64_t tick_at = clock.now_ns() / kTickNs * kTickNs + kTickNs;
+  std::int64_t advanced_at = 0;
+  while (true) {
+    TrackInput input;
+    const auto outcome = track_in.recv(input, {.timeout_ns = 20 * kNsPerMs});
+    if (outcome == concurrent::Outcome::Closed) break;
+    if (outcome == concurrent::Outcome::Done) take(input);
+    const std::int64_t now = clock.now_ns();
+    if (now - advanced_at >= 10 * kNsPerMs) {
+      tracker->advance(now - kReorderNs);
+      advanced_at = now;
+    }
+    if (now >= tick_at + kReorderNs) {
+      // A stalled daemon does not make up for the seconds it slept through: one tick covers them.
+      const std::int64_t second = std::max(tick_at, (now - kReorderNs) / kTickNs * kTickNs);
+      tracker->on_host(second, host.facts());
+      tracker->tick(second);
+      tick_at = second + kTickNs;
+      auto view = std::make_shared<TrackView>();
+      view->time_ns = second;
+      view->services = tracker->services();
+      view->edges = tracker->edges();
+      view->stats = tracker->stats();
+      {
+        const MutexLock lock(mutex);
+        track_seen = std::move(view);
+      }
+      hand_over(second);
+    } else if (emitted.size() >= 256) {
+      hand_over(0);
+    }
+  }
+  tracker->advance(clock.now_ns());
+  hand_over(clock.now_ns());
+}
+
+void Pipeline::Impl::hand_over(std::int64_t second_ns) {
+  if (emitted.empty() && second_ns == 0) return;
+  (void)stream_in.send(StreamInput{std::exchange(emitted, {}), second_ns});
+}
+
+void Pipeline::Impl::take(TrackInput& input) {
+  const std::int64_t now = clock.now_ns();
+  std::visit(
+      [&](auto& value) {
+        using T = std::decay_t<decltype(value)>;
+        if constexpr (std::is_same_v<T, collect::RecordBatch>) {
+          for (std::size_t i = 0; i < value.size(); ++i) tracker->on_record(value[i]);
+        } else if constexpr (std::is_same_v<T, sensor::Snapshot>) {
+          tracker->advance(std::min(value.time_ns, now - kReorderNs));
+          give_snapshot(*tracker, value);
+        } else if constexpr (std::is_same_v<T, FactsInput>) {
+          tracker->on_facts(value.pid, value.facts);
+        } else if constexpr (std::is_same_v<T, SocketOwnersInput>) {
+          for (const sensor::SocketOwner& owner : value.owners) tracker->on_socket_owner(owner.tgid, owner.inode);
+        } else if constexpr (std::is_same_v<T, FilesystemsInput>) {
+          const auto facts = to_facts(value.spaces);
+          tracker->on_filesystems(now, facts);
+          tracker->on_devices(host.devices());
+        } else if constexpr (std::is_same_v<T, CgroupInput>) {
+          const track::CgroupFacts facts[] = {to_facts(value.limits)};
+          tracker->on_cgroup_limits(now, facts);
+        } else if constexpr (std::is_same_v<T, ProcessesInput>) {
+          for (const sensor::ProcessRow& row : value.rows) want_facts(row.tgid);
+        } else if constexpr (std::is_same_v<T, GapInput>) {
+          tracker->on_gap(value.from_ns, value.to_ns);
+        }
+      },
+      input);
+}
+
+void Pipeline::Impl::stream_loop() {
+  std::vector<stream::Event> second;  // for detection: everything since the last marker
+  StreamInput input;
+  std::int64_t pruned_at = clock.now_ns();
+  while (stream_in.recv(input) == concurrent::Outcome::Done) {
+    for (stream::Event& event : input.events) {
+      if (event.kind != stream::Kind::Log || !event.name.empty()) continue;
+      const logs::Match match = miner.add(event.body);
+      event.name = logs::template_name(match.template_id);
+      if (event.severity == stream::kUnset) event.severity = match.severity;
+      event.attributes.emplace_back("template", std::string(match.text));
+      if (match.is_new) event.attributes.emplace_back("template.new", "1");
+    }
+    second.insert(second.end(), input.events.begin(), input.events.end());
+    if (auto stored = store.append(std::move(input.events)); !stored) {
+      log::warn("store events: {}; counted as dropped", stored.error().message);
+    }
+    if (input.second_ns != 0) {
+      const std::int64_t now = clock.now_ns();
+      if (auto flushed = store.flush(); !flushed) log::warn("write events: {}; kept in memory", flushed.error().message);
+      if (now - pruned_at > 600 * kNsPerSecond) {
+        pruned_at = now;
+        const std::int64_t keep_ns = static_cast<std::int64_t>(config.retention_days) * 86'400 * kNsPerSecond;
+        if (auto pruned = store.prune(now - keep_ns); !pruned) log::warn("prune events: {}", pruned.error().message);
+      }
+      {
+        const MutexLock lock(mutex);
+        miner_seen = miner.stats();
+      }
+      (void)detect.send(DetectInput{input.second_ns, std::exchange(second, {})});
+    }
+    input = {};
+  }
+}
+
+Pipeline::Pipeline(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
+
+Result<std::unique_ptr<Pipeline>> Pipeline::start(Parts parts) {
+  Fd control = std::move(parts.control);
+  auto impl = std::make_unique<Impl>(std::move(parts));
+  track::TrackerOptions options = tracker_options(impl->config);
+  options.own_pid = static_cast<std::uint32_t>(::getpid());
+  impl->tracker = std::make_unique<track::Tracker>(std::move(options), *impl);
+  TRY(impl->open_client(std::move(control)));
+  Impl* self = impl.get();
+  impl->stream_thread = self->spawn("stream", [self](const std::stop_token&) { self->stream_loop(); });
+  impl->track_thread = self->spawn("track", [self](const std::stop_token&) { self->track_loop(); });
+  impl->collect_thread = self->spawn("collect", [self](const std::stop_token& stop) { self->collect_loop(stop); });
+  impl->sensor_thread = self->spawn("sensor", [self](const std::stop_token& stop) { self->sensor_loop(stop); });
+  return std::unique_ptr<Pipeline>(new Pipeline(std::move(impl)));
+}
+
+Pipeline::~Pipeline() {
+  // From the source on: each stage ends when the one before it has handed over its last.
+  impl_->sensor_thread.request_stop();
+  impl_->collect_thread.request_stop();
+  impl_->client->wake();
+  impl_->sensor_thread.join();
+  impl_->collect_thread.join();
+  (void)impl_->track_in.close();
+  impl_->track_thread.join();
+  (void)impl_->stream_in.close();
+  impl_->stream_thread.join();
+}
+
+std::shared_ptr<const TrackView> Pipeline::track_view() const { return impl_->track_view_locked(); }
+
+SensorView Pipeline::sensor_view() const {
+  SensorView view;
+  {
+    const MutexLock lock(impl_->mutex);
+    view = impl_->sensor_seen;
+  }
+  view.client = impl_->client->counts();
+  return view;
+}
+
+collect::CollectorCounts Pipeline::collector_counts() const {
+  const MutexLock lock(impl_->mutex);
+  collect::CollectorCounts counts = impl_->earlier;
+  if (impl_->collector) add_counts(counts, impl_->collector->counts());
+  return counts;
+}
+
+logs::MinerStats Pipeline::miner_stats() const {
+  const MutexLock lock(impl_->mutex);
+  return impl_->miner_seen;
+}
+
+std::string Pipeline::failure() const {
+  const MutexLock lock(impl_->mutex);
+  return impl_->failed;
+}
+
+}  // namespace culprit::app

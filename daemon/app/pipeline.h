@@ -1,0 +1,90 @@
+// Pipeline: from the sensor's descriptors to events in the store.
+//
+//   sensor thread   dispatches the sensor's messages (snapshots, answers)      ─┐
+//   collect thread  empties the rings                                          ─┴► Channel<TrackInput> ─► track thread
+//   track thread    owns the Tracker; ticks once a second                       ─► Channel<StreamInput> ─► stream thread
+//   stream thread   names log templates, appends to the store                   ─► Channel<DetectInput> ─► (diagnosis)
+//
+// Every channel waits when full: pressure goes back to the rings, whose probes count what finds no room. So nothing
+// is lost between the rings and the store without a counter.
+#pragma once
+
+#include <functional>
+#include <memory>
+#include <optional>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "daemon/app/accounting.h"
+#include "daemon/app/host.h"
+#include "daemon/base/clock.h"
+#include "daemon/base/config.h"
+#include "daemon/base/mutex.h"
+#include "daemon/collect/collector.h"
+#include "daemon/collect/sensor_client.h"
+#include "daemon/concurrent/channel.h"
+#include "daemon/logs/miner.h"
+#include "daemon/sensor/facts.h"
+#include "daemon/stream/store.h"
+#include "daemon/track/tracker.h"
+
+namespace culprit::app {
+
+// What detection gets: all events of a second, after they are in the store.
+struct DetectInput {
+  std::int64_t second_ns = 0;
+  std::vector<stream::Event> events;
+};
+using DetectChannel = concurrent::Channel<DetectInput>;
+
+// What the track thread knew at its last tick.
+struct TrackView {
+  std::int64_t time_ns = 0;
+  std::vector<track::ServiceView> services;
+  std::vector<track::EdgeView> edges;
+  track::TrackStats stats;
+};
+
+// What the sensor said, for status and doctor.
+struct SensorView {
+  bool connected = false;
+  sensor::Hello hello;
+  std::vector<sensor::TableSample> tables;
+  std::vector<sensor::ProgramSample> programs;
+  std::vector<sensor::FilesystemSpace> filesystems;
+  std::uint64_t cpu_ns = 0, rss_bytes = 0;
+  std::uint64_t snapshots = 0;
+  std::string lost_reason;
+  collect::SensorClientCounts client;
+};
+
+class Pipeline {
+ public:
+  struct Parts {
+    const Config& config;
+    const Clock& clock;
+    stream::EventStore& store;
+    concurrent::Registry& registry;
+    Accounting& accounting;
+    DetectChannel& detect;
+    Fd control;  // the worker's end towards its supervisor
+  };
+  static Result<std::unique_ptr<Pipeline>> start(Parts parts);
+  ~Pipeline();  // stops the threads; what was received is still stored
+
+  std::shared_ptr<const TrackView> track_view() const;
+  SensorView sensor_view() const;
+  // Of the present sensor, plus all that earlier ones counted.
+  collect::CollectorCounts collector_counts() const;
+  logs::MinerStats miner_stats() const;
+  // Everything was lost that the daemon cannot go on without; main ends then. Empty while all is well.
+  std::string failure() const;
+
+ private:
+  struct Impl;
+  explicit Pipeline(std::unique_ptr<Impl> impl);
+  std::unique_ptr<Impl> impl_;
+};
+
+}  // namespace culprit::app
