@@ -1,3 +1,5 @@
+include(${CMAKE_CURRENT_LIST_DIR}/bpf.cmake)
+
 # add_module(stream SOURCES a.cpp b.cpp PUBLIC culprit::base PRIVATE SQLite::SQLite3)
 #   One folder, one library: culprit_<name>, alias culprit::<name>.
 function(add_module name)

@@ -1,7 +1,7 @@
 // Recording: ring records and snapshots in a `.events` file, for tests and for replaying an incident.
 //
-// File: 16 bytes of header ("CULPRITE", u32 CULPRIT_EVENTS_VERSION, u32 0), then chunks: u32 type (1 record,
-// 2 snapshot part), u32 bytes, the bytes, zero padding to 8. A file cut short reads up to its last whole chunk.
+// File: 16 bytes of header ("CULPRITE", u32 CULPRIT_EVENTS_VERSION, u32 0), then chunks: u32 type (1 record, 2 part
+// of a snapshot, 3 its end), u32 bytes, the bytes, zero padding to 8. A file cut short reads up to its last whole chunk.
 #pragma once
 
 #include <filesystem>

@@ -1,0 +1,519 @@
+// SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
+/*
+ * System calls at their return: failures counted, fsync/fdatasync/open timed, payload of watched processes on TCP
+ * sockets, their log lines. Runs at every system call of the host, so it leaves at once for those we do not
+ * look at. io_uring and splice do not pass here. Needs Linux 6.1 and BTF.
+ */
+#include "calls.bpf.h"
+#include "latency.bpf.h"
+#include "socket.bpf.h"
+#include "watch.bpf.h"
+
+const volatile __u64 slow_ns = 100000000;
+const volatile __u32 payload_budget = 20000;	/* payload and log records per CPU and window */
+const volatile __u32 watch_all = 0;	/* CULPRIT_WATCH_* of every process */
+const volatile __u32 ignored_tgids[CULPRIT_IGNORED_MAX] = {};
+
+#define BUDGET_WINDOW_SHIFT 30	/* a window is 2^30 ns */
+#define IOVECS_MAX 4	/* of a call are looked at */
+
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_HASH);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__uint(max_entries, 16384);
+	__type(key, struct culprit_syscall_error_key);
+	__type(value, struct culprit_syscall_error_counts);
+} syscall_errors SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 16384);
+	__type(key, __u32);	/* tid */
+	__type(value, __u64);	/* CLOCK_MONOTONIC at entry */
+} call_starts SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_HASH);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__uint(max_entries, 16384);
+	__type(key, struct culprit_timed_call_key);
+	__type(value, struct culprit_latency);
+} timed_calls SEC(".maps");
+
+/* Scratch of one CPU. The kernel does not run one program twice on a CPU at a time. */
+struct scratch {
+	__u64 window;	/* of the budget */
+	__u64 used;
+	struct culprit_latency zero_latency;
+	struct user_iovec iovecs[IOVECS_MAX];
+	__u8 data[2 * CULPRIT_PAYLOAD_LARGE];
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct scratch);
+} scratches SEC(".maps");
+
+static __always_inline bool is_ignored(__u32 tgid)
+{
+	int i;
+
+	for (i = 0; i < CULPRIT_IGNORED_MAX; i++)
+		if (ignored_tgids[i] == tgid)
+			return true;
+	return false;
+}
+
+/* ---- failures ---- */
+
+static __always_inline void count_error(__u32 nr, __u32 error, __u32 tgid)
+{
+	struct culprit_syscall_error_counts *counts, first;
+	struct culprit_syscall_error_key key;
+	__u64 now = bpf_ktime_get_boot_ns();
+
+	key.cgroup_id = bpf_get_current_cgroup_id();
+	key.tgid = tgid;
+	key.syscall = nr;
+	key.error = error;
+	counts = bpf_map_lookup_elem(&syscall_errors, &key);
+	if (counts) {
+		counts->count++;
+		counts->last_ns = now;
+		return;
+	}
+	first.count = 1;
+	first.last_ns = now;
+	if (bpf_map_update_elem(&syscall_errors, &key, &first, BPF_NOEXIST))
+		count_full(CULPRIT_TABLE_SYSCALL_ERRORS);
+}
+
+/* ---- timed calls ---- */
+
+static __always_inline void report_slow(__u64 duration, long result, __u32 call, int fd)
+{
+	struct culprit_syscall_slow_event *e;
+	void *ring;
+
+	e = ring_reserve(CULPRIT_EVENT_SYSCALL_SLOW, sizeof(*e), &ring);
+	if (!e)
+		return;
+	fill_task(&e->task);
+	e->duration_ns = duration;
+	e->result = result;
+	e->call = call;
+	e->fd = fd;
+	ring_submit(e, ring);
+}
+
+static __always_inline void finish_timed(__u32 call, __u64 id, long result, int fd)
+{
+	struct culprit_timed_call_key key;
+	struct culprit_latency *latency;
+	struct scratch *scratch;
+	__u32 tid = (__u32)id;
+	__u32 zero = 0;
+	__u64 duration;
+	__u64 *start = bpf_map_lookup_elem(&call_starts, &tid);
+
+	if (!start || !*start)
+		return;
+	duration = bpf_ktime_get_ns() - *start;
+	*start = 0;
+	key.tgid = id >> 32;
+	key.call = call;
+	latency = bpf_map_lookup_elem(&timed_calls, &key);
+	if (!latency) {
+		scratch = bpf_map_lookup_elem(&scratches, &zero);
+		if (scratch && bpf_map_update_elem(&timed_calls, &key, &scratch->zero_latency, BPF_NOEXIST))
+			count_full(CULPRIT_TABLE_TIMED_CALLS);
+		latency = bpf_map_lookup_elem(&timed_calls, &key);
+	}
+	if (latency)
+		add_latency(latency, duration);
+	if (duration >= slow_ns)
+		report_slow(duration, result, call, fd);
+}
+
+SEC("tp_btf/sys_enter")
+int BPF_PROG(on_sys_enter, struct pt_regs *regs, long nr)
+{
+	__u32 class, tid;
+	__u64 id, now;
+
+	if ((__u64)nr >= CALLS_MAX)
+		return 0;
+	class = call_classes[nr & (CALLS_MAX - 1)];
+	if (class == CLASS_NONE || class > CLASS_TIMED_LAST)
+		return 0;
+	id = bpf_get_current_pid_tgid();
+	if (is_ignored(id >> 32))
+		return 0;
+	tid = (__u32)id;
+	now = bpf_ktime_get_ns();
+	if (bpf_map_update_elem(&call_starts, &tid, &now, BPF_ANY))
+		count_full(CULPRIT_TABLE_CALL_STARTS);
+	return 0;
+}
+
+/* A thread's entry goes with it. */
+SEC("tp_btf/sched_process_exit")
+int BPF_PROG(on_thread_exit, struct task_struct *task)
+{
+	__u32 tid = task->pid;
+
+	bpf_map_delete_elem(&call_starts, &tid);
+	return 0;
+}
+
+/* ---- payload and log lines ---- */
+
+/* What one call moved: its direction, and up to IOVECS_MAX pieces of user memory. */
+struct transfer {
+	__u64 bytes;
+	__u64 base;	/* of the first piece */
+	__u64 first;	/* bytes of the first piece that were moved */
+	__u32 pieces;
+	__u32 direction;
+	int fd;
+};
+
+static __always_inline bool within_budget(struct scratch *scratch, __u64 now)
+{
+	__u64 window = now >> BUDGET_WINDOW_SHIFT;
+
+	if (scratch->window != window) {
+		scratch->window = window;
+		scratch->used = 0;
+	}
+	if (scratch->used >= payload_budget)
+		return false;
+	scratch->used++;
+	return true;
+}
+
+static __always_inline bool starts_like_http(__u32 word)
+{
+#define WORD(a, b, c, d) ((__u32)(a) | (__u32)(b) << 8 | (__u32)(c) << 16 | (__u32)(d) << 24)
+	return word == WORD('H', 'T', 'T', 'P') || word == WORD('G', 'E', 'T', ' ') ||
+	       word == WORD('P', 'O', 'S', 'T') || word == WORD('P', 'U', 'T', ' ') ||
+	       word == WORD('H', 'E', 'A', 'D') || word == WORD('D', 'E', 'L', 'E') ||
+	       word == WORD('O', 'P', 'T', 'I') || word == WORD('P', 'A', 'T', 'C');
+}
+
+/* Copies the start of what was moved, of at most `room` bytes (a power of two), zeroes the rest. */
+static __always_inline long copy_moved(__u8 *to, const __u32 room, const struct transfer *t,
+				       struct scratch *scratch, __u32 *captured)
+{
+	__u32 have = 0;
+	__u32 want;
+	__u64 size;
+	int i;
+
+	if (t->pieces <= 1) {
+		__builtin_memset(to, 0, room);
+		want = t->bytes < room ? t->bytes : room;
+		*captured = want;
+		if (want == room)
+			return bpf_probe_read_user(to, room, (void *)t->base);
+		want &= room - 1;
+		return want ? bpf_probe_read_user(to, want, (void *)t->base) : 0;
+	}
+	/* Several pieces meet in scratch memory of twice the size, where the verifier can see that they fit. */
+	__builtin_memset(scratch->data, 0, room);
+	for (i = 0; i < IOVECS_MAX; i++) {
+		if ((__u32)i >= t->pieces || have >= room)
+			break;
+		size = scratch->iovecs[i].len;
+		if (size > t->bytes - have)
+			size = t->bytes - have;
+		if (size > room - have)
+			size = room - have;
+		want = size;
+		if (want > CULPRIT_PAYLOAD_LARGE)
+			want = CULPRIT_PAYLOAD_LARGE;
+		if (want && bpf_probe_read_user(scratch->data + (have & (CULPRIT_PAYLOAD_LARGE - 1)), want,
+						(void *)scratch->iovecs[i].base))
+			return -1;
+		have += want;
+	}
+	*captured = have;
+	return bpf_probe_read_kernel(to, room, scratch->data);
+}
+
+/*
+ * Reads the iovecs of readv, writev, recvmsg and sendmsg. False: user memory could not be read, and the
+ * caller counts it.
+ */
+static __always_inline bool gather(struct transfer *t, struct scratch *scratch, __u64 iov, __u64 count)
+{
+	__u32 size;
+	int i;
+
+	if (count > IOVECS_MAX)
+		count = IOVECS_MAX;
+	if (!count)
+		return true;
+	size = (__u32)count * sizeof(struct user_iovec);
+	if (size > sizeof(scratch->iovecs) || bpf_probe_read_user(scratch->iovecs, size, (void *)iov))
+		return false;
+	t->pieces = count;
+	/* One non-empty piece is the common case: then no scratch is needed. */
+	for (i = 0; i < IOVECS_MAX; i++) {
+		if ((__u32)i < t->pieces && scratch->iovecs[i].len) {
+			t->base = scratch->iovecs[i].base;
+			if (scratch->iovecs[i].len >= t->bytes)
+				t->pieces = 1;
+			break;
+		}
+	}
+	return true;
+}
+
+static __always_inline void report_payload(const struct transfer *t, bool readable, const struct sock *sk,
+					   __u16 family, struct scratch *scratch)
+{
+	const __u32 head = __builtin_offsetof(struct culprit_payload_event, data);
+	__u32 cpu = bpf_get_smp_processor_id();
+	struct culprit_kind_counts *counts = count_produced(CULPRIT_EVENT_PAYLOAD, cpu);
+	struct culprit_payload_event *e;
+	__u64 now = bpf_ktime_get_boot_ns();
+	__u32 word = 0;
+	void *ring;
+	bool large;
+
+	if (!within_budget(scratch, now)) {
+		count_dropped(counts, CULPRIT_DROP_BUDGET);
+		return;
+	}
+	if (!readable || (t->bytes >= 4 && t->pieces && bpf_probe_read_user(&word, 4, (void *)t->base))) {
+		count_dropped(counts, CULPRIT_DROP_FAULT);
+		return;
+	}
+	large = t->bytes > CULPRIT_PAYLOAD_SMALL && starts_like_http(word);
+	ring = ring_of(&data_rings, cpu);
+	if (!ring) {
+		count_dropped(counts, CULPRIT_DROP_RING_FULL);
+		return;
+	}
+	/* The verifier wants one constant size per reservation. */
+#define REPORT(room)                                                                                    \
+	do {                                                                                            \
+		e = bpf_ringbuf_reserve(ring, head + (room), 0);                                        \
+		if (!e) {                                                                               \
+			count_dropped(counts, CULPRIT_DROP_RING_FULL);                                  \
+			return;                                                                         \
+		}                                                                                       \
+		if (!t->pieces) {                                                                       \
+			__builtin_memset(e->data, 0, room);                                             \
+			e->captured = 0;                                                                \
+		} else if (copy_moved(e->data, room, t, scratch, &e->captured)) {                       \
+			bpf_ringbuf_discard(e, BPF_RB_NO_WAKEUP);                                       \
+			count_dropped(counts, CULPRIT_DROP_FAULT);                                      \
+			return;                                                                         \
+		}                                                                                       \
+		fill_header(&e->header, CULPRIT_EVENT_PAYLOAD, head + (room), cpu, now);                \
+		fill_task(&e->task);                                                                    \
+		fill_socket(&e->socket, sk, family);                                                    \
+		e->bytes = t->bytes;                                                                    \
+		e->fd = t->fd;                                                                          \
+		e->direction = t->direction;                                                            \
+		e->reserved = 0;                                                                        \
+		bpf_ringbuf_submit(e, wake_flags(ring, data_wake_bytes));                               \
+	} while (0)
+	if (large)
+		REPORT(CULPRIT_PAYLOAD_LARGE);
+	else
+		REPORT(CULPRIT_PAYLOAD_SMALL);
+#undef REPORT
+}
+
+static __always_inline void report_log(const struct transfer *t, bool readable, __u64 inode, bool append,
+				       struct scratch *scratch)
+{
+	__u32 cpu = bpf_get_smp_processor_id();
+	struct culprit_kind_counts *counts = count_produced(CULPRIT_EVENT_LOG, cpu);
+	struct culprit_log_event *e;
+	__u64 now = bpf_ktime_get_boot_ns();
+	void *ring;
+
+	if (!within_budget(scratch, now)) {
+		count_dropped(counts, CULPRIT_DROP_BUDGET);
+		return;
+	}
+	if (!readable) {
+		count_dropped(counts, CULPRIT_DROP_FAULT);
+		return;
+	}
+	ring = ring_of(&data_rings, cpu);
+	e = ring ? bpf_ringbuf_reserve(ring, sizeof(*e), 0) : NULL;
+	if (!e) {
+		count_dropped(counts, CULPRIT_DROP_RING_FULL);
+		return;
+	}
+	if (copy_moved(e->data, CULPRIT_LINE_MAX, t, scratch, &e->captured)) {
+		bpf_ringbuf_discard(e, BPF_RB_NO_WAKEUP);
+		count_dropped(counts, CULPRIT_DROP_FAULT);
+		return;
+	}
+	fill_header(&e->header, CULPRIT_EVENT_LOG, sizeof(*e), cpu, now);
+	fill_task(&e->task);
+	e->inode = inode;
+	e->bytes = t->bytes;
+	e->fd = t->fd;
+	e->is_append_file = append;
+	e->reserved = 0;
+	bpf_ringbuf_submit(e, wake_flags(ring, data_wake_bytes));
+}
+
+/* A descriptor's file, NULL if there is none. */
+static __always_inline struct file *file_of(struct task_struct *task, __u32 fd)
+{
+	struct fdtable *table = BPF_CORE_READ(task, files, fdt);
+	struct file **files;
+	struct file *file = NULL;
+
+	if (!table || fd >= BPF_CORE_READ(table, max_fds))
+		return NULL;
+	files = BPF_CORE_READ(table, fd);
+	bpf_probe_read_kernel(&file, sizeof(file), &files[fd]);
+	return file;
+}
+
+/* Fills the transfer from the call's arguments. False: this call tells us nothing. */
+static __always_inline bool read_arguments(struct transfer *t, struct pt_regs *regs, __u32 class, long result,
+					   struct scratch *scratch, bool *readable)
+{
+	struct user_msghdr_head message;
+	__u64 base = CALL_ARG1(regs);
+	__u64 size = CALL_ARG2(regs);
+
+	t->fd = (int)CALL_ARG0(regs);
+	t->bytes = result;
+	t->base = base;
+	t->pieces = 1;
+	t->direction = CULPRIT_WRITE;
+	*readable = true;
+	switch (class) {
+	case CLASS_RECVFROM:
+		if (CALL_ARG3(regs) & (MSG_PEEK | MSG_ERRQUEUE))
+			return false;
+		/* fallthrough */
+	case CLASS_READ:
+		t->direction = CULPRIT_READ;
+		if (!size)
+			return false;
+		break;
+	case CLASS_RECVMSG:
+		if (size & (MSG_PEEK | MSG_ERRQUEUE))	/* its flags */
+			return false;
+		/* fallthrough */
+	case CLASS_READV:
+		t->direction = CULPRIT_READ;
+		break;
+	case CLASS_SENDFILE:
+		t->pieces = 0;
+		break;
+	}
+	if (!result) {
+		t->pieces = 0;
+		return t->direction == CULPRIT_READ;
+	}
+	if (class == CLASS_RECVMSG || class == CLASS_SENDMSG) {
+		*readable = !bpf_probe_read_user(&message, sizeof(message), (void *)base) &&
+			    gather(t, scratch, message.iov, message.iovlen);
+	} else if (class == CLASS_READV || class == CLASS_WRITEV) {
+		*readable = gather(t, scratch, base, size);
+	}
+	return true;
+}
+
+static __always_inline void observe_io(struct task_struct *task, struct pt_regs *regs, __u32 class, long result,
+				       __u32 flags)
+{
+	struct transfer t;
+	struct scratch *scratch;
+	struct inode *inode;
+	struct socket *socket;
+	struct sock *sk;
+	struct file *file;
+	__u32 zero = 0;
+	__u16 family;
+	bool readable, append;
+	__u32 fd = (__u32)CALL_ARG0(regs);
+	__u16 mode;
+
+	file = file_of(task, fd);
+	if (!file)
+		return;
+	inode = BPF_CORE_READ(file, f_inode);
+	mode = BPF_CORE_READ(inode, i_mode) & S_IFMT;
+	if (mode == S_IFSOCK) {
+		socket = BPF_CORE_READ(file, private_data);
+		sk = BPF_CORE_READ(socket, sk);
+		if (!sk)
+			return;
+		family = BPF_CORE_READ(sk, __sk_common.skc_family);
+		if ((family == AF_INET || family == AF_INET6) && BPF_CORE_READ(sk, sk_protocol) == IPPROTO_TCP) {
+			if (!(flags & CULPRIT_WATCH_PAYLOAD))
+				return;
+			scratch = bpf_map_lookup_elem(&scratches, &zero);
+			if (scratch && read_arguments(&t, regs, class, result, scratch, &readable))
+				report_payload(&t, readable, sk, family, scratch);
+			return;
+		}
+	}
+	if (!(flags & CULPRIT_WATCH_LOGS) || (class != CLASS_WRITE && class != CLASS_WRITEV) || !result)
+		return;
+	append = mode == S_IFREG && (BPF_CORE_READ(file, f_flags) & O_APPEND);
+	if (!append && fd != 1 && fd != 2)
+		return;
+	scratch = bpf_map_lookup_elem(&scratches, &zero);
+	if (scratch && read_arguments(&t, regs, class, result, scratch, &readable))
+		report_log(&t, readable, BPF_CORE_READ(inode, i_ino), append, scratch);
+}
+
+SEC("tp_btf/sys_exit")
+int BPF_PROG(on_sys_exit, struct pt_regs *regs, long result)
+{
+	__u32 nr = CALL_NR(regs);
+	bool failed = (__u64)result >= (__u64)-4095;
+	struct task_struct *task;
+	__u32 class, tgid;
+	__u32 flags = watch_all;
+	__u32 *watched;
+	__u64 id;
+
+	if (nr >= CALLS_MAX)
+		return 0;
+	class = call_classes[nr & (CALLS_MAX - 1)];
+	if (class == CLASS_NONE && !failed)
+		return 0;
+	if (failed && class > CLASS_TIMED_LAST && -result == ERRNO_EAGAIN)
+		return 0;	/* an empty socket: the most common failure */
+	id = bpf_get_current_pid_tgid();
+	tgid = id >> 32;
+	if (!failed && class > CLASS_TIMED_LAST) {
+		watched = bpf_map_lookup_elem(&watched_tgids, &tgid);
+		if (watched)
+			flags |= *watched;
+		if (!flags)
+			return 0;
+	}
+	if (is_ignored(tgid))
+		return 0;
+	task = bpf_get_current_task_btf();
+	if (IS_COMPAT(task))
+		return 0;
+	if (failed && is_failure(nr, -result))
+		count_error(nr, -result, tgid);
+	if (class == CLASS_NONE)
+		return 0;
+	if (class <= CLASS_TIMED_LAST)
+		finish_timed(class, id, result, class == CLASS_OPEN ? -1 : (int)CALL_ARG0(regs));
+	else if (!failed)
+		observe_io(task, regs, class, result, flags);
+	return 0;
+}
