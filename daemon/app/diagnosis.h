@@ -17,6 +17,7 @@
 #include "daemon/base/mutex.h"
 #include "daemon/detect/detector.h"
 #include "daemon/explain/explain.h"
+#include "daemon/explain/json.h"
 #include "graph/knowledge.h"
 #include "graph/store.h"
 #include "rules/loader.h"
