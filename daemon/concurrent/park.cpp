@@ -1,6 +1,7 @@
-#include "daemon/concurrent/park.h"
+#include "daemon/concurrent/spin.h"
 
 #include <linux/futex.h>
+#include <sched.h>
 #include <sys/syscall.h>
 #include <time.h>
 #include <unistd.h>
@@ -20,19 +21,25 @@ void futex_wait(std::atomic<std::uint32_t>& word, std::uint32_t seen, std::int64
                 FUTEX_BITSET_MATCH_ANY);
 }
 
-void futex_wake(std::atomic<std::uint32_t>& word) {
+}  // namespace
+
+namespace detail {
+
+void futex_wake_one(std::atomic<std::uint32_t>& word) {
   (void)syscall(SYS_futex, &word, FUTEX_WAKE_PRIVATE, 1, nullptr, nullptr, 0);
 }
 
-void pause() {
-#if defined(__x86_64__)
-  __builtin_ia32_pause();
-#elif defined(__aarch64__)
-  asm volatile("yield" ::: "memory");
-#endif
+void yield_core() { (void)sched_yield(); }
+
+void FutexLock::lock_slowly() {
+  for (int i = 0; i < 100; ++i) {  // held for a few microseconds at most, if its holder runs
+    cpu_pause();
+    if (word_.load(std::memory_order_relaxed) == 0 && try_lock()) return;
+  }
+  while (word_.exchange(2, std::memory_order_acquire) != 0) futex_wait(word_, 2, Wait::kForever);
 }
 
-}  // namespace
+}  // namespace detail
 
 std::int64_t monotonic_ns() {
   timespec now{};
@@ -46,7 +53,7 @@ Parker::Word Parker::sleep(std::int64_t deadline_ns) {
   do {
     for (int i = 0; i < 8; ++i) {
       if (const Word word = read(); word != kAwake) return word;
-      pause();
+      detail::cpu_pause();
     }
   } while (monotonic_ns() < spin_until);
   std::uint32_t word = kAwake;
@@ -63,7 +70,7 @@ void Parker::await_wake() {
     const std::uint32_t word = word_.load(std::memory_order_acquire);
     if (word == kWoken) return;
     if (word != kAsleep) {
-      pause();  // the waker is between its claim and wake(), a few instructions; or it was preempted there
+      detail::cpu_pause();  // the waker is between its claim and wake(), a few instructions; or it was preempted there
       std::uint32_t seen = word;
       (void)word_.compare_exchange_strong(seen, kAsleep, std::memory_order_acquire);
       continue;
@@ -73,14 +80,14 @@ void Parker::await_wake() {
 }
 
 void Parker::wake() {
-  if (word_.exchange(kWoken, std::memory_order_acq_rel) == kAsleep) futex_wake(word_);
+  if (word_.exchange(kWoken, std::memory_order_acq_rel) == kAsleep) detail::futex_wake_one(word_);
 }
 
 void Parker::interrupt() {
   std::uint32_t word = word_.load(std::memory_order_relaxed);
   while (word == kAwake || word == kAsleep) {
     if (word_.compare_exchange_weak(word, kInterrupted, std::memory_order_acq_rel, std::memory_order_relaxed)) {
-      if (word == kAsleep) futex_wake(word_);
+      if (word == kAsleep) detail::futex_wake_one(word_);
       return;
     }
   }

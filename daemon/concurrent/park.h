@@ -48,6 +48,17 @@ class Parker {
 
 namespace detail {
 
+// Tells the core that this thread spins.
+inline void cpu_pause() {
+#if defined(__x86_64__)
+  __builtin_ia32_pause();
+#elif defined(__aarch64__)
+  asm volatile("yield" ::: "memory");
+#endif
+}
+void yield_core();
+void futex_wake_one(std::atomic<std::uint32_t>& word);
+
 // Interrupts a parker when stop is requested; a token that can never stop costs nothing.
 class StopWatch {
  public:

@@ -47,10 +47,10 @@ struct MapStats {
   std::uint64_t splits = 0;
   std::size_t tombstones = 0;
   std::size_t bytes = 0;                // index and entries, as reserved from the system
-  std::uint64_t longest_insert_ns = 0;
+  std::uint64_t longest_insert_ns = 0;  // of those that had to split a segment
   std::uint64_t inserted = 0;
   std::uint64_t erased = 0;
-  std::uint64_t refused = 0;            // inserts refused: max_entries, or no memory
+  std::uint64_t refused = 0;            // inserts refused: max_entries, max_bytes, or no memory
   std::uint64_t crowded = 0;            // inserts refused because their hashes collide beyond what a split can part
 };
 

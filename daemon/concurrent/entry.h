@@ -1,0 +1,226 @@
+// Entry: one key with its value, in a place that never moves. It is reused, but never anything else.
+//
+// Two kinds with one interface. WordEntry holds trivially copyable keys and values as atomic
+// words under a sequence number, so that readers copy without a lock and never see half an update.
+// ObjectEntry holds any others; its readers take the entry's lock.
+//
+// The sequence number: odd while somebody changes the entry; the change ends with the next even number.
+// Writers store each word with release order after the odd number; readers load each with acquire order
+// and then the number again. A reader that saw a word of a change therefore sees a different number.
+//
+// Threads: `lock`/`unlock` bracket changes (one writer at a time; with `exclusive` false the caller promises
+// that there is no other writer). An entry becomes live, and dead again, only under its segment's lock too.
+#pragma once
+
+#include <array>
+#include <atomic>
+#include <bit>
+#include <cstddef>
+#include <cstdint>
+#include <cstring>
+#include <memory>
+#include <new>
+#include <optional>
+#include <type_traits>
+#include <utility>
+
+#include "daemon/concurrent/spin.h"
+
+namespace culprit::concurrent::detail {
+
+// What both kinds share: sequence number, life, and the link of the list of free entries.
+class EntryHead {
+ public:
+  static constexpr std::uint32_t kLive = ~0U;
+
+  // Answers the even number from before.
+  std::uint32_t lock() {
+    Backoff backoff;
+    while (true) {
+      std::uint32_t number = sequence_.load(std::memory_order_relaxed);
+      if (number % 2 == 0 && sequence_.compare_exchange_weak(number, number + 1, std::memory_order_acquire,
+                                                             std::memory_order_relaxed)) {
+        return number;
+      }
+      backoff.pause();
+    }
+  }
+  std::uint32_t lock_alone() {
+    const std::uint32_t number = sequence_.load(std::memory_order_relaxed);
+    sequence_.store(number + 1, std::memory_order_relaxed);
+    return number;
+  }
+  void unlock(std::uint32_t number, bool changed) {
+    sequence_.store(changed ? number + 2 : number, std::memory_order_release);
+  }
+
+  // kLive, or the link of a free entry.
+  std::uint32_t link() const { return link_.load(std::memory_order_acquire); }
+  bool live() const { return link() == kLive; }
+  void set_link(std::uint32_t link) { link_.store(link, std::memory_order_release); }
+
+ protected:
+  std::atomic<std::uint32_t> sequence_{0};
+  std::atomic<std::uint32_t> link_{0};
+};
+
+template <typename Key, typename Value>
+class WordEntry : public EntryHead {
+ public:
+  static constexpr bool kLockedReads = false;
+  enum class Read : std::uint8_t { Found, Other, Dead };
+
+  // ---- under the lock
+
+  bool holds(const Key& key) const { return live() && load_key() == key; }
+  Key load_key() const { return load<Key>(0); }
+  // Changes take place in a copy: if `change` throws, nothing happened.
+  template <typename F>
+  void change(F&& apply) {
+    Value value = load<Value>(kKeyWords);
+    apply(value);
+    store(kKeyWords, value);
+  }
+  template <typename F>
+  void make(const Key& key, F&& apply) {
+    Value value{};
+    apply(value);
+    store(0, key);
+    store(kKeyWords, value);
+  }
+  template <typename F>
+  bool test(F&& ask) const {
+    const Key key = load_key();
+    const Value value = load<Value>(kKeyWords);
+    return ask(key, value);
+  }
+  void clear() {}
+
+  // ---- no lock
+
+  // Copies the value if the entry holds the key. Other and Dead were true at one moment.
+  Read read(const Key& key, Value& value) const {
+    Backoff backoff;
+    while (true) {
+      const std::uint32_t before = sequence_.load(std::memory_order_acquire);
+      if (before % 2 == 0) {
+        const bool alive = live();
+        const bool same = alive && load_key() == key;
+        if (same) value = load<Value>(kKeyWords);
+        if (sequence_.load(std::memory_order_relaxed) == before) {
+          return same ? Read::Found : alive ? Read::Other : Read::Dead;
+        }
+      }
+      backoff.pause();
+    }
+  }
+  // Calls use(key, value) with a copy if the entry is live.
+  template <typename F>
+  bool visit(F&& use) const {
+    if (!live()) return false;
+    Backoff backoff;
+    while (true) {
+      const std::uint32_t before = sequence_.load(std::memory_order_acquire);
+      if (before % 2 == 0) {
+        const bool alive = live();
+        const Key key = load_key();
+        const Value value = load<Value>(kKeyWords);
+        if (sequence_.load(std::memory_order_relaxed) == before) {
+          if (alive) use(key, value);
+          return alive;
+        }
+      }
+      backoff.pause();
+    }
+  }
+
+ private:
+  static constexpr std::size_t kKeyWords = (sizeof(Key) + 7) / 8;
+  static constexpr std::size_t kWords = kKeyWords + (sizeof(Value) + 7) / 8;
+
+  template <typename T>
+  T load(std::size_t first) const {
+    constexpr std::size_t kCount = (sizeof(T) + 7) / 8;
+    std::array<std::uint64_t, kCount> words;
+    for (std::size_t i = 0; i < kCount; ++i) words[i] = words_[first + i].load(std::memory_order_acquire);
+    alignas(T) std::array<std::byte, sizeof(T)> bytes;  // T need not have a default constructor
+    std::memcpy(bytes.data(), words.data(), sizeof(T));
+    return *std::launder(reinterpret_cast<const T*>(bytes.data()));
+  }
+  template <typename T>
+  void store(std::size_t first, const T& object) {
+    constexpr std::size_t kCount = (sizeof(T) + 7) / 8;
+    std::array<std::uint64_t, kCount> words;
+    if constexpr (sizeof(T) % 8 != 0) words[kCount - 1] = 0;
+    std::memcpy(words.data(), static_cast<const void*>(std::addressof(object)), sizeof(T));
+    for (std::size_t i = 0; i < kCount; ++i) words_[first + i].store(words[i], std::memory_order_release);
+  }
+
+  std::array<std::atomic<std::uint64_t>, kWords> words_;
+};
+
+template <typename Key, typename Value>
+class ObjectEntry : public EntryHead {
+ public:
+  static constexpr bool kLockedReads = true;
+  enum class Read : std::uint8_t { Found, Other, Dead };
+
+  bool holds(const Key& key) const { return live() && objects_->first == key; }
+  const Key& load_key() const { return objects_->first; }
+  template <typename F>
+  void change(F&& apply) {
+    apply(objects_->second);
+  }
+  template <typename F>
+  void make(const Key& key, F&& apply) {
+    objects_.emplace(std::piecewise_construct, std::forward_as_tuple(key), std::forward_as_tuple());
+    struct Undo {
+      std::optional<std::pair<Key, Value>>* objects;
+      ~Undo() {
+        if (objects != nullptr) objects->reset();
+      }
+    } undo{&objects_};
+    apply(objects_->second);
+    undo.objects = nullptr;
+  }
+  template <typename F>
+  bool test(F&& ask) const {
+    return ask(objects_->first, objects_->second);
+  }
+  void clear() { objects_.reset(); }
+
+  // Not const inside: reading takes the lock.
+  Read read(const Key& key, Value& value) {
+    const Held held(*this);
+    if (!live()) return Read::Dead;
+    if (!(objects_->first == key)) return Read::Other;
+    value = objects_->second;
+    return Read::Found;
+  }
+  template <typename F>
+  bool visit(F&& use) {
+    if (!live()) return false;
+    const Held held(*this);
+    if (live()) use(std::as_const(objects_->first), std::as_const(objects_->second));
+    return live();
+  }
+
+ private:
+  struct Held {
+    explicit Held(ObjectEntry& of) : entry(of), number(of.lock()) {}
+    ~Held() { entry.unlock(number, false); }
+    Held(const Held&) = delete;
+    Held& operator=(const Held&) = delete;
+    ObjectEntry& entry;
+    std::uint32_t number;
+  };
+  std::optional<std::pair<Key, Value>> objects_;
+};
+
+template <typename Key, typename Value>
+inline constexpr bool kAsWords = std::is_trivially_copyable_v<Key> && std::is_trivially_copyable_v<Value>;
+
+template <typename Key, typename Value>
+using Entry = std::conditional_t<kAsWords<Key, Value>, WordEntry<Key, Value>, ObjectEntry<Key, Value>>;
+
+}  // namespace culprit::concurrent::detail

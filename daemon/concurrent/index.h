@@ -1,0 +1,83 @@
+// Index: the map's directory of segments (extendible hashing), and all that changes its shape.
+//
+// The low bits of a hash pick a directory slot, which names the segment that covers the hash. A segment that
+// fills splits in two, alone: 4.7 KB are rearranged, whatever the size of the map. When a segment is split
+// that is as deep as the directory, the directory doubles (8 bytes a slot; the old one stays readable, so that
+// no reader needs a lock). A split needs no key: 32 bits of each hash are kept beside its slot. Two halves that
+// emptied are merged again.
+//
+// Threads: `locate` from any. `split`, `rebuild` and `try_merge` with the segment's lock held by the caller.
+// A segment that is found may be split or merged before it is locked: the holder asks `covers` again.
+#pragma once
+
+#include <atomic>
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <vector>
+
+#include "daemon/concurrent/segment.h"
+#include "daemon/concurrent/slab.h"
+
+namespace culprit::concurrent::detail {
+
+class Index {
+ public:
+  Index();
+  Index(const Index&) = delete;
+  Index& operator=(const Index&) = delete;
+  ~Index();
+
+  Segment& locate(std::uint64_t hash) const {
+    const Directory* const directory = directory_.load(std::memory_order_acquire);
+    return *directory->slots[hash & directory->mask].load(std::memory_order_acquire);
+  }
+
+  // Makes room in a full segment: it rebuilds or splits it.
+  enum class Room : std::uint8_t {
+    Made,
+    Crowded,   // its hashes agree in more bits than a directory of bearable size tells apart: hostile keys
+    NoMemory,
+  };
+  Room make_room(Segment& segment);
+  // Joins a segment that became sparse with its buddy, if that is free and sparse too.
+  void try_merge(Segment& segment);
+  static constexpr std::uint32_t kSparse = Segment::kSlots / 8;
+
+  struct Shape {
+    std::size_t segments = 0;
+    std::size_t bytes = 0;
+    std::size_t tombstones = 0;
+    std::uint64_t splits = 0;
+    std::uint64_t merges = 0;
+  };
+  Shape shape() const;
+
+ private:
+  struct Directory {
+    std::uint32_t depth;
+    std::uint64_t mask;
+    std::unique_ptr<std::atomic<Segment*>[]> slots;
+  };
+  // How many bits deeper than its number of segments demands a directory may get: 2^6 slots, 512 bytes, a segment.
+  static constexpr std::uint32_t kSlack = 6;
+  static constexpr std::uint32_t kMaxDepth = 26;  // of the 27 bits that a slot keeps for it
+  // Buddies merge only if the result is far from full, so that a map that breathes does not split at once again.
+  static constexpr std::uint32_t kMergedMax = Segment::kSlots * 3 / 8;
+
+  static std::unique_ptr<Directory> make_directory(std::uint32_t depth);
+  Segment* new_segment();
+  Room deepen();
+  void point(std::uint32_t depth, std::uint32_t prefix, Segment& segment);
+
+  std::atomic<Directory*> directory_;
+  mutable FutexLock shape_lock_;  // after a segment's lock; guards all below
+  std::vector<std::unique_ptr<Directory>> directories_;  // all there were: readers may be in any
+  Slab<Segment, 4> segments_;
+  Segment* retired_ = nullptr;  // to be used again
+  std::size_t live_segments_ = 0;
+  std::uint64_t splits_ = 0;
+  std::uint64_t merges_ = 0;
+};
+
+}  // namespace culprit::concurrent::detail
