@@ -9,6 +9,7 @@
 import argparse
 import json
 import os
+import shlex
 import signal
 import sys
 import time
@@ -103,7 +104,7 @@ def system_only(options):
     with Loaded(options) as lab:
         for name, value in sorted(lab.system.env.items()):
             if name != "PATH":
-                print(f"{name}={value}")
+                print(f"{name}={shlex.quote(value)}")
         print(f"LAB_LOAD={lab.load_file}", flush=True)
         say(f"the system runs; watch it with `--watch 'cgroup:/culprit-lab-{lab.system.host.id}/*'`; Ctrl-C ends it")
         try:
