@@ -10,7 +10,7 @@ import json
 import random
 import time
 
-LIMIT, TIMEOUT_S, NOTE = 64, 8.0, "n" * 500
+LIMIT, TIMEOUT_S, NOTE = 64, 8.0, "n" * 1200
 
 
 def pick(chance):

@@ -234,7 +234,7 @@ class System:
                   "CGROUP": self.host.cgroup("shop")["unified"].parent,
                   "CGROUP_MEMORY": self.host.cgroup("shop")["memory"].parent,
                   "CGROUP_BLKIO": self.host.cgroup("shop")["blkio"].parent,
-                  "PG_DEVICE": self._device(self.pg_data)}
+                  "PG_DEVICES": f"{self._device(self.root)} {self._device(self.pg_data)}"}
         values |= {f"{name.upper()}_PORT": port for name, port in self.ports.items()}
         found = {f"LAB_{name}": str(value) for name, value in values.items()}
         return found | {"PATH": f"{HERE / 'bin'}:{os.environ.get('PATH', '/usr/bin:/bin')}"}

@@ -14,14 +14,16 @@ CATALOG = [{"id": n, "tags": {n % 7, n % 11, n % 13}} for n in range(400)]
 RELATED = {n: [(n + 1) % 400, (n + 7) % 400] for n in range(400)}
 pool, carts = queue.LifoQueue(), None
 pool_slots = threading.Semaphore(POOL_SIZE)
-pages, exports = {}, []  # what the feature flags fill
+flags, pages, exports = {}, {}, []  # feature flags, and what they fill
 
 
-def flag(name):
-    try:
-        return json.load(open(os.environ["SHOP_FLAGS"])).get(name, False)
-    except OSError:
-        return False
+def watch_flags():
+    seen = None
+    while True:
+        if (changed := os.stat(os.environ["SHOP_FLAGS"]).st_mtime_ns) != seen:
+            flags.update({"page_cache": False, "export": False} | json.load(open(os.environ["SHOP_FLAGS"])))
+            seen = changed
+        time.sleep(0.5)
 
 
 @contextlib.contextmanager
@@ -53,9 +55,9 @@ def related(item):
 
 
 def get_item(item):
-    if flag("page_cache"):  # keeps every rendered page, and forgets none
+    if flags.get("page_cache"):  # keeps every rendered page, and forgets none
         pages[time.monotonic_ns()] = os.urandom(1 << 20) * 2
-    if flag("export"):  # writes each view to a file that is never closed
+    if flags.get("export"):  # writes each view to a file that is never closed
         exports.append(os.open("/dev/null", os.O_WRONLY))
     with database() as cursor:
         cursor.execute("SELECT id, name, price, stock FROM items WHERE id = %s", (item,))
@@ -142,5 +144,6 @@ class Server(http.server.ThreadingHTTPServer):
 if __name__ == "__main__":
     carts = redis.Redis(port=int(os.environ["SHOP_REDIS_PORT"]), socket_timeout=2, socket_connect_timeout=1,
                         decode_responses=True)
+    threading.Thread(target=watch_flags, daemon=True).start()
     log(sys.stdout, "INFO", f"shop {VERSION} starts")
     Server(("127.0.0.1", int(os.environ["SHOP_PORT"])), Handler).serve_forever()
