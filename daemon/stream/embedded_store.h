@@ -30,15 +30,15 @@
 namespace culprit::stream {
 
 struct StoreOptions {
-  std::filesystem::path folder;                   // empty: memory only (replay, tests)
+  std::filesystem::path folder = {};                // empty: memory only (replay, tests)
   std::size_t memory_bytes = 48u << 20;           // of events in memory
   std::int64_t memory_ns = 600 * kNsPerSecond;    // younger events are kept in memory
   std::int64_t commit_ns = kNsPerSecond / 2;      // longest time between commits while events come
   std::int64_t seal_ns = 300 * kNsPerSecond;      // oldest age of active rows
   std::size_t block_rows = 65'536;
   std::uint64_t disk_bytes = 2ull << 30;          // prune() deletes the oldest beyond this; 0 = no limit
-  std::string boot_id;                            // empty: of this boot
-  std::string vfs;                                // SQLite's file layer; empty = default (tests make it fail)
+  std::string boot_id = {};                          // empty: of this boot
+  std::string vfs = {};                              // SQLite's file layer; empty = default (tests make it fail)
 };
 
 class EmbeddedStore final : public EventStore {

@@ -29,13 +29,13 @@ struct Event {
   std::int64_t time_ns = 0;  // CLOCK_BOOTTIME
   Kind kind = Kind::Sample;
   std::uint8_t severity = kUnset;
-  std::string entity;  // "service:shop", "process:4211", "edge:shop->postgres", "device:vda", "host"
-  std::string name;    // series, template id, operation, kernel event or change
+  std::string entity = {};  // "service:shop", "process:4211", "edge:shop->postgres", "device:vda", "host"
+  std::string name = {};  // series, template id, operation, kernel event or change
   double value = 0;
   std::uint64_t trace_id[2] = {0, 0};  // 0 = none
   std::uint64_t span_id = 0;
-  Attributes attributes;
-  std::string body;
+  Attributes attributes = {};
+  std::string body = {};
 
   std::string_view attribute(std::string_view key) const {  // empty if absent
     for (const auto& [name_of, text] : attributes) {

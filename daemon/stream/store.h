@@ -18,16 +18,17 @@
 
 namespace culprit::stream {
 
-// A filter. Empty fields match everything. Times are [from_ns, to_ns).
+// A filter. Empty fields match everything. Times are [from_ns, to_ns). Written with the fields that matter:
+// `store.scan({.kinds = {Kind::Log}, .limit = 100, .newest_first = true}, visit)`.
 struct Query {
   std::int64_t from_ns = INT64_MIN;
   std::int64_t to_ns = INT64_MAX;
-  std::vector<Kind> kinds;
-  std::vector<std::string> entities;  // exact, or a prefix if it ends in '*'
-  std::vector<std::string> names;     // exact, or a prefix if it ends in '*'
-  std::string text;                   // substring of body; case of ASCII letters does not matter
+  std::vector<Kind> kinds = {};
+  std::vector<std::string> entities = {};  // exact, or a prefix if it ends in '*'
+  std::vector<std::string> names = {};     // exact, or a prefix if it ends in '*'
+  std::string text = {};                   // substring of body; case of ASCII letters does not matter
   std::uint8_t severity_min = 0;
-  std::vector<std::pair<std::string, std::string>> attributes;  // all must be equal
+  std::vector<std::pair<std::string, std::string>> attributes = {};  // all must be equal
   std::size_t limit = SIZE_MAX;
   bool newest_first = false;
 };

@@ -1,0 +1,100 @@
+// Bytes: the small integers and strings that every stored format here is made of. Integers are LEB128
+// varints, signed ones zigzag; strings are a varint length and the bytes. A Reader never reads past its end:
+// after the first failure it stays failed and gives zeros.
+#pragma once
+
+#include <cstdint>
+#include <cstring>
+#include <string>
+#include <string_view>
+
+namespace culprit::stream {
+
+inline std::uint64_t zigzag(std::int64_t value) {
+  return (static_cast<std::uint64_t>(value) << 1) ^ static_cast<std::uint64_t>(value >> 63);
+}
+inline std::int64_t unzigzag(std::uint64_t value) {
+  return static_cast<std::int64_t>((value >> 1) ^ (~(value & 1) + 1));
+}
+// Differences of times may wrap around; they are defined modulo 2^64.
+inline std::int64_t wrapping_sub(std::int64_t a, std::int64_t b) {
+  return static_cast<std::int64_t>(static_cast<std::uint64_t>(a) - static_cast<std::uint64_t>(b));
+}
+inline std::int64_t wrapping_add(std::int64_t a, std::int64_t b) {
+  return static_cast<std::int64_t>(static_cast<std::uint64_t>(a) + static_cast<std::uint64_t>(b));
+}
+
+inline void put_varint(std::string& out, std::uint64_t value) {
+  while (value >= 0x80) {
+    out.push_back(static_cast<char>(value | 0x80));
+    value >>= 7;
+  }
+  out.push_back(static_cast<char>(value));
+}
+inline void put_signed(std::string& out, std::int64_t value) { put_varint(out, zigzag(value)); }
+inline void put_fixed64(std::string& out, std::uint64_t value) {
+  char bytes[8];
+  std::memcpy(bytes, &value, sizeof bytes);  // little-endian, like every machine that we build for
+  out.append(bytes, sizeof bytes);
+}
+inline void put_string(std::string& out, std::string_view text) {
+  put_varint(out, text.size());
+  out.append(text);
+}
+
+class Reader {
+ public:
+  explicit Reader(std::string_view bytes) : bytes_(bytes) {}
+
+  bool ok() const { return ok_; }
+  std::size_t position() const { return position_; }
+  std::size_t left() const { return bytes_.size() - position_; }
+  std::string_view rest() const { return bytes_.substr(position_); }
+
+  std::uint8_t byte() {
+    if (!ok_ || left() < 1) return fail();
+    return static_cast<std::uint8_t>(bytes_[position_++]);
+  }
+  std::uint64_t varint() {
+    std::uint64_t value = 0;
+    for (unsigned shift = 0; shift < 64; shift += 7) {
+      const std::uint8_t next = byte();
+      if (!ok_) return 0;
+      if (shift == 63 && next > 1) return fail();
+      value |= static_cast<std::uint64_t>(next & 0x7f) << shift;
+      if (next < 0x80) return value;
+    }
+    return fail();
+  }
+  std::int64_t signed_varint() { return unzigzag(varint()); }
+  std::uint64_t fixed64() {
+    if (!ok_ || left() < 8) return fail();
+    std::uint64_t value = 0;
+    std::memcpy(&value, bytes_.data() + position_, 8);
+    position_ += 8;
+    return value;
+  }
+  // Borrows from the bytes.
+  std::string_view string() {
+    const std::uint64_t size = varint();
+    if (!ok_ || size > left()) {
+      fail();
+      return {};
+    }
+    const std::string_view text = bytes_.substr(position_, size);
+    position_ += size;
+    return text;
+  }
+
+ private:
+  std::uint8_t fail() {
+    ok_ = false;
+    return 0;
+  }
+
+  std::string_view bytes_;
+  std::size_t position_ = 0;
+  bool ok_ = true;
+};
+
+}  // namespace culprit::stream

@@ -1,0 +1,101 @@
+// What EmbeddedStore consists of; only embedded_store.cpp (writing) and embedded_query.cpp (reading) see it.
+#pragma once
+
+#include <set>
+#include <shared_mutex>
+
+#include "daemon/base/fd.h"
+#include "daemon/stream/day_file.h"
+#include "daemon/stream/embedded_store.h"
+
+namespace culprit::stream {
+
+// The rows since the last seal. Only the owner adds, under the store's lock; keys never move.
+struct Active {
+  std::vector<Row> rows;
+  KeyTable keys;
+  std::size_t bytes = 0;
+  std::int64_t born_ns = 0;     // when the first row came
+  std::size_t committed = 0;    // of rows: durable in groups of `file`
+  std::shared_ptr<DayFile> file;
+  std::int64_t first_group = 0, last_group = -1;
+
+  void add(Event event, std::uint64_t sequence);
+  void collect(const Matcher& matcher, std::vector<Hit>& out) const;
+};
+
+// One sealed block: in memory, on disk, or both.
+struct BlockRef {
+  std::uint64_t serial = 0;
+  std::shared_ptr<const Block> memory;  // null: on disk only
+  std::shared_ptr<DayFile> file;        // null: not saved yet
+  std::int64_t id = 0;
+  std::int64_t shift_ns = 0;            // from the times of the boot that wrote it to ours
+  std::int64_t min_ns = 0, max_ns = 0;  // in our times
+  std::uint32_t kinds = 0;
+  std::size_t rows = 0, bytes = 0;      // bytes in memory
+  std::uint64_t sequence = 0;
+  bool recovered = false;               // its rows are still in groups on disk: never dropped as lost
+  std::shared_ptr<DayFile> group_file;  // not saved: where its groups are, to be deleted with the save
+  std::int64_t first_group = 0, last_group = -1;
+
+  bool saved() const { return file != nullptr; }
+};
+
+struct EmbeddedStore::State {
+  State(StoreOptions options_of, const Clock& clock_of) : options(std::move(options_of)), clock(clock_of) {}
+
+  const StoreOptions options;
+  const Clock& clock;
+
+  // The owner's alone.
+  Fd lock_file;
+  std::vector<std::shared_ptr<DayFile>> files;  // oldest first
+  std::shared_ptr<DayFile> current;
+  std::string current_day;
+  std::uint64_t next_sequence = 1, next_serial = 1;
+  std::int64_t last_commit_ns = INT64_MIN;
+  std::int64_t retry_ns = INT64_MIN;  // after a disk error: not before
+  std::int64_t backoff_ns = 0;
+  std::string last_reason = "io";     // of the last disk error
+
+  mutable std::shared_mutex mutex;  // guards what follows. The owner alone changes it (and so reads it without
+                                    // the lock), but for what a reader notes when it finds a damaged block:
+  mutable std::set<std::uint64_t> damaged;  // serials of blocks that queries skip
+  mutable StoreStats counters;
+
+  std::shared_ptr<Active> active = std::make_shared<Active>();
+  std::vector<BlockRef> refs;  // in order of append
+  std::size_t block_bytes = 0;
+
+  // Writing (embedded_store.cpp).
+  Result<void> open();
+  Result<void> load(const std::filesystem::path& file);
+  Result<void> recover(const std::shared_ptr<DayFile>& file);
+  Result<void> append(std::vector<Event> events);
+  Result<void> commit(bool even_if_waiting);
+  Result<void> commit_active(std::int64_t now_ns);
+  Result<void> open_current(std::int64_t now_ns);
+  Result<void> save(BlockRef& ref);
+  void seal_active();
+  void evict();
+  void disk_failed(const Error& error);
+  void abandon(const std::shared_ptr<DayFile>& file, const Error& why);
+  void remove_refs(const std::function<bool(const BlockRef&)>& gone);
+  void remove_day(const std::shared_ptr<DayFile>& file);
+  Result<void> prune(std::int64_t older_than_ns);
+  Result<void> prune_to_limit();
+  Origin origin() const { return {options.boot_id, clock.wall_offset_ns()}; }
+
+  // Reading (embedded_query.cpp).
+  struct Snapshot {
+    std::shared_ptr<const Active> active;  // keeps the hits' keys alive
+    std::vector<Hit> hits;                 // of the active rows, in order of append
+    std::vector<BlockRef> refs;
+  };
+  Snapshot snapshot(const Matcher& matcher) const;
+  // Null if retention or damage (counted) took the block away meanwhile.
+  Result<std::shared_ptr<const Block>> load_block(const BlockRef& ref, std::uint32_t wanted) const;
+};
+
+}  // namespace culprit::stream

@@ -1,0 +1,469 @@
+#include "daemon/stream/embedded_store.h"
+
+#include <fcntl.h>
+#include <fmt/format.h>
+#include <sys/file.h>
+
+#include <algorithm>
+
+#include "daemon/base/log.h"
+#include "daemon/stream/bytes.h"
+#include "daemon/stream/codec.h"
+#include "daemon/stream/embedded_state.h"
+
+namespace culprit::stream {
+namespace {
+
+constexpr std::string_view kPrefix = "stream-";
+constexpr std::int64_t kBackoffMaxNs = 30 * kNsPerSecond;
+
+std::size_t event_bytes(const Event& event) {
+  return sizeof(Event) + event.entity.size() + event.name.size() + event.body.size() + event.attributes.size() * 64;
+}
+
+BlockRef describe(Block block) {
+  BlockRef ref;
+  const auto [min, max] = std::minmax_element(block.times.begin(), block.times.end());
+  ref.min_ns = *min;
+  ref.max_ns = *max;
+  ref.kinds = block.kinds();
+  ref.rows = block.rows();
+  ref.bytes = block.bytes();
+  ref.sequence = block.sequence_base;
+  ref.memory = std::make_shared<const Block>(std::move(block));
+  return ref;
+}
+
+}  // namespace
+
+void Active::add(Event event, std::uint64_t sequence) {
+  const std::size_t keys_before = keys.size();
+  const std::uint32_t key = keys.intern(event.entity, event.name);
+  if (keys.size() > keys_before) bytes += sizeof(Key) + 64 + event.entity.size() + event.name.size();
+  DetailPtr detail;
+  if (event.span_id != 0 || event.trace_id[0] != 0 || event.trace_id[1] != 0 || !event.attributes.empty() ||
+      !event.body.empty()) {
+    auto made = std::make_shared<Detail>();
+    std::copy(std::begin(event.trace_id), std::end(event.trace_id), made->trace_id);
+    made->span_id = event.span_id;
+    made->attributes = std::move(event.attributes);
+    made->body = std::move(event.body);
+    bytes += made->bytes();
+    detail = std::move(made);
+  }
+  bytes += sizeof(Row);
+  rows.push_back({event.time_ns, sequence, event.value, key, event.kind, event.severity, std::move(detail)});
+}
+
+Result<std::unique_ptr<EmbeddedStore>> EmbeddedStore::open(StoreOptions options, const Clock& clock) {
+  if (options.boot_id.empty()) options.boot_id = read_boot_id();
+  options.block_rows = std::clamp<std::size_t>(options.block_rows, 1, 1u << 24);
+  auto state = std::make_unique<State>(std::move(options), clock);
+  if (!state->options.folder.empty()) TRY(state->open());
+  return std::unique_ptr<EmbeddedStore>(new EmbeddedStore(std::move(state)));
+}
+
+EmbeddedStore::EmbeddedStore(std::unique_ptr<State> state) : state_(std::move(state)) {}
+
+EmbeddedStore::~EmbeddedStore() {
+  if (state_->options.folder.empty()) return;
+  if (auto done = state_->commit(true); !done) {
+    log::warn("stream: {} events are lost at the end: {}", stats().pending, done.error().message);
+  }
+}
+
+Result<void> EmbeddedStore::append(std::vector<Event> events) { return state_->append(std::move(events)); }
+Result<void> EmbeddedStore::flush() { return state_->options.folder.empty() ? Result<void>() : state_->commit(true); }
+Result<void> EmbeddedStore::prune(std::int64_t older_than_ns) { return state_->prune(older_than_ns); }
+
+StoreStats EmbeddedStore::stats() const {
+  const State& state = *state_;
+  StoreStats stats;
+  bool first = true;
+  const auto extend = [&](std::int64_t min, std::int64_t max) {
+    stats.oldest_ns = first ? min : std::min(stats.oldest_ns, min);
+    stats.newest_ns = first ? max : std::max(stats.newest_ns, max);
+    first = false;
+  };
+  {
+    const std::shared_lock lock(state.mutex);
+    stats = state.counters;
+    stats.in_memory = state.active->rows.size();
+    stats.in_memory_bytes = state.active->bytes + state.block_bytes;
+    const bool disk = !state.options.folder.empty();
+    if (disk) stats.pending = state.active->rows.size() - state.active->committed;
+    for (const Row& row : state.active->rows) extend(row.time_ns, row.time_ns);
+    for (const BlockRef& ref : state.refs) {
+      extend(ref.min_ns, ref.max_ns);
+      if (ref.memory != nullptr) stats.in_memory += ref.rows;
+      if (disk && !ref.saved() && !ref.recovered) stats.pending += ref.rows;
+    }
+  }
+  if (!state.options.folder.empty()) {
+    for (const auto& file : day_files(state.options.folder, kPrefix)) stats.on_disk_bytes += file_bytes(file);
+  }
+  return stats;
+}
+
+Result<void> EmbeddedStore::State::open() {
+  std::error_code error;
+  std::filesystem::create_directory(options.folder, error);
+  if (error) return fail_errno(error.value(), fmt::format("create folder '{}'", options.folder.string()));
+  const std::string lock_path = options.folder / "stream.lock";
+  lock_file = Fd(::open(lock_path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0600));
+  if (!lock_file) return fail_errno(errno, fmt::format("open '{}'", lock_path));
+  if (::flock(lock_file.get(), LOCK_EX | LOCK_NB) != 0) {
+    return fail(Code::Busy, fmt::format("'{}' is in use by another process", options.folder.string()));
+  }
+  for (const auto& path : day_files(options.folder, kPrefix)) {
+    auto loaded = load(path);
+    if (loaded) continue;
+    if (loaded.error().code == Code::Corrupt) {
+      set_aside(path, loaded.error());
+      ++counters.files_set_aside;
+    } else if (loaded.error().code == Code::Unsupported) {
+      return loaded;
+    } else {
+      log::warn("stream: {}; going on without this day", loaded.error().message);
+    }
+  }
+  return {};
+}
+
+// Reads what a day file holds; on an error nothing of it is kept.
+Result<void> EmbeddedStore::State::load(const std::filesystem::path& path) {
+  ASSIGN(const std::shared_ptr<DayFile> file, DayFile::open(path, options.vfs));
+  ASSIGN(const std::vector<StoredBlock> blocks, file->blocks());
+  for (const StoredBlock& block : blocks) {
+    BlockRef ref;
+    ref.serial = next_serial++;
+    ref.file = file;
+    ref.id = block.id;
+    if (block.boot_id != options.boot_id) ref.shift_ns = wrapping_sub(block.wall_offset_ns, clock.wall_offset_ns());
+    ref.min_ns = wrapping_add(block.min_ns, ref.shift_ns);
+    ref.max_ns = wrapping_add(block.max_ns, ref.shift_ns);
+    ref.kinds = block.kinds;
+    ref.rows = block.rows;
+    ref.sequence = block.sequence;
+    next_sequence = std::max(next_sequence, block.sequence + block.rows);
+    refs.push_back(std::move(ref));
+  }
+  files.push_back(file);
+  if (auto done = recover(file); !done) {
+    if (done.error().code != Code::Corrupt) {
+      log::warn("stream: seal the last groups of '{}': {}; they stay as they are", path.string(), done.error().message);
+      return {};
+    }
+    std::erase_if(refs, [&](const BlockRef& ref) { return ref.file == file; });
+    files.pop_back();
+    return done;
+  }
+  return {};
+}
+
+// Groups that an earlier run did not come to seal become one block of this boot's times.
+Result<void> EmbeddedStore::State::recover(const std::shared_ptr<DayFile>& file) {
+  ASSIGN(std::vector<PendingGroup> groups, file->pending());
+  if (groups.empty()) return {};
+  Active rows;
+  for (PendingGroup& group : groups) {
+    if (group.damaged) {
+      ++counters.blocks_unreadable;
+      log::warn("stream: a group of '{}' is damaged, {} of its events could be read", file->path().string(),
+                group.events.size());
+    }
+    const std::int64_t shift =
+        group.boot_id == options.boot_id ? 0 : wrapping_sub(group.wall_offset_ns, clock.wall_offset_ns());
+    for (Event& event : group.events) {
+      event.time_ns = wrapping_add(event.time_ns, shift);
+      rows.add(std::move(event), next_sequence++);
+    }
+  }
+  if (rows.rows.empty()) return {};
+  Block block = seal(rows.rows, rows.keys);
+  auto id = file->commit_block(origin(), block, groups.front().id, groups.back().id);
+  BlockRef ref = describe(std::move(block));
+  ref.serial = next_serial++;
+  if (id) {
+    ref.file = file;
+    ref.id = *id;
+    ref.memory = nullptr;  // the last ten minutes in memory begin with this run
+  } else {
+    ref.recovered = true;
+    block_bytes += ref.bytes;
+  }
+  refs.push_back(std::move(ref));
+  return id ? Result<void>() : std::unexpected(id.error());
+}
+
+Result<void> EmbeddedStore::State::append(std::vector<Event> events) {
+  if (events.empty()) return {};
+  std::size_t bytes = 0;
+  for (const Event& event : events) bytes += event_bytes(event);
+  const std::int64_t now_ns = clock.now_ns();
+  std::size_t next = 0;
+  {
+    const std::unique_lock lock(mutex);
+    counters.appended += events.size();
+    if (bytes > options.memory_bytes) {
+      counters.dropped["memory_limit"] += events.size();
+      return fail(Code::Exhausted, fmt::format("{} events of {} bytes at once, the memory limit is {}", events.size(),
+                                               bytes, options.memory_bytes));
+    }
+    counters.stored += events.size();
+  }
+  while (next < events.size()) {
+    {
+      const std::unique_lock lock(mutex);
+      if (active->rows.empty()) active->born_ns = now_ns;
+      while (next < events.size() && active->rows.size() < options.block_rows) {
+        active->add(std::move(events[next++]), next_sequence++);
+      }
+    }
+    if (active->rows.size() >= options.block_rows || active->bytes > options.memory_bytes / 4) seal_active();
+    if (active->bytes + block_bytes > options.memory_bytes) evict();
+  }
+  if (last_commit_ns == INT64_MIN) last_commit_ns = now_ns;
+  if (now_ns - last_commit_ns >= options.commit_ns) (void)commit(false);  // counted and said by disk_failed
+  return {};
+}
+
+Result<void> EmbeddedStore::State::commit(bool even_if_waiting) {
+  const std::int64_t now_ns = clock.now_ns();
+  last_commit_ns = now_ns;
+  if (!options.folder.empty() && (even_if_waiting || now_ns >= retry_ns)) {
+    if (auto done = commit_active(now_ns); !done) {
+      disk_failed(done.error());
+      evict();
+      return done;
+    }
+    retry_ns = INT64_MIN;
+    backoff_ns = 0;
+  }
+  if (!active->rows.empty() && now_ns - active->born_ns >= options.seal_ns) {
+    seal_active();
+  } else {
+    evict();
+  }
+  return {};
+}
+
+// Writes everything that is not durable yet: blocks that could not be saved, then the new active rows.
+Result<void> EmbeddedStore::State::commit_active(std::int64_t now_ns) {
+  if (current == nullptr || current_day != day_of(clock.wall_ns(now_ns))) {
+    if (active->file != nullptr) seal_active();  // its groups are in the old file, and so its block will be
+    TRY(open_current(now_ns));
+  }
+  for (BlockRef& ref : refs) {  // the owner alone changes `file`, so it may look without the lock
+    if (!ref.saved() && !ref.recovered) TRY(save(ref));
+  }
+  for (const auto& file : files) {
+    if (file != current) file->finish();
+  }
+  const std::size_t rows = active->rows.size();
+  if (active->committed == rows) return {};
+  std::string bytes;
+  for (std::size_t i = active->committed; i < rows; ++i) {
+    const Row& row = active->rows[i];
+    const Key& key = active->keys[row.key];
+    encode_bytes(Hit{row.time_ns, row.sequence, row.value, &key, row.detail.get(), row.kind, row.severity}.event(), bytes);
+  }
+  ASSIGN(const std::int64_t id, current->commit_group(origin(), rows - active->committed, compress(bytes)));
+  const std::unique_lock lock(mutex);
+  if (active->file == nullptr) active->first_group = id;
+  active->file = current;
+  active->last_group = id;
+  active->committed = rows;
+  ++counters.commits;
+  return {};
+}
+
+Result<void> EmbeddedStore::State::open_current(std::int64_t now_ns) {
+  const std::string day = day_of(clock.wall_ns(now_ns));
+  const auto path = options.folder / fmt::format("{}{}.db", kPrefix, day);
+  const auto known = std::find_if(files.begin(), files.end(), [&](const auto& file) { return file->path() == path; });
+  // A day that was finished has no writing connection any more, so that it is opened anew.
+  auto file = DayFile::open(path, options.vfs);
+  if (!file && file.error().code == Code::Corrupt) {
+    set_aside(path, file.error());
+    {
+      const std::unique_lock lock(mutex);
+      ++counters.files_set_aside;
+    }
+    file = DayFile::open(path, options.vfs);
+  }
+  if (!file) return std::unexpected(file.error());
+  if (known != files.end()) {
+    const std::unique_lock lock(mutex);
+    for (BlockRef& ref : refs) {
+      if (ref.file == *known) ref.file = *file;
+      if (ref.group_file == *known) ref.group_file = *file;
+    }
+    *known = *file;
+  } else {
+    files.push_back(*file);
+  }
+  current = std::move(*file);
+  current_day = day;
+  return {};
+}
+
+Result<void> EmbeddedStore::State::save(BlockRef& ref) {
+  const std::shared_ptr<DayFile> target = ref.group_file != nullptr ? ref.group_file : current;
+  if (target == nullptr) return fail(Code::Io, "no day file could be opened");
+  ASSIGN(const std::int64_t id, target->commit_block(origin(), *ref.memory, ref.first_group, ref.last_group));
+  const std::unique_lock lock(mutex);
+  ref.file = target;
+  ref.id = id;
+  ref.group_file = nullptr;
+  ++counters.commits;
+  return {};
+}
+
+// The active rows become a block: at once in memory, on disk if that works now, else at a later commit.
+void EmbeddedStore::State::seal_active() {
+  if (active->rows.empty()) return;
+  BlockRef ref = describe(seal(active->rows, active->keys));
+  ref.serial = next_serial++;
+  ref.group_file = active->file;
+  ref.first_group = active->first_group;
+  ref.last_group = active->last_group;
+  auto fresh = std::make_shared<Active>();
+  {
+    const std::unique_lock lock(mutex);
+    block_bytes += ref.bytes;
+    refs.push_back(std::move(ref));
+    active.swap(fresh);
+  }
+  const std::int64_t now_ns = clock.now_ns();
+  if (!options.folder.empty() && now_ns >= retry_ns) {
+    auto done = current == nullptr ? open_current(now_ns) : Result<void>();
+    if (done) done = save(refs.back());
+    if (!done) disk_failed(done.error());
+  }
+  evict();
+}
+
+void EmbeddedStore::State::disk_failed(const Error& error) {
+  backoff_ns = std::clamp(backoff_ns * 2, options.commit_ns, kBackoffMaxNs);
+  retry_ns = clock.now_ns() + backoff_ns;
+  last_reason = error.code == Code::Exhausted ? "disk_full" : "io";
+  {
+    const std::unique_lock lock(mutex);
+    ++counters.commit_failures;
+  }
+  log::warn("stream: {}; events stay in memory, trying again in {:.1f} s", error.message,
+            static_cast<double>(backoff_ns) / kNsPerSecond);
+  if (error.code == Code::Corrupt && current != nullptr) abandon(current, error);
+}
+
+// The file we write turned out damaged: what memory still has of it is written again elsewhere.
+void EmbeddedStore::State::abandon(const std::shared_ptr<DayFile>& file, const Error& why) {
+  const std::shared_ptr<DayFile> kept = file;
+  kept->finish();
+  set_aside(kept->path(), why);
+  const std::unique_lock lock(mutex);
+  ++counters.files_set_aside;
+  std::erase_if(refs, [&](const BlockRef& ref) {
+    const bool lost = ref.file == kept && ref.memory == nullptr;
+    counters.blocks_unreadable += lost ? 1 : 0;
+    return lost;
+  });
+  for (BlockRef& ref : refs) {
+    if (ref.file == kept) ref.file = nullptr;
+    if (ref.group_file == kept) ref.group_file = nullptr;
+  }
+  if (active->file == kept) {
+    active->file = nullptr;
+    active->committed = 0;
+    active->first_group = 0;
+    active->last_group = -1;
+  }
+  std::erase(files, kept);
+  if (current == kept) current = nullptr;
+}
+
+// Keeps memory within its limits: blocks that are on disk leave first; else the oldest is lost, and counted.
+void EmbeddedStore::State::evict() {
+  const std::int64_t old_ns = clock.now_ns() - options.memory_ns;
+  const std::unique_lock lock(mutex);
+  const auto over = [&] { return active->bytes + block_bytes > options.memory_bytes; };
+  for (BlockRef& ref : refs) {
+    if (ref.memory == nullptr || !ref.saved() || (ref.max_ns >= old_ns && !over())) continue;
+    block_bytes -= ref.bytes;
+    ref.memory = nullptr;
+  }
+  std::erase_if(refs, [&](const BlockRef& ref) {
+    if (ref.memory == nullptr || !over()) return false;
+    block_bytes -= ref.bytes;
+    if (!ref.recovered) {
+      counters.stored -= ref.rows;
+      counters.dropped[options.folder.empty() ? "memory_limit" : last_reason] += ref.rows;
+    }
+    return true;
+  });
+}
+
+void EmbeddedStore::State::remove_refs(const std::function<bool(const BlockRef&)>& gone) {
+  const std::unique_lock lock(mutex);
+  std::erase_if(refs, [&](const BlockRef& ref) {
+    if (!gone(ref)) return false;
+    if (ref.memory != nullptr) block_bytes -= ref.bytes;
+    counters.pruned += ref.rows;
+    return true;
+  });
+}
+
+void EmbeddedStore::State::remove_day(const std::shared_ptr<DayFile>& file) {
+  const std::shared_ptr<DayFile> kept = file;
+  remove_refs([&](const BlockRef& ref) { return ref.file == kept; });
+  kept->finish();
+  remove_file(kept->path());
+  std::erase(files, kept);
+}
+
+Result<void> EmbeddedStore::State::prune(std::int64_t older_than_ns) {
+  if (options.folder.empty()) {
+    remove_refs([&](const BlockRef& ref) { return ref.max_ns < older_than_ns; });
+    return {};
+  }
+  for (const auto& file : std::vector(files)) {
+    if (file == current) continue;
+    bool all_old = true;
+    for (const BlockRef& ref : refs) {
+      if (ref.file == file || ref.group_file == file) all_old = all_old && ref.saved() && ref.max_ns < older_than_ns;
+    }
+    if (all_old) remove_day(file);
+  }
+  return prune_to_limit();
+}
+
+// Whole days first, then the oldest blocks of the day being written.
+Result<void> EmbeddedStore::State::prune_to_limit() {
+  if (options.disk_bytes == 0) return {};
+  std::uint64_t total = 0;
+  for (const auto& file : files) {
+    if (file != current) total += file_bytes(file->path());
+  }
+  if (current != nullptr) {
+    ASSIGN(const std::uint64_t live, current->live_bytes());
+    total += live;
+  }
+  for (const auto& file : std::vector(files)) {
+    if (total <= options.disk_bytes) return {};
+    if (file == current) continue;
+    total -= file_bytes(file->path());
+    remove_day(file);
+  }
+  while (total > options.disk_bytes && current != nullptr) {
+    const auto oldest = std::find_if(refs.begin(), refs.end(), [&](const BlockRef& ref) { return ref.file == current; });
+    if (oldest == refs.end()) return {};
+    TRY(current->delete_block(oldest->id));
+    const std::uint64_t serial = oldest->serial;
+    remove_refs([&](const BlockRef& ref) { return ref.serial == serial; });
+    ASSIGN(total, current->live_bytes());
+  }
+  return {};
+}
+
+}  // namespace culprit::stream

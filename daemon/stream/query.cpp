@@ -1,0 +1,144 @@
+#include "daemon/stream/query.h"
+
+#include <algorithm>
+#include <cmath>
+#include <tuple>
+
+namespace culprit::stream {
+namespace {
+
+char lower(char c) { return c >= 'A' && c <= 'Z' ? static_cast<char>(c - 'A' + 'a') : c; }
+
+bool contains_lower(std::string_view text, std::string_view wanted) {
+  return std::search(text.begin(), text.end(), wanted.begin(), wanted.end(),
+                     [](char a, char b) { return lower(a) == b; }) != text.end();
+}
+
+// Nearest rank: the smallest value that at least this share of the values does not exceed.
+double quantile(const std::vector<double>& sorted, double share) {
+  const auto rank = static_cast<std::size_t>(std::ceil(share * static_cast<double>(sorted.size())));
+  return sorted[std::max<std::size_t>(rank, 1) - 1];
+}
+
+template <typename T>
+bool by_key(const T& a, const T& b) {
+  return std::tie(a.entity, a.name) < std::tie(b.entity, b.name);
+}
+
+}  // namespace
+
+std::uint32_t KeyTable::intern(std::string_view entity, std::string_view name) {
+  if (const auto found = ids_.find({entity, name}); found != ids_.end()) return found->second;
+  const Key& key = keys_.emplace_back(std::string(entity), std::string(name));
+  const auto id = static_cast<std::uint32_t>(keys_.size() - 1);
+  ids_.emplace(View{key.entity, key.name}, id);
+  return id;
+}
+
+TextFilter::TextFilter(std::span<const std::string> patterns) : all_(patterns.empty()) {
+  for (const std::string& pattern : patterns) {
+    if (pattern.ends_with('*')) {
+      prefixes_.push_back(pattern.substr(0, pattern.size() - 1));
+    } else {
+      exact_.push_back(pattern);
+    }
+  }
+  std::sort(exact_.begin(), exact_.end());
+}
+
+bool TextFilter::matches(std::string_view text) const {
+  if (all_ || std::binary_search(exact_.begin(), exact_.end(), text)) return true;
+  return std::any_of(prefixes_.begin(), prefixes_.end(),
+                     [&](const std::string& prefix) { return text.starts_with(prefix); });
+}
+
+Matcher::Matcher(const Query& query)
+    : from_ns_(query.from_ns),
+      to_ns_(query.to_ns),
+      kinds_(query.kinds.empty() ? ~0u : 0u),
+      severity_min_(query.severity_min),
+      entities_(query.entities),
+      names_(query.names),
+      text_(query.text),
+      attributes_(query.attributes) {
+  for (const Kind each : query.kinds) kinds_ |= kind_bit(each);
+  std::transform(text_.begin(), text_.end(), text_.begin(), lower);
+}
+
+bool Matcher::detail(const Attributes& attributes, std::string_view body) const {
+  for (const auto& wanted : attributes_) {
+    if (std::find(attributes.begin(), attributes.end(), wanted) == attributes.end()) return false;
+  }
+  return text_.empty() || contains_lower(body, text_);
+}
+
+bool Matcher::event(const Event& event) const {
+  return time(event.time_ns) && kind(event.kind) && severity(event.severity) && key(event.entity, event.name) &&
+         detail(event.attributes, event.body);
+}
+
+std::uint32_t Grouper::slot(std::string_view entity, std::string_view name) {
+  const std::uint32_t slot = keys_.intern(entity, name);
+  if (slot == values_.size()) values_.emplace_back();
+  return slot;
+}
+
+void Grouper::add(std::uint32_t slot, std::int64_t time_ns, double value) {
+  Values& values = values_[slot];
+  values.first_ns = values.count == 0 ? time_ns : std::min(values.first_ns, time_ns);
+  values.last_ns = values.count == 0 ? time_ns : std::max(values.last_ns, time_ns);
+  ++values.count;
+  if (!std::isnan(value)) values.numbers.push_back(value);
+}
+
+std::vector<Group> Grouper::finish() {
+  std::vector<Group> groups;
+  for (std::size_t i = 0; i < values_.size(); ++i) {
+    Values& values = values_[i];
+    if (values.count == 0) continue;
+    Group group{.entity = keys_[i].entity, .name = keys_[i].name, .count = values.count};
+    group.first_ns = values.first_ns;
+    group.last_ns = values.last_ns;
+    if (!values.numbers.empty()) {
+      std::sort(values.numbers.begin(), values.numbers.end());
+      for (const double number : values.numbers) group.sum += number;
+      group.min = values.numbers.front();
+      group.max = values.numbers.back();
+      group.p50 = quantile(values.numbers, 0.50);
+      group.p99 = quantile(values.numbers, 0.99);
+    }
+    groups.push_back(std::move(group));
+  }
+  std::sort(groups.begin(), groups.end(), by_key<Group>);
+  return groups;
+}
+
+std::vector<Difference> compare(const std::vector<Group>& before, double before_s, const std::vector<Group>& now,
+                                double now_s) {
+  std::vector<Difference> differences;
+  auto old = before.begin();
+  auto fresh = now.begin();
+  while (old != before.end() || fresh != now.end()) {
+    const bool has_old = fresh == now.end() || (old != before.end() && !by_key(*fresh, *old));
+    const bool has_fresh = old == before.end() || (fresh != now.end() && !by_key(*old, *fresh));
+    Difference difference{.entity = has_old ? old->entity : fresh->entity,
+                          .name = has_old ? old->name : fresh->name};
+    if (has_old) {
+      const auto count = static_cast<double>(old->count);
+      difference.before_per_s = count / before_s;
+      difference.before_mean = old->sum / count;
+      ++old;
+    }
+    if (has_fresh) {
+      const auto count = static_cast<double>(fresh->count);
+      difference.now_per_s = count / now_s;
+      difference.now_mean = fresh->sum / count;
+      difference.first_now_ns = fresh->first_ns;
+      ++fresh;
+    }
+    differences.push_back(std::move(difference));
+  }
+  return differences;
+}
+
+}  // namespace culprit::stream

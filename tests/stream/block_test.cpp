@@ -1,0 +1,103 @@
+#include "daemon/stream/block.h"
+
+#include "tests/stream/support.h"
+
+namespace culprit::stream {
+namespace {
+
+struct Rows {
+  std::vector<Row> rows;
+  KeyTable keys;
+
+  void add(const Event& event) {
+    DetailPtr detail;
+    if (!event.body.empty() || !event.attributes.empty() || event.span_id != 0 || event.trace_id[0] != 0 ||
+        event.trace_id[1] != 0) {
+      auto made = std::make_shared<Detail>();
+      std::copy(std::begin(event.trace_id), std::end(event.trace_id), made->trace_id);
+      made->span_id = event.span_id;
+      made->attributes = event.attributes;
+      made->body = event.body;
+      detail = std::move(made);
+    }
+    rows.push_back({event.time_ns, rows.size() + 100, event.value, keys.intern(event.entity, event.name), event.kind,
+                    event.severity, std::move(detail)});
+  }
+};
+
+std::vector<std::string> lines(const Block& block) {
+  std::vector<Hit> hits;
+  block.collect(Matcher(Query{}), 0, hits);
+  std::sort(hits.begin(), hits.end());
+  std::vector<std::string> lines;
+  for (const Hit& hit : hits) lines.push_back(encode_json(hit.event()));
+  return lines;
+}
+
+// Sealing, coding and decoding loses no row and no field, also with times at both ends of the range.
+TEST(BlockTest, RoundTripIsExact) {
+  RandomEvents random(test_seed());
+  for (const std::size_t count : {1u, 2u, 37u, 5000u}) {
+    Rows rows;
+    std::vector<Event> events;
+    for (std::size_t i = 0; i < count; ++i) events.push_back(random.event(static_cast<std::int64_t>(i) * 1'000'000));
+    if (count > 2) {
+      events[0].time_ns = INT64_MAX - 1;  // a window is [from, to)
+      events[1].time_ns = INT64_MIN;
+    }
+    for (const Event& event : events) rows.add(event);
+    std::stable_sort(events.begin(), events.end(), [](const Event& a, const Event& b) { return a.time_ns < b.time_ns; });
+    std::vector<std::string> expected;
+    for (const Event& event : events) expected.push_back(encode_json(event));
+
+    const Block block = seal(rows.rows, rows.keys);
+    EXPECT_EQ(lines(block), expected);
+    const auto again = decode(encode(block), kAllColumns, block.rows(), block.sequence_base);
+    ASSERT_TRUE(again) << again.error().message;
+    EXPECT_EQ(lines(*again), expected);
+    EXPECT_EQ(again->kinds(), block.kinds());
+  }
+}
+
+// A block of regular samples costs little: the reason for columns.
+TEST(BlockTest, RegularSamplesAreSmall) {
+  Rows rows;
+  for (int second = 0; second < 100; ++second) {
+    for (int series = 0; series < 100; ++series) {
+      rows.add(sample(second * kNsPerSecond, "service:shop", fmt::format("series.{}", series), second % 3));
+    }
+  }
+  std::size_t bytes = 0;
+  for (const std::string& column : encode(seal(rows.rows, rows.keys))) bytes += column.size();
+  EXPECT_LT(bytes, rows.rows.size() * 2);
+}
+
+// Cut, flipped or swapped columns: an error or (for nothing) the same block, never more.
+TEST(BlockTest, DamageIsFound) {
+  RandomEvents random(test_seed());
+  Rows rows;
+  for (int i = 0; i < 200; ++i) rows.add(random.event(0));
+  const Block block = seal(rows.rows, rows.keys);
+  const Columns good = encode(block);
+  for (std::size_t column = 0; column < kColumns; ++column) {
+    for (std::size_t i = 0; i < good[column].size(); i += 1 + good[column].size() / 50) {
+      Columns flipped = good, cut = good;
+      flipped[column][i] = static_cast<char>(flipped[column][i] ^ 0x10);
+      cut[column].resize(i);
+      if (const auto got = decode(flipped, kAllColumns, block.rows(), block.sequence_base)) {
+        EXPECT_EQ(lines(*got), lines(block));
+      } else {
+        EXPECT_EQ(got.error().code, Code::Corrupt);
+      }
+      EXPECT_FALSE(decode(cut, kAllColumns, block.rows(), block.sequence_base));
+    }
+    Columns swapped = good;
+    std::swap(swapped[column], swapped[(column + 1) % kColumns]);
+    EXPECT_FALSE(decode(swapped, kAllColumns, block.rows(), block.sequence_base));
+  }
+  EXPECT_FALSE(decode(good, kAllColumns, block.rows() + 1, block.sequence_base));
+  EXPECT_FALSE(decode(good, kAllColumns, block.rows() - 1, block.sequence_base));
+}
+
+}  // namespace
+}  // namespace culprit::stream

@@ -1,0 +1,290 @@
+// Faults: every n-th write fails, a process is killed while it writes, files are damaged.
+#include <gmock/gmock.h>
+#include <signal.h>
+#include <sqlite3.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <fstream>
+
+#include "daemon/base/log.h"
+#include "tests/stream/support.h"
+
+namespace culprit::stream {
+namespace {
+
+// A file layer over SQLite's own whose writes fail when told to.
+struct Faults {
+  sqlite3_vfs vfs{};
+  sqlite3_vfs* real = nullptr;
+  std::int64_t writes = 0;
+  std::int64_t fail_at = -1;      // the n-th write fails
+  std::int64_t fail_from = -1;    // and all from the n-th on
+  int code = SQLITE_FULL;
+  bool now() {
+    ++writes;
+    return writes == fail_at || (fail_from >= 0 && writes >= fail_from);
+  }
+};
+Faults faults;
+
+struct FaultyFile {
+  sqlite3_file base;
+  const sqlite3_io_methods* real;
+  sqlite3_io_methods methods;
+};
+
+// The real file lies behind ours in the same allocation.
+sqlite3_file* real_file(sqlite3_file* file) { return reinterpret_cast<sqlite3_file*>(reinterpret_cast<char*>(file) + sizeof(FaultyFile)); }
+
+int faulty_write(sqlite3_file* file, const void* data, int size, sqlite3_int64 offset) {
+  if (faults.now()) return faults.code;
+  sqlite3_file* real = real_file(file);
+  return real->pMethods->xWrite(real, data, size, offset);
+}
+
+template <auto Member, typename... Args>
+auto pass(sqlite3_file* file, Args... args) {
+  sqlite3_file* real = real_file(file);
+  return (real->pMethods->*Member)(real, args...);
+}
+
+int faulty_open(sqlite3_vfs*, sqlite3_filename name, sqlite3_file* file, int flags, int* out) {
+  auto* ours = reinterpret_cast<FaultyFile*>(file);
+  sqlite3_file* real = real_file(file);
+  ours->base.pMethods = nullptr;
+  const int code = faults.real->xOpen(faults.real, name, real, flags, out);
+  if (real->pMethods == nullptr) return code;
+  using Io = sqlite3_io_methods;
+  ours->methods = Io{
+      .iVersion = real->pMethods->iVersion < 2 ? real->pMethods->iVersion : 2,
+      .xClose = [](sqlite3_file* f) { return pass<&Io::xClose>(f); },
+      .xRead = [](sqlite3_file* f, void* p, int n, sqlite3_int64 o) { return pass<&Io::xRead>(f, p, n, o); },
+      .xWrite = faulty_write,
+      .xTruncate = [](sqlite3_file* f, sqlite3_int64 n) { return pass<&Io::xTruncate>(f, n); },
+      .xSync = [](sqlite3_file* f, int n) { return pass<&Io::xSync>(f, n); },
+      .xFileSize = [](sqlite3_file* f, sqlite3_int64* n) { return pass<&Io::xFileSize>(f, n); },
+      .xLock = [](sqlite3_file* f, int n) { return pass<&Io::xLock>(f, n); },
+      .xUnlock = [](sqlite3_file* f, int n) { return pass<&Io::xUnlock>(f, n); },
+      .xCheckReservedLock = [](sqlite3_file* f, int* n) { return pass<&Io::xCheckReservedLock>(f, n); },
+      .xFileControl = [](sqlite3_file* f, int n, void* p) { return pass<&Io::xFileControl>(f, n, p); },
+      .xSectorSize = [](sqlite3_file* f) { return pass<&Io::xSectorSize>(f); },
+      .xDeviceCharacteristics = [](sqlite3_file* f) { return pass<&Io::xDeviceCharacteristics>(f); },
+      .xShmMap = [](sqlite3_file* f, int a, int b, int c, void volatile** p) { return pass<&Io::xShmMap>(f, a, b, c, p); },
+      .xShmLock = [](sqlite3_file* f, int a, int b, int c) { return pass<&Io::xShmLock>(f, a, b, c); },
+      .xShmBarrier = [](sqlite3_file* f) { pass<&Io::xShmBarrier>(f); },
+      .xShmUnmap = [](sqlite3_file* f, int n) { return pass<&Io::xShmUnmap>(f, n); },
+      .xFetch = nullptr,
+      .xUnfetch = nullptr,
+  };
+  ours->base.pMethods = &ours->methods;
+  return code;
+}
+
+class FaultTest : public ::testing::Test {
+ protected:
+  static void SetUpTestSuite() {
+    log::set_level(log::Level::Error);  // each failure warns
+    if (faults.real != nullptr) return;
+    faults.real = sqlite3_vfs_find(nullptr);
+    faults.vfs = *faults.real;
+    faults.vfs.zName = "faulty";
+    faults.vfs.szOsFile += static_cast<int>(sizeof(FaultyFile));
+    faults.vfs.xOpen = faulty_open;
+    ASSERT_EQ(sqlite3_vfs_register(&faults.vfs, 0), SQLITE_OK);
+  }
+  void SetUp() override { heal(); }
+  static void heal() {
+    faults.writes = 0;
+    faults.fail_at = faults.fail_from = -1;
+    faults.code = SQLITE_FULL;
+  }
+  // A store and its clock; 40 batches of 25 events, 0.3 s apart.
+  void fill(EmbeddedStore& store, int batches = 40) {
+    for (int batch = 0; batch < batches; ++batch) {
+      std::vector<Event> events;
+      for (int i = 0; i < 25; ++i) {
+        const auto time = static_cast<std::int64_t>(next_++);
+        events.push_back(i % 2 == 0 ? sample(time, "host", "x", 1) : log_line(time, "service:shop", "a line"));
+      }
+      ASSERT_TRUE(store.append(std::move(events)));
+      clock_.advance(kNsPerSecond * 3 / 10);
+    }
+  }
+
+  TemporaryFolder folder_;
+  FakeClock clock_{0, 1'700'000'000 * kNsPerSecond};
+  std::size_t next_ = 0;
+  StoreOptions options_ = [this] {
+    StoreOptions options{.folder = folder_.path() / "state"};
+    options.block_rows = 110;
+    options.vfs = "faulty";
+    return options;
+  }();
+};
+
+// One failed write, wherever it falls, loses nothing: memory keeps the events and a later commit saves them.
+TEST_F(FaultTest, OneFailedWriteLosesNothing) {
+  for (const int code : {SQLITE_FULL, SQLITE_IOERR_WRITE}) {
+    for (std::int64_t n = 1; n < 120; n += n < 25 ? 1 : 9) {
+      SCOPED_TRACE(fmt::format("code {}, write {}", code, n));
+      std::filesystem::remove_all(options_.folder);
+      heal();
+      faults.fail_at = n;
+      faults.code = code;
+      next_ = 0;
+      {
+        auto store = EmbeddedStore::open(options_, clock_);
+        ASSERT_TRUE(store) << store.error().message;
+        fill(**store);
+        clock_.advance(60 * kNsPerSecond);
+        EXPECT_EQ(scan_all(**store).size(), next_);
+        ASSERT_TRUE((*store)->flush() || (*store)->flush());
+        const StoreStats stats = (*store)->stats();
+        EXPECT_EQ(stats.pending, 0u);
+        EXPECT_TRUE(stats.dropped.empty());
+        EXPECT_EQ(stats.stored, next_);
+        expect_conserved(stats);
+      }
+      auto again = EmbeddedStore::open(options_, clock_);
+      ASSERT_TRUE(again);
+      EXPECT_EQ(scan_all(**again).size(), next_);
+    }
+  }
+}
+
+// A disk that stays full: memory serves up to its limit, then the oldest go, counted as disk_full; when there
+// is room again, what is left is saved.
+TEST_F(FaultTest, FullDiskIsCountedAndHeals) {
+  options_.memory_bytes = 300'000;
+  auto store = EmbeddedStore::open(options_, clock_);
+  ASSERT_TRUE(store);
+  fill(**store, 4);
+  faults.fail_from = faults.writes;
+  fill(**store, 4);
+  EXPECT_EQ(scan_all(**store).size(), next_);
+  EXPECT_EQ((*store)->flush().error().code, Code::Exhausted);
+  EXPECT_GT((*store)->stats().pending, 0u);
+  fill(**store, 200);
+  StoreStats stats = (*store)->stats();
+  EXPECT_GT(stats.dropped.at("disk_full"), 0u);
+  EXPECT_GT(stats.commit_failures, 0u);
+  EXPECT_LE(stats.in_memory_bytes, options_.memory_bytes);
+  expect_conserved(stats);
+  EXPECT_EQ(scan_all(**store).size(), stats.stored);
+  heal();
+  EXPECT_TRUE((*store)->flush());
+  stats = (*store)->stats();
+  EXPECT_EQ(stats.pending, 0u);
+  EXPECT_EQ(scan_all(**store).size(), stats.stored);
+  expect_conserved(stats);
+}
+
+// Killed at any moment: what was committed is there, a prefix of what was appended, and nothing twice.
+TEST_F(FaultTest, KilledProcessLosesAtMostWhatWasNotCommitted) {
+  RandomEvents random(test_seed());
+  for (int round = 0; round < 8; ++round) {
+    std::filesystem::remove_all(options_.folder);
+    int pipe_ends[2];
+    ASSERT_EQ(::pipe(pipe_ends), 0);
+    const pid_t child = ::fork();
+    ASSERT_GE(child, 0);
+    if (child == 0) {
+      const SystemClock clock;
+      auto store = EmbeddedStore::open(options_, clock);
+      for (std::int64_t i = 0; store; ++i) {
+        (void)(*store)->append({sample(i, "host", "x", 1)});
+        if (i % 10 == 9 && (*store)->flush()) (void)!::write(pipe_ends[1], &i, sizeof i);
+      }
+      ::_exit(1);
+    }
+    ::close(pipe_ends[1]);
+    std::int64_t committed = -1, got = 0;
+    const std::int64_t enough = static_cast<std::int64_t>(random.below(600));
+    while (committed < enough && ::read(pipe_ends[0], &got, sizeof got) == sizeof got) committed = got;
+    ::kill(child, SIGKILL);
+    while (::read(pipe_ends[0], &got, sizeof got) == sizeof got) committed = got;
+    ::waitpid(child, nullptr, 0);
+    ::close(pipe_ends[0]);
+    const SystemClock clock;
+    auto store = EmbeddedStore::open(options_, clock);
+    ASSERT_TRUE(store) << store.error().message;
+    EXPECT_EQ((*store)->stats().files_set_aside, 0u);
+    const auto series = (*store)->series({});
+    ASSERT_TRUE(series);
+    ASSERT_EQ(series->size(), 1u);
+    const auto& points = series->front().points;
+    EXPECT_GT(static_cast<std::int64_t>(points.size()), committed);
+    for (std::size_t i = 0; i < points.size(); ++i) ASSERT_EQ(points[i].time_ns, static_cast<std::int64_t>(i));
+  }
+}
+
+TEST_F(FaultTest, DamagedFileIsSetAsideAndTheStoreGoesOn) {
+  std::filesystem::path file;
+  {
+    auto store = EmbeddedStore::open(options_, clock_);
+    ASSERT_TRUE(store);
+    fill(**store);
+  }
+  for (const auto& entry : std::filesystem::directory_iterator(options_.folder)) {
+    if (entry.path().extension() == ".db") file = entry.path();
+  }
+  std::ofstream(file, std::ios::binary | std::ios::trunc) << std::string(20'000, 'x');
+  auto store = EmbeddedStore::open(options_, clock_);
+  ASSERT_TRUE(store);
+  EXPECT_EQ((*store)->stats().files_set_aside, 1u);
+  EXPECT_TRUE(std::filesystem::exists(file.string() + ".corrupt-1"));
+  fill(**store, 4);
+  EXPECT_TRUE((*store)->flush());
+  EXPECT_EQ(scan_all(**store).size(), 100u);
+}
+
+// Any damaged page: opening and reading give fewer events and a count, never a crash or an event that never was.
+TEST_F(FaultTest, DamagedPagesCostOnlyWhatTheyHeld) {
+  {
+    auto store = EmbeddedStore::open(options_, clock_);
+    ASSERT_TRUE(store);
+    fill(**store);
+  }
+  std::filesystem::path file;
+  for (const auto& entry : std::filesystem::directory_iterator(options_.folder)) {
+    if (entry.path().extension() == ".db") file = entry.path();
+  }
+  const std::uint64_t seed = test_seed();
+  RandomEvents random(seed);
+  const auto size = std::filesystem::file_size(file);
+  const auto copy = folder_.path() / "good";
+  std::filesystem::copy_file(file, copy);
+  std::size_t found = 0;
+  for (int round = 0; round < 60; ++round) {
+    SCOPED_TRACE(fmt::format("seed {}, round {}", seed, round));
+    std::filesystem::remove_all(options_.folder);
+    std::filesystem::create_directory(options_.folder);
+    std::filesystem::copy_file(copy, file);
+    {
+      std::fstream bytes(file, std::ios::binary | std::ios::in | std::ios::out);
+      bytes.seekp(static_cast<std::streamoff>(random.below(size - 64)));
+      for (int i = 0; i < 64; ++i) bytes.put(static_cast<char>(random.below(256)));
+    }
+    auto store = EmbeddedStore::open(options_, clock_);
+    if (!store) {
+      EXPECT_EQ(store.error().code, Code::Unsupported);  // the version itself was hit
+      continue;
+    }
+    std::size_t read = 0;
+    std::int64_t last = -1;
+    (void)(*store)->scan({}, [&](const Event& event) {
+      EXPECT_GT(event.time_ns, last);
+      last = event.time_ns;
+      ++read;
+      return true;
+    });
+    const StoreStats stats = (*store)->stats();
+    found += stats.files_set_aside + stats.blocks_unreadable > 0 ? 1 : 0;
+    EXPECT_LE(read, next_);
+  }
+  EXPECT_GT(found, 0u);
+}
+
+}  // namespace
+}  // namespace culprit::stream
