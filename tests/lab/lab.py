@@ -3,6 +3,7 @@
 
   lab.py [FAULT...]              inject each fault (default: all), ask culprit, score (needs root and a built culprit)
   lab.py --no-culprit [FAULT...] only the load generator's numbers before, during and after each fault
+  lab.py --healthy SECONDS       no fault: which incidents does culprit open?
   lab.py --system-only           the system under load until Ctrl-C, with its addresses printed
   lab.py --clean                 remove what crashed runs left behind
 """
@@ -10,61 +11,13 @@ import argparse
 import json
 import os
 import shlex
-import signal
 import sys
 import time
 
 import faults
 import host
-import load
-import system
-
-
-def say(text):
-    print(f"lab: {text}", file=sys.stderr, flush=True)
-
-
-class Loaded:
-    """The system with its load; a context manager that gives everything back on every way out."""
-
-    def __init__(self, options):
-        self.options, self.system = options, system.System(say if options.verbose else lambda text: None)
-
-    def __enter__(self):
-        for number in (signal.SIGTERM, signal.SIGHUP):
-            signal.signal(number, lambda *_: sys.exit(143))
-        try:
-            self.system.start()
-            self.load_file = self.system.logs / "load.jsonl"
-            self.system.start_tool("load", [system.PYTHON, system.HERE / "load.py", "--port", self.system.ports["nginx"],
-                                            "--rate", self.options.rate, "--out", self.load_file],
-                                   self.system.logs / "load.log")
-        except BaseException:
-            self.__exit__()
-            raise
-        return self
-
-    def __exit__(self, *_):
-        for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGINT):
-            signal.signal(number, signal.SIG_IGN)  # nothing interrupts the clean-up
-        if self.options.keep:
-            say(f"logs kept in {keep_logs(self.system)}")
-        self.system.stop()
-        for number in (signal.SIGTERM, signal.SIGHUP):
-            signal.signal(number, signal.SIG_DFL)
-        signal.signal(signal.SIGINT, signal.default_int_handler)
-
-    def numbers(self, begin, end):
-        return load.summary(self.load_file, begin, end)
-
-
-def keep_logs(running):
-    import shutil
-    target = f"/tmp/culprit-lab-logs-{running.host.id}"
-    shutil.copytree(running.logs, target, dirs_exist_ok=True)
-    if (running.shop_logs / "shop.log").exists():
-        shutil.copy(running.shop_logs / "shop.log", target)
-    return target
+import scored
+from session import Loaded, say
 
 
 def hurt_only(options, chosen):
@@ -96,8 +49,8 @@ def hurt_only(options, chosen):
 
 
 def hurts(normal, now):
-    """What a user would notice: errors, or a latency several times the normal one."""
-    return now["errors"] > normal["errors"] + 0.03 or now["p99_ms"] > max(100, 4 * normal["p99_ms"])
+    """What a user would notice: errors, or a latency several times the normal one and above a tenth of a second."""
+    return now["errors"] > normal["errors"] + 0.03 or now["p99_ms"] > max(100, 3 * normal["p99_ms"])
 
 
 def system_only(options):
@@ -118,6 +71,14 @@ def parse(arguments):
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("fault", nargs="*")
     parser.add_argument("--faults", metavar="DIR", help="also take faults from this folder")
+    parser.add_argument("--bin", metavar="DIR", help="where culpritd and culprit are (default build/release/bin)")
+    parser.add_argument("--culpritd", metavar="PATH", help="this daemon instead of the one in --bin")
+    parser.add_argument("--culprit", metavar="PATH", help="this client instead of the one in --bin")
+    parser.add_argument("--learn", type=float, default=45, help="seconds of healthy load before the first fault (default 45)")
+    parser.add_argument("--within", type=float, default=15, help="the rank that counts is the one so many seconds after injection (default 15)")
+    parser.add_argument("--since", default="1m", help="window of `culprit why` (default 1m)")
+    parser.add_argument("--gap", type=float, default=60, help="seconds between a heal and the next fault, at least (default 60)")
+    parser.add_argument("--healthy", type=float, metavar="SECONDS", help="no fault: report the incidents opened in this time")
     parser.add_argument("--repeat", type=int, default=1)
     parser.add_argument("--json", action="store_true", help="one JSON object a line on stdout")
     parser.add_argument("--rate", type=float, default=60, help="requests per second (default 60)")
@@ -147,8 +108,10 @@ def main():
     if options.system_only:
         options.verbose = True
         return system_only(options)
+    if options.healthy:
+        return scored.healthy(options)
     chosen = faults.find(options.fault, options.faults)
-    return hurt_only(options, chosen)
+    return hurt_only(options, chosen) if options.no_culprit else scored.run(options, chosen)
 
 
 if __name__ == "__main__":

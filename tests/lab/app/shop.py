@@ -10,8 +10,8 @@ import redis
 
 VERSION = "1.0"
 POOL_SIZE, POOL_WAIT_S, CONNECTION_AGE_S = 10, 2.0, 2.5  # connections are renewed all the time, as behind a pooler
-CATALOG = [{"id": n, "tags": {n % 7, n % 11, n % 13}} for n in range(400)]
-RELATED = {n: [(n + 1) % 400, (n + 7) % 400] for n in range(400)}
+CATALOG = [{"id": n, "tags": {n % 7, n % 11, n % 13}} for n in range(500)]
+RELATED = {n: [(n + 1) % 500, (n + 7) % 500] for n in range(500)}
 pool, carts = queue.LifoQueue(), None
 pool_slots = threading.Semaphore(POOL_SIZE)
 flags, pages, exports = {}, {}, []  # feature flags, and what they fill
@@ -51,7 +51,7 @@ def database():
 
 
 def related(item):
-    return RELATED[item % 400]
+    return RELATED[item % 500]
 
 
 def get_item(item):
