@@ -29,7 +29,7 @@ static __always_inline void watch_by_cgroup(__u32 tgid)
 	__u64 id;
 	int level;
 
-	for (level = 1; level <= CGROUP_LEVELS; level++) {
+	for (level = 0; level < CGROUP_LEVELS; level++) {
 		id = bpf_get_current_ancestor_cgroup_id(level);
 		if (!id)
 			break;

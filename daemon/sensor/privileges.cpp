@@ -100,12 +100,15 @@ Result<Account> find_account(const std::string& user) {
 
 Result<void> drop_all(Account account) {
   TRY(bound({}));
+  int death_signal = 0;  // the kernel forgets it when the user changes
+  prctl(PR_GET_PDEATHSIG, &death_signal, 0, 0, 0);
   if (geteuid() == 0 && account.uid != 0) {
     if (setgroups(0, nullptr) != 0) return fail_errno(errno, "clear the groups");
     if (setresgid(account.gid, account.gid, account.gid) != 0) return fail_errno(errno, "change the group");
     if (setresuid(account.uid, account.uid, account.uid) != 0) return fail_errno(errno, "change the user");
   }
   TRY(set_capabilities({}));
+  if (death_signal != 0) prctl(PR_SET_PDEATHSIG, death_signal, 0, 0, 0);
   TRY(no_new_privileges());
   return deny(kDeniedToBoth, kDeniedToDaemon);
 }

@@ -34,7 +34,8 @@ Result<Pair> make_pair() {
   return Pair{Fd(fds[0]), Fd(fds[1])};
 }
 
-std::vector<std::string> sensor_arguments(const std::string& path, const SensorSettings& s) {
+std::vector<std::string> sensor_arguments(const std::string& path, const SensorSettings& s,
+                                          std::span<const pid_t> ignored) {
   std::vector<std::string> words = {path, "--fd", std::to_string(kSensorFd)};
   const auto add = [&](const char* name, std::uint32_t value) {
     words.emplace_back(name);
@@ -46,6 +47,7 @@ std::vector<std::string> sensor_arguments(const std::string& path, const SensorS
   add("--data-ring-bytes", s.data_ring_bytes);
   add("--rings-max", s.rings_max);
   add("--snapshot-ms", s.snapshot_ms);
+  for (const pid_t pid : ignored) add("--ignore", static_cast<std::uint32_t>(pid));
   if (s.watch_all_payload) words.emplace_back("--watch-all-payload");
   if (s.watch_all_logs) words.emplace_back("--watch-all-logs");
   return words;
@@ -115,7 +117,8 @@ Result<pid_t> Supervisor::start_worker() {
 }
 
 void Supervisor::start_sensor() {
-  auto sensor = spawn_sensor(options_.sensor_path, options_.settings);
+  const pid_t ours[] = {getpid(), worker_};
+  auto sensor = spawn_sensor(options_.sensor_path, options_.settings, ours);
   if (!sensor) {
     log::error("cannot start the sensor, trying again in {} ms: {}", options_.backoff_max.count(),
                sensor.error().message);
@@ -242,10 +245,11 @@ std::string default_sensor_path() {
   return error ? "culprit-sensor" : (self.parent_path() / "culprit-sensor").string();
 }
 
-Result<SensorProcess> spawn_sensor(const std::string& path, const SensorSettings& settings) {
+Result<SensorProcess> spawn_sensor(const std::string& path, const SensorSettings& settings,
+                                   std::span<const pid_t> ignored) {
   if (access(path.c_str(), X_OK) != 0) return fail_errno(errno, "sensor '" + path + "'");
   ASSIGN(Pair pair, make_pair());
-  std::vector<std::string> words = sensor_arguments(path, settings);
+  std::vector<std::string> words = sensor_arguments(path, settings, ignored);
   std::vector<char*> arguments;
   for (std::string& word : words) arguments.push_back(word.data());
   arguments.push_back(nullptr);

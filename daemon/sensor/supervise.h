@@ -9,7 +9,10 @@
 // (PR_SET_PDEATHSIG). An ordinary exit of the worker ends everything with the worker's status.
 #pragma once
 
+#include <sys/types.h>
+
 #include <chrono>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -41,8 +44,10 @@ struct SensorProcess {
   pid_t pid = -1;
   Fd socket;  // our end
 };
-// Starts one sensor. It ends when `socket` is closed. Errors: NotFound (no such program), Io.
-Result<SensorProcess> spawn_sensor(const std::string& path, const SensorSettings& settings);
+// Starts one sensor. It ends when `socket` is closed. System calls of `ignored` (our own processes) are not
+// observed. Errors: NotFound (no such program), Io.
+Result<SensorProcess> spawn_sensor(const std::string& path, const SensorSettings& settings,
+                                   std::span<const pid_t> ignored = {});
 
 // culprit-sensor beside the running executable.
 std::string default_sensor_path();

@@ -1,0 +1,73 @@
+// Probes: loads and attaches every family of BPF programs, and owns the maps they share.
+//
+// Each family is its own object. A program that the kernel refuses is left out with the kernel's reason and its
+// family is loaded again without it; nothing else stops. Nothing is pinned: when this process ends, however it
+// ends, the kernel detaches and frees everything. Threads: one owner.
+#pragma once
+
+#include <functional>
+#include <memory>
+#include <span>
+
+#include "bpf/include/tables.h"
+#include "daemon/base/fd.h"
+#include "daemon/base/result.h"
+#include "daemon/sensor/facts.h"
+
+struct bpf_link;
+struct bpf_object;
+struct bpf_program;
+
+namespace culprit::sensor {
+
+// What the running kernel's BTF says about hooks whose arguments changed over time.
+struct KernelHooks {
+  bool btf = false;
+  bool exit_has_group_dead = false;
+  bool victim_is_task = false;
+  bool switch_has_state = false;
+};
+KernelHooks inspect_kernel();
+
+class Probes {
+ public:
+  // Creates the shared maps and loads all families. Errors: Denied (no rights for BPF), Io. `ignored`: processes
+  // whose system calls are not observed (our own), at most CULPRIT_IGNORED_MAX.
+  static Result<std::unique_ptr<Probes>> open(const SensorSettings& settings, std::span<const std::uint32_t> ignored);
+  Probes(const Probes&) = delete;
+  Probes& operator=(const Probes&) = delete;
+  ~Probes();
+
+  const RingGeometry& geometry() const { return geometry_; }
+  const std::vector<Program>& programs() const { return programs_; }
+  std::span<const Fd> control_rings() const { return control_; }
+  std::span<const Fd> data_rings() const { return data_; }
+  int counters_fd() const { return counters_read_only_ ? counters_read_only_.get() : counters_.get(); }
+
+  // Descriptor of a family's map, -1 if the family is not loaded.
+  int map_fd(const char* family, const char* name) const;
+  int watched_tgids() const { return watched_tgids_.get(); }
+  int watched_cgroups() const { return watched_cgroups_.get(); }
+  int table_full() const { return table_full_.get(); }
+
+  // All TCP sockets of this network namespace. Errors: Unsupported (the iterator is not attached), Io.
+  Result<std::vector<culprit_tcp_info>> read_sockets() const;
+  std::vector<ProgramSample> missed() const;
+
+ private:
+  struct Family;
+  Probes();
+  Result<void> create_maps(const SensorSettings& settings);
+  void load_family(Family& family);
+  bool try_load(Family& family, std::vector<Program>& verdicts);
+  void attach(Family& family, std::vector<Program>& verdicts);
+
+  RingGeometry geometry_;
+  std::vector<Fd> control_;
+  std::vector<Fd> data_;
+  Fd control_rings_, data_rings_, counters_, counters_read_only_, watched_tgids_, watched_cgroups_, table_full_;
+  std::vector<Program> programs_;
+  std::vector<std::unique_ptr<Family>> families_;
+};
+
+}  // namespace culprit::sensor

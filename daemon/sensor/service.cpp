@@ -1,0 +1,251 @@
+#include "daemon/sensor/service.h"
+
+#include <bpf/bpf.h>
+#include <poll.h>
+#include <sys/socket.h>
+#include <sys/time.h>
+#include <sys/timerfd.h>
+#include <sys/utsname.h>
+#include <time.h>
+#include <unistd.h>
+
+#include <cerrno>
+
+#include "daemon/base/log.h"
+#include "daemon/sensor/protocol.h"
+
+namespace culprit::sensor {
+namespace {
+
+constexpr std::size_t kReplyPartBytes = 48 * 1024;
+constexpr std::size_t kRequestsPerTurn = 64;  // then snapshots get their chance
+constexpr int kSocketBytes = 4 << 20;
+constexpr std::uint32_t kCaptureAll = kCapturePayload | kCaptureLogs;
+
+MessageHeader header_of(MessageType type, std::uint32_t id = 0, std::uint16_t flags = 0) {
+  MessageHeader header;
+  header.type = static_cast<std::uint16_t>(type);
+  header.id = id;
+  header.flags = flags;
+  return header;
+}
+
+template <typename T>
+Result<void> put_value(std::vector<std::byte>& body, const Result<T>& value) {
+  if (!value) return std::unexpected(value.error());
+  Writer out(body);
+  if constexpr (std::is_same_v<T, std::string>) {
+    out.put_string(*value);
+  } else {
+    encode(out, *value);
+  }
+  return {};
+}
+
+template <typename T>
+Result<void> put_values(std::vector<std::byte>& body, const std::vector<T>& values) {
+  Writer out(body);
+  out.put(static_cast<std::uint32_t>(values.size()));
+  for (const T& value : values) encode(out, value);
+  return {};
+}
+
+}  // namespace
+
+Service::Service(Fd socket, const SensorSettings& settings, Probes& probes, const Procfs& procfs, const Clock& clock)
+    : socket_(std::move(socket)), settings_(settings), probes_(probes), procfs_(procfs), snapshots_(probes, procfs, clock) {
+  // A daemon that does not read for a second loses a snapshot; the next one is whole again.
+  const timeval wait{1, 0};
+  setsockopt(socket_.get(), SOL_SOCKET, SO_SNDTIMEO, &wait, sizeof(wait));
+  if (setsockopt(socket_.get(), SOL_SOCKET, SO_SNDBUFFORCE, &kSocketBytes, sizeof(kSocketBytes)) != 0) {
+    setsockopt(socket_.get(), SOL_SOCKET, SO_SNDBUF, &kSocketBytes, sizeof(kSocketBytes));
+  }
+}
+
+Result<void> Service::greet(std::vector<std::string> notes) {
+  Hello hello;
+  hello.version = kProtocolVersion;
+  hello.sensor_pid = static_cast<std::uint32_t>(getpid());
+  utsname name{};
+  if (uname(&name) == 0) hello.kernel_release = name.release;
+  timespec boot{}, monotonic{};
+  clock_gettime(CLOCK_BOOTTIME, &boot);
+  clock_gettime(CLOCK_MONOTONIC, &monotonic);
+  hello.boot_offset_ns = (boot.tv_sec - monotonic.tv_sec) * kNsPerSecond + boot.tv_nsec - monotonic.tv_nsec;
+  hello.geometry = probes_.geometry();
+  hello.settings = settings_;
+  hello.programs = probes_.programs();
+  hello.notes = std::move(notes);
+  std::vector<std::byte> body;
+  Writer out(body);
+  encode(out, hello);
+  TRY(send_message(socket_.get(), header_of(MessageType::Hello), body));
+  const std::span<const Fd> sets[] = {probes_.control_rings(), probes_.data_rings()};
+  for (std::uint32_t set = 0; set < 2; ++set) {
+    for (std::size_t first = 0; first < sets[set].size(); first += kFdsPerMessageMax) {
+      std::vector<int> fds;
+      for (const Fd& fd : sets[set].subspan(first, std::min(kFdsPerMessageMax, sets[set].size() - first))) {
+        fds.push_back(fd.get());
+      }
+      body.clear();
+      out.put(set);
+      out.put(static_cast<std::uint32_t>(first));
+      TRY(send_message(socket_.get(), header_of(MessageType::Rings), body, fds));
+    }
+  }
+  const int counters[] = {probes_.counters_fd()};
+  TRY(send_message(socket_.get(), header_of(MessageType::Counters), {}, counters));
+  return send_message(socket_.get(), header_of(MessageType::Ready), {});
+}
+
+Result<void> Service::watch_tgid(std::uint32_t tgid, std::uint32_t flags) {
+  if ((flags & ~kCaptureAll) != 0) return fail(Code::Invalid, "unknown capture flags");
+  if (flags == 0) {
+    (void)bpf_map_delete_elem(probes_.watched_tgids(), &tgid);
+    return {};
+  }
+  if (bpf_map_update_elem(probes_.watched_tgids(), &tgid, &flags, BPF_ANY) != 0) {
+    return fail(Code::Exhausted, "too many watched processes");
+  }
+  // Asked after the update: one that ended in between would leave its entry behind for ever.
+  if (!procfs_.exists(tgid)) {
+    (void)bpf_map_delete_elem(probes_.watched_tgids(), &tgid);
+    return fail(Code::NotFound, "no process " + std::to_string(tgid));
+  }
+  return {};
+}
+
+Result<void> Service::watch_cgroup(const std::string& path, std::uint32_t flags) {
+  if ((flags & ~kCaptureAll) != 0) return fail(Code::Invalid, "unknown capture flags");
+  const auto id = procfs_.cgroup_id(path);
+  if (!id && id.error().code == Code::Invalid) return std::unexpected(id.error());
+  if (id) {
+    if (flags == 0) {
+      (void)bpf_map_delete_elem(probes_.watched_cgroups(), &*id);
+    } else if (bpf_map_update_elem(probes_.watched_cgroups(), &*id, &flags, BPF_ANY) != 0) {
+      return fail(Code::Exhausted, "too many watched cgroups");
+    }
+  }
+  const auto members = procfs_.cgroup_members(path);
+  if (!id && members.empty()) return fail(Code::NotFound, "no cgroup '" + path + "'");
+  for (const std::uint32_t tgid : members) (void)watch_tgid(tgid, flags);
+  return {};
+}
+
+Result<void> Service::answer_into(std::span<const std::byte> request, std::vector<std::byte>& body) {
+  Reader in(request);
+  const auto kind = static_cast<RequestKind>(in.get<std::uint32_t>());
+  const auto complete = [&] { return in.ok() && in.left() == 0; };
+  const auto malformed = [] { return fail(Code::Invalid, "malformed request"); };
+  switch (kind) {
+    case RequestKind::WhoIs: {
+      const auto tgid = in.get<std::uint32_t>();
+      return complete() ? put_value(body, procfs_.process(tgid)) : malformed();
+    }
+    case RequestKind::FdPath: {
+      const auto tgid = in.get<std::uint32_t>();
+      const auto fd = in.get<std::int32_t>();
+      return complete() && fd >= 0 ? put_value(body, procfs_.fd_path(tgid, fd)) : malformed();
+    }
+    case RequestKind::WatchTgid: {
+      const auto tgid = in.get<std::uint32_t>();
+      const auto flags = in.get<std::uint32_t>();
+      return complete() ? watch_tgid(tgid, flags) : malformed();
+    }
+    case RequestKind::WatchCgroup: {
+      const std::string path = in.get_string(4096);
+      const auto flags = in.get<std::uint32_t>();
+      return complete() ? watch_cgroup(path, flags) : malformed();
+    }
+    case RequestKind::ListProcesses: return complete() ? put_values(body, procfs_.processes()) : malformed();
+    case RequestKind::ListSockets: {
+      const auto tgid = in.get<std::uint32_t>();
+      return complete() ? put_values(body, procfs_.socket_owners(tgid)) : malformed();
+    }
+    case RequestKind::FilesystemSpaces: return complete() ? put_values(body, procfs_.filesystems()) : malformed();
+    case RequestKind::ReadCgroup: {
+      const std::string path = in.get_string(4096);
+      return complete() ? put_value(body, procfs_.cgroup(path)) : malformed();
+    }
+  }
+  return fail(Code::Unsupported, "not in the sensor's allow-list");
+}
+
+std::vector<std::byte> Service::answer(std::span<const std::byte> request) {
+  std::vector<std::byte> body;
+  Writer out(body);
+  out.put(std::uint32_t{0});
+  if (const auto done = answer_into(request, body); !done) {
+    body.clear();
+    out.put(1 + static_cast<std::uint32_t>(done.error().code));
+    out.put_string(done.error().message);
+  }
+  return body;
+}
+
+Result<void> Service::send_reply(std::uint32_t id, std::span<const std::byte> body) {
+  do {
+    const auto part = body.first(std::min(body.size(), kReplyPartBytes));
+    body = body.subspan(part.size());
+    TRY(send_message(socket_.get(), header_of(MessageType::Reply, id, body.empty() ? kLastPart : 0), part));
+  } while (!body.empty());
+  return {};
+}
+
+Result<void> Service::send_snapshot() {
+  const Snapshot snapshot = snapshots_.take();
+  const auto parts = encode_parts(snapshot);
+  for (std::size_t i = 0; i < parts.size(); ++i) {
+    const std::uint16_t flags = i + 1 == parts.size() ? kLastPart : 0;
+    const auto sent = send_message(
+        socket_.get(), header_of(MessageType::Snapshot, static_cast<std::uint32_t>(snapshot.sequence), flags), parts[i]);
+    if (sent) continue;
+    if (sent.error().code != Code::Exhausted) return sent;
+    log::warn("the daemon does not read: snapshot {} is left out, the next one is whole", snapshot.sequence);
+    snapshots_.resend_all();
+    return {};
+  }
+  return {};
+}
+
+Result<void> Service::serve_requests() {
+  for (std::size_t i = 0; i < kRequestsPerTurn; ++i) {
+    auto message = receive_message(socket_.get());
+    if (!message) {
+      if (message.error().code == Code::Busy) return {};
+      if (message.error().code != Code::Corrupt) return std::unexpected(message.error());
+      log::warn("refused a message: {}", message.error().message);
+      continue;
+    }
+    if (message->header.type != static_cast<std::uint16_t>(MessageType::Request)) {
+      log::warn("refused a message of type {}", message->header.type);
+      continue;
+    }
+    const auto sent = send_reply(message->header.id, answer(message->body));
+    if (!sent && sent.error().code != Code::Exhausted) return sent;  // Exhausted: the asker's wait runs out
+  }
+  return {};
+}
+
+Result<void> Service::run() {
+  const Fd timer(timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK));
+  if (!timer) return fail_errno(errno, "timer");
+  const auto ms = static_cast<long>(std::clamp<std::uint32_t>(settings_.snapshot_ms, 10, 60'000));
+  const timespec period{ms / 1000, ms % 1000 * 1'000'000};
+  const itimerspec spec{period, period};
+  if (timerfd_settime(timer.get(), 0, &spec, nullptr) != 0) return fail_errno(errno, "timer");
+  while (true) {
+    pollfd wait[] = {{socket_.get(), POLLIN, 0}, {timer.get(), POLLIN, 0}};
+    if (poll(wait, 2, -1) < 0 && errno != EINTR) return fail_errno(errno, "wait");
+    if (wait[0].revents != 0) {
+      if (auto served = serve_requests(); !served) {
+        if (served.error().code == Code::NotFound) return {};
+        return served;
+      }
+    }
+    std::uint64_t expired = 0;
+    if (read(timer.get(), &expired, sizeof(expired)) == sizeof(expired)) TRY(send_snapshot());
+  }
+}
+
+}  // namespace culprit::sensor

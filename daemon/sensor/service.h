@@ -1,0 +1,35 @@
+// Service: the sensor's main loop. Greets the daemon, sends a snapshot a second, answers requests from its
+// allow-list, and ends when the daemon's end of the socket closes.
+#pragma once
+
+#include "daemon/sensor/snapshot.h"
+
+namespace culprit::sensor {
+
+class Service {
+ public:
+  Service(Fd socket, const SensorSettings& settings, Probes& probes, const Procfs& procfs, const Clock& clock);
+
+  // Hello, descriptors, Ready.
+  Result<void> greet(std::vector<std::string> notes);
+  // Until the daemon is gone.
+  Result<void> run();
+
+ private:
+  // A reply's body: 0 and the value, or 1 + code and the message.
+  std::vector<std::byte> answer(std::span<const std::byte> request);
+  Result<void> answer_into(std::span<const std::byte> request, std::vector<std::byte>& body);
+  Result<void> watch_tgid(std::uint32_t tgid, std::uint32_t flags);
+  Result<void> watch_cgroup(const std::string& path, std::uint32_t flags);
+  Result<void> send_reply(std::uint32_t id, std::span<const std::byte> body);
+  Result<void> send_snapshot();
+  Result<void> serve_requests();
+
+  Fd socket_;
+  SensorSettings settings_;
+  Probes& probes_;
+  const Procfs& procfs_;
+  Snapshots snapshots_;
+};
+
+}  // namespace culprit::sensor
