@@ -30,6 +30,8 @@ static __always_inline void fill_socket(struct culprit_socket *to, const struct 
 	}
 	to->netns = net ? BPF_CORE_READ(net, ns.inum) : 0;
 	to->local_port = BPF_CORE_READ(sk, __sk_common.skc_num);
+	if (!to->local_port)	/* a full socket that has given its port back, on its way to CLOSE */
+		to->local_port = bpf_ntohs(BPF_CORE_READ((const struct inet_sock *)sk, inet_sport));
 	to->remote_port = bpf_ntohs(BPF_CORE_READ(sk, __sk_common.skc_dport));
 }
 

@@ -207,14 +207,6 @@ Result<void> Probes::create_maps(const SensorSettings& settings) {
   ASSIGN(watched_cgroups_,
          create_map(BPF_MAP_TYPE_HASH, "watched_cgroups", 8, 4, kWatchedCgroupsMax, BPF_F_NO_PREALLOC));
   ASSIGN(table_full_, create_map(BPF_MAP_TYPE_ARRAY, "table_full", 4, 8, CULPRIT_TABLES));
-  // The daemon gets a descriptor through which it cannot change the counters. Needs CAP_SYS_ADMIN, at start only.
-  bpf_map_info info{};
-  std::uint32_t bytes = sizeof(info);
-  if (bpf_map_get_info_by_fd(counters_.get(), &info, &bytes) == 0) {
-    LIBBPF_OPTS(bpf_get_fd_by_id_opts, options);
-    options.open_flags = BPF_F_RDONLY;
-    if (const int fd = bpf_map_get_fd_by_id_opts(info.id, &options); fd >= 0) counters_read_only_ = Fd(fd);
-  }
   return {};
 }
 

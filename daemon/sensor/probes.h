@@ -42,7 +42,9 @@ class Probes {
   const std::vector<Program>& programs() const { return programs_; }
   std::span<const Fd> control_rings() const { return control_; }
   std::span<const Fd> data_rings() const { return data_; }
-  int counters_fd() const { return counters_read_only_ ? counters_read_only_.get() : counters_.get(); }
+  // The daemon maps it read-only. A read-only descriptor would be better, but the kernel refuses to map one
+  // (bpf_map_mmap wants VM_SHARED, which mmap takes from read-only files; Linux 6.18).
+  int counters_fd() const { return counters_.get(); }
 
   // Descriptor of a family's map, -1 if the family is not loaded.
   int map_fd(const char* family, const char* name) const;
@@ -65,7 +67,7 @@ class Probes {
   RingGeometry geometry_;
   std::vector<Fd> control_;
   std::vector<Fd> data_;
-  Fd control_rings_, data_rings_, counters_, counters_read_only_, watched_tgids_, watched_cgroups_, table_full_;
+  Fd control_rings_, data_rings_, counters_, watched_tgids_, watched_cgroups_, table_full_;
   std::vector<Program> programs_;
   std::vector<std::unique_ptr<Family>> families_;
 };
