@@ -110,6 +110,7 @@ struct TrackStats {
   std::uint64_t http_resyncs = 0;         // a message began where the one before had not ended for us
   std::uint64_t http_truncated = 0;       // headers went on beyond the captured bytes
   std::uint64_t answers_unmatched = 0;    // a response without a request (the connection is older than we)
+  std::uint64_t answers_unseen = 0;       // an answer that must have been, but whose record did not come
   std::uint64_t calls_ambiguous = 0;      // several requests were open on the thread
   std::uint64_t calls_without_request = 0;
   std::uint64_t lines_ambiguous = 0;
