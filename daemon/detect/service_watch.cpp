@@ -136,7 +136,7 @@ void ServiceWatch::judge_life(std::int64_t second_ns, const Second& now) {
   const bool ended = gone && failed_exit_ns_ != 0 && second_ns - failed_exit_ns_ <= kFailedExitNs;
   if (now.process_count) process_count_ = *now.process_count;
   if (in_use && (now.crashes > 0 || ended)) {
-    crash_text_ = now.crash_text.empty() ? "exited with an error" : now.crash_text;
+    if (!trackers_[kCrash].pending()) crash_text_ = now.crash_text.empty() ? "exited with an error" : now.crash_text;
     trackers_[kCrash].deviate(second_ns, std::max(1, now.crashes), 0, 1, Gain::Fact);
   } else {
     trackers_[kCrash].rest();

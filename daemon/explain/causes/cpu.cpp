@@ -1,0 +1,211 @@
+// CPU: another program takes the CPUs, a quota throttles, or a service burns more by itself.
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <map>
+
+#include "daemon/base/clock.h"
+#include "daemon/base/text.h"
+#include "daemon/explain/draft.h"
+
+namespace culprit::explain {
+
+namespace {
+
+constexpr double kHogCores = 0.3;       // less of a newcomer does not slow others
+constexpr double kBusyHost = 0.8;       // of all CPUs
+constexpr double kFlowFelt = 0.10;      // services with less of the trouble do not matter
+
+struct Hog {
+  std::string service;
+  double cores = 0, before = 0;     // now and normally
+  std::int64_t pid = 0;             // its largest process
+  double pid_cores = 0;
+  std::size_t processes = 0;
+  std::int64_t onset_ns = 0;
+  bool newcomer = false;
+};
+
+// CPU growth by service, summed from its processes where they are known (one program may be many processes).
+std::vector<Hog> growing(const Scene& scene) {
+  std::map<std::string, Hog> hogs;
+  for (const View& view : scene.views()) {
+    if (view.base_name != "cpu.time") continue;
+    const double now = std::max(view.now, view.last);
+    if (view.entity.starts_with("service:")) {
+      if (!view.up()) continue;
+      const std::string service = scene.service_of_entity(view.entity);
+      Hog& hog = hogs[service];
+      hog.service = service;
+      hog.cores = std::max(hog.cores, now);
+      hog.before = view.normal;
+      hog.newcomer = hog.newcomer || view.base_points == 0;
+      if (hog.onset_ns == 0 || view.onset_ns < hog.onset_ns) hog.onset_ns = view.onset_ns;
+    } else if (view.entity.starts_with("process:")) {
+      if (now - view.normal < 0.1) continue;
+      const std::int64_t pid = parse_pid(view.entity);
+      const Process* process = scene.process(pid);
+      std::string service = process != nullptr ? process->service : std::string();
+      if (service.empty()) service = process != nullptr && !process->command.empty() ? process->command : view.entity;
+      Hog& hog = hogs[service];
+      if (hog.service.empty()) hog.service = service;
+      ++hog.processes;
+      if (now > hog.pid_cores) {
+        hog.pid = pid;
+        hog.pid_cores = now;
+      }
+      if (process != nullptr && process->newcomer) hog.newcomer = true;
+      if (hog.onset_ns == 0 && view.onset_ns != 0) hog.onset_ns = view.onset_ns;
+    }
+  }
+  std::vector<Hog> out;
+  for (auto& [service, hog] : hogs) {
+    const View& total = scene.of_service(service, "cpu.time");
+    if (total.now_points == 0) {  // only processes are known
+      double sum = 0;
+      for (const auto& [pid, process] : scene.processes()) {
+        if (process.service == service || process.command == service) sum += scene.find(fmt::format("process:{}", pid), "cpu.time").now;
+      }
+      hog.cores = std::max(hog.pid_cores, sum);
+    }
+    if (hog.cores - hog.before >= kHogCores) out.push_back(std::move(hog));
+  }
+  std::ranges::sort(out, [](const Hog& a, const Hog& b) {
+    if (a.cores - a.before != b.cores - b.before) return a.cores - a.before > b.cores - b.before;
+    return a.service < b.service;
+  });
+  return out;
+}
+
+// Services on the way of the requests that wait for a CPU longer than they did.
+std::vector<std::string> waiting_for_cpu(const Scene& scene, const View** worst) {
+  std::vector<std::string> out;
+  for (const auto& [service, flow] : scene.reach()) {
+    if (flow < kFlowFelt) continue;
+    const View& mean = scene.of_service(service, "cpu.run_queue.mean");
+    const View& wait = scene.of_service(service, "cpu.run_queue.wait");
+    if (!mean.up() && !wait.up()) continue;
+    out.push_back(service);
+    const View* view = mean.up() ? &mean : &wait;
+    if (*worst == nullptr || view->score > (*worst)->score) *worst = view;
+  }
+  return out;
+}
+
+void contention(const Scene& scene, Drafts& drafts) {
+  const View* worst = nullptr;
+  const std::vector<std::string> sufferers = waiting_for_cpu(scene, &worst);
+  const View& host = scene.find("host", "cpu.time");
+  const View& host_wait = scene.find("host", "cpu.run_queue.wait");
+  double cpus = scene.find("host", "cpu.count").now;
+  const bool known_cpus = cpus >= 1;
+  if (!known_cpus) cpus = std::max(1.0, host.peak);
+  const double busy = host.now / cpus;
+  std::size_t made = 0;
+  for (const Hog& hog : growing(scene)) {
+    if (made >= 3) break;
+    // A service that the requests pass through works more for a reason of its own: own_growth() and others look there.
+    if (scene.in_reach(hog.service)) continue;
+    // So does whoever calls it: a load generator.
+    const bool client = std::ranges::any_of(scene.callees_of(hog.service), [&](const Edge* edge) {
+      return scene.in_reach(edge->callee) && !edge->fresh;
+    });
+    if (client) continue;
+    ++made;
+    Draft draft = draft_of(scene, "linux-kernel/cpu-contention", hog.service);
+    if (hog.pid != 0) {
+      blame_process(scene, draft, hog.pid);
+      draft.entity = fmt::format("process:{}", hog.pid);
+    }
+    draft.service = hog.service;
+    draft.onset_ns = hog.onset_ns;
+    const std::string who = draft.process.empty() || draft.process == hog.service ? hog.service : fmt::format("{} ({})", hog.service, draft.process);
+    draft.title = fmt::format("{}: takes {:.1f} {}CPUs{}, {} waits for its turn", who, hog.cores,
+                              known_cpus ? fmt::format("of {:.0f} ", cpus) : std::string(),
+                              hog.processes > 1 ? fmt::format(" with {} processes", hog.processes) : std::string(),
+                              sufferers.empty() ? scene.root() : sufferers.front());
+    draft.add(hog.cores >= 0.4 * cpus ? weight::kStrongSignal : weight::kSignal, hog.onset_ns,
+              fmt::format("{} uses {:.2f} CPUs (normal {:.2f})", hog.service, hog.cores, hog.before), {"kernel"});
+    if (hog.newcomer || hog.before < 0.02) {
+      draft.add(weight::kNewcomer, hog.onset_ns, fmt::format("{} was not running before", hog.service), {"kernel"});
+      const Process* process = scene.process(hog.pid);
+      if (process != nullptr) {
+        draft.trigger = Trigger{process->first_ns, fmt::format("pid {} ({}) started", hog.pid, process->command)};
+      }
+    }
+    if (worst != nullptr) {
+      const bool mean = worst->base_name == "cpu.run_queue.mean";
+      draft.add(weight::kStrongSignal, worst->onset_ns,
+                mean ? fmt::format("{} waits {} for a CPU each time", scene.service_of_entity(worst->entity), from_to(worst->normal, worst->now, format_seconds))
+                     : fmt::format("{} waits for a CPU {:.2f} s/s (normal {:.2f})", scene.service_of_entity(worst->entity), worst->now, worst->normal),
+                {"run queue"});
+    } else if (scene.any("cpu.run_queue.wait")) {
+      draft.add(host_wait.up() ? weight::kHint : weight::kStrongAgainst, scene.onset_ns(), "the services on the way do not wait for a CPU", {"run queue"});
+    }
+    if (known_cpus && host.now_points > 0) {
+      if (busy >= kBusyHost) {
+        draft.add(weight::kHint, scene.onset_ns(), fmt::format("the host's CPUs are {} busy", percent(std::min(1.0, busy))), {"kernel"});
+      } else {
+        draft.add(weight::kAgainst, scene.onset_ns(), fmt::format("the host's CPUs are only {} busy", percent(busy)), {"kernel"});
+      }
+    }
+    // Everybody waits a little longer on a full host; it explains the trouble where the time is spent.
+    if (sufferers.empty()) {
+      locate(scene, draft, scene.root());
+    } else {
+      locate_any(scene, draft, sufferers);
+    }
+    drafts.push_back(std::move(draft));
+  }
+}
+
+void throttled(const Scene& scene, Drafts& drafts) {
+  for (const auto& [service, flow] : scene.reach()) {
+    const View& view = scene.of_service(service, "cpu.throttled");
+    if (!view.up()) continue;
+    Draft draft = draft_of(scene, "linux-kernel/cpu-throttled", service);
+    draft.title = fmt::format("{}: is throttled at its CPU quota {:.2f} s/s", service, view.now);
+    draft.onset_ns = view.onset_ns;
+    draft.add(weight::kErrno, view.onset_ns, fmt::format("throttled {:.2f} s/s (normal {:.2f})", view.now, view.normal), {"cgroup"});
+    locate(scene, draft, service);
+    drafts.push_back(std::move(draft));
+  }
+}
+
+void own_growth(const Scene& scene, Drafts& drafts) {
+  for (const auto& [service, flow] : scene.reach()) {
+    const View& cpu = scene.of_service(service, "cpu.time");
+    if (!cpu.up() || scene.self(service) < kFlowFelt) continue;
+    const std::string middleware = scene.middleware(service);
+    const bool database = is_database(middleware), redis = middleware == "redis";
+    const std::string_view mode = redis ? "redis/slow-command" : middleware == "postgresql" ? "postgresql/slow-query" : "application/cpu-growth";
+    Draft draft = draft_of(scene, mode, service);
+    draft.onset_ns = cpu.onset_ns;
+    draft.title = database || redis ? fmt::format("{}: queries use {:.2f} CPUs (normal {:.2f})", service, cpu.now, cpu.normal)
+                                    : fmt::format("{}: its own code uses {:.2f} CPUs (normal {:.2f})", service, cpu.now, cpu.normal);
+    draft.add(weight::kSignal, cpu.onset_ns, fmt::format("{} uses {:.2f} CPUs (normal {:.2f})", service, cpu.now, cpu.normal), {"kernel"});
+    const View& rate = scene.of_service(service, "request.rate");
+    if (rate.now > 0 && rate.normal > 0) {
+      const double each = cpu.now / rate.now, before = cpu.normal / rate.normal;
+      if (each > 1.5 * before) {
+        draft.add(weight::kSignal, cpu.onset_ns, fmt::format("{} CPU a request (normal {})", format_seconds(each), format_seconds(before)), {"kernel", "requests"});
+      } else {
+        draft.add(weight::kAgainst, cpu.onset_ns, "each request costs what it did", {"kernel", "requests"});
+      }
+    }
+    const View& self = scene.of_service(service, "request.self.mean");
+    if (self.up()) draft.add(weight::kHint, self.onset_ns, fmt::format("own time a request {}", from_to(self.normal, self.now, format_seconds)), {"requests"});
+    locate(scene, draft, service);
+    drafts.push_back(std::move(draft));
+  }
+}
+
+}  // namespace
+
+void causes_cpu(const Scene& scene, Drafts& drafts) {
+  contention(scene, drafts);
+  throttled(scene, drafts);
+  own_growth(scene, drafts);
+}
+
+}  // namespace culprit::explain
