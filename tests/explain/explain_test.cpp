@@ -1,0 +1,216 @@
+// What explain promises beside the ranking: the document, honesty about doubt, knowledge and rules as options, cost.
+#include <fmt/format.h>
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <limits>
+
+#include "daemon/detect/examine.h"
+#include "daemon/explain/failure_modes.h"
+#include "daemon/explain/json.h"
+#include "tests/explain/faults.h"
+
+namespace culprit::test {
+namespace {
+
+using testing::Contains;
+using testing::Each;
+using testing::HasSubstr;
+using testing::IsEmpty;
+
+World broken(World::Fault (*fault)(World&), unsigned seed = 21) {
+  World world(seed);
+  world.run(50);
+  EXPECT_TRUE(world.break_with(fault(world)));
+  return world;
+}
+
+TEST(Document, HasEveryFieldOfTheApi) {
+  const World world = broken(faults::pg_lock);
+  const nlohmann::json doc = to_json(world.explain());
+  for (const char* field : {"api", "incident", "service", "state", "verdict", "headline", "symptoms", "candidates", "completeness", "inconclusive"}) {
+    EXPECT_TRUE(doc.contains(field)) << field;
+  }
+  const nlohmann::json& cause = doc["candidates"][0];
+  for (const char* field : {"rank", "entity", "service", "pid", "process", "failure_mode", "also", "title", "confidence", "trigger", "evidence", "ruled_out", "next"}) {
+    EXPECT_TRUE(cause.contains(field)) << field;
+  }
+  EXPECT_EQ(cause["failure_mode"], "postgresql/lock-wait");
+  EXPECT_EQ(cause["also"][0], "pg-lock-wait");
+  EXPECT_EQ(cause["pid"], 4211);
+  EXPECT_EQ(doc["incident"], 1);
+  EXPECT_EQ(doc["state"], "open");
+}
+
+TEST(Document, ConfidencesAreAProbability) {
+  for (auto* fault : {faults::pg_lock, faults::cpu_hog, faults::surge, faults::retransmits}) {
+    const auto answer = broken(fault).explain();
+    double sum = 0, last = 1;
+    for (const auto& cause : answer.candidates) {
+      EXPECT_GT(cause.confidence, 0);
+      EXPECT_LT(cause.confidence, 1);
+      EXPECT_LE(cause.confidence, last);
+      last = cause.confidence;
+      sum += cause.confidence;
+      EXPECT_FALSE(cause.title.empty());
+      EXPECT_FALSE(cause.evidence.empty());
+      EXPECT_FALSE(cause.next.empty());
+    }
+    EXPECT_LE(sum, 1.001);
+  }
+}
+
+TEST(Document, BlamedFamilyIsNotRuledOut) {
+  EXPECT_THAT(broken(faults::cpu_hog).explain().candidates.at(0).ruled_out, Each(testing::Not(HasSubstr("cpu"))));
+  EXPECT_THAT(broken(faults::slow_disk).explain().candidates.at(0).ruled_out, Each(testing::Not(HasSubstr("disk"))));
+  EXPECT_THAT(broken(faults::pg_lock).explain().candidates.at(0).ruled_out, Contains(HasSubstr("cpu (run-queue wait")));
+}
+
+TEST(Doubt, AServiceThatIsJustSlowGetsNoInventedCause) {
+  World world(5);
+  world.blind = {"cpu.", "disk.", "fsync", "client.", "connect", "request.self"};
+  world.no_logs = world.no_kernel = true;
+  world.run(60);
+  ASSERT_TRUE(world.break_with([](World&, Second& now, int) { now.app_self = 0.2; }));
+  const auto answer = world.explain();
+  EXPECT_EQ(answer.verdict, explain::Verdict::Inconclusive);
+  ASSERT_TRUE(answer.inconclusive);
+  EXPECT_THAT(*answer.inconclusive, HasSubstr("collect"));
+}
+
+TEST(Doubt, AChangeWithoutEffectIsNotBlamed) {
+  World world(6);
+  world.run(60);
+  // The app is deployed as the cache is stopped: its own time stays as it was.
+  const auto stop = faults::cache_stopped(world);
+  ASSERT_TRUE(world.break_with([&](World& w, Second& now, int t) {
+    stop(w, now, t);
+    if (t == 0) now.events.push_back(World::change(w.names.app, "service.version", {{"old", "v1"}, {"new", "v2"}}));
+  }));
+  const auto answer = world.explain();
+  EXPECT_EQ(answer.candidates.at(0).failure_mode, "linux-kernel/process-stopped");
+}
+
+TEST(Doubt, WhatBeganLaterIsNoCause) {
+  World world(8);
+  world.run(60);
+  const auto lock = faults::pg_lock(world);
+  const auto hog = faults::cpu_hog(world);
+  ASSERT_TRUE(world.break_with([&](World& w, Second& now, int t) {
+    if (t >= 12) {
+      Second busy;
+      hog(w, busy, t - 12);
+      now.set = busy.set;
+      now.events = busy.events;
+    }
+    lock(w, now, t);
+  }, 20));
+  EXPECT_EQ(world.explain().candidates.at(0).failure_mode, "postgresql/lock-wait");
+}
+
+TEST(Healthy, SaysSoWithNumbers) {
+  World world(9);
+  world.run(90);
+  const auto incident = detect::examine(world.store, "shop", world.now_ns() - 60'000'000'000, world.now_ns());
+  ASSERT_TRUE(incident);
+  EXPECT_TRUE(incident->healthy());
+  const auto answer = explain::explain(world.store, *incident, world.options());
+  ASSERT_TRUE(answer);
+  EXPECT_EQ(answer->verdict, explain::Verdict::Healthy);
+  EXPECT_THAT(answer->candidates, IsEmpty());
+  EXPECT_THAT(answer->headline, HasSubstr("shop is healthy"));
+}
+
+TEST(Healthy, ExamineFindsWhatDetectionSaw) {
+  const World world = broken(faults::bad_release);
+  const auto incident = detect::examine(world.store, "shop", world.now_ns() - 60'000'000'000, world.now_ns());
+  ASSERT_TRUE(incident);
+  ASSERT_FALSE(incident->healthy());
+  const auto answer = explain::explain(world.store, *incident, world.options());
+  ASSERT_TRUE(answer);
+  EXPECT_EQ(answer->candidates.at(0).failure_mode, "application/bad-release");
+}
+
+// Knowledge from outside names a mode that the built-in table does not have.
+class OneMode final : public explain::Knowledge {
+ public:
+  std::vector<explain::ModeMatch> match(std::string_view text, std::string_view) const override {
+    if (text.find("Expiring session") == std::string_view::npos) return {};
+    return {{"zk-session-expired", "zookeeper", "Client session expired", 0.9}};
+  }
+  std::vector<std::string> mitigations(std::string_view mode) const override {
+    if (mode == "zk-session-expired") return {"raise the session timeout"};
+    return {};
+  }
+};
+
+TEST(Knowledge, NamesAModeAndItsRemedy) {
+  World world(10);
+  world.run(60);
+  ASSERT_TRUE(world.break_with([](World& w, Second& now, int) {
+    now.app_errors = 0.5;
+    now.events.push_back(World::log(w.names.app, "Expiring session 0x1, timeout of 6000ms exceeded", stream::kError, 200));
+  }));
+  auto options = world.options();
+  const OneMode knowledge;
+  options.knowledge = &knowledge;
+  const auto answer = explain::explain(world.store, world.incident(), options);
+  ASSERT_TRUE(answer);
+  EXPECT_THAT(answer->candidates.at(0).also, Contains("zk-session-expired"));
+  EXPECT_THAT(answer->candidates.at(0).next, Contains("raise the session timeout"));
+}
+
+TEST(Rules, AHitIsEvidence) {
+  World world(12);
+  world.run(60);
+  ASSERT_TRUE(world.break_with([](World&, Second& now, int) { now.app_errors = 0.5; }));
+  auto options = world.options();
+  options.rule_hits = {{world.incident().onset_ns, "cert", "service:shop", "tls-cert-expired", "the certificate of shop expired", 3.0}};
+  const auto answer = explain::explain(world.store, world.incident(), options);
+  ASSERT_TRUE(answer);
+  EXPECT_EQ(answer->candidates.at(0).failure_mode, "tls/cert-expired");
+}
+
+// Names, labels and texts come from outside: nothing in them breaks the answer.
+TEST(Robust, OddEventsDoNoHarm) {
+  World world(13);
+  world.run(40);
+  const double values[] = {std::numeric_limits<double>::quiet_NaN(), std::numeric_limits<double>::infinity(), -1e308, 1e308};
+  const char* entities[] = {"", "service:", "edge:", "edge:a", "edge:->", "edge:a->a", "process:", "process:99999999999999999999", "device:", "mount:", "service:\xff\xfe"};
+  const char* names[] = {"", "{", "syscall.errors{", "syscall.errors{errno=\"", "connect.failures{errno=\"ECONNREFUSED\"}", "request.rate", "cpu.time", "client.rate"};
+  std::vector<stream::Event> odd;
+  for (const char* entity : entities) {
+    for (const char* name : names) {
+      for (const double value : values) {
+        for (const auto kind : {stream::Kind::Sample, stream::Kind::Log, stream::Kind::Kernel, stream::Kind::Change, stream::Kind::Span}) {
+          stream::Event event;
+          event.time_ns = world.now_ns() - 1;
+          event.kind = kind;
+          event.entity = entity;
+          event.name = name;
+          event.value = value;
+          event.body = "Process holding the lock: . Wait queue: , ,x still waiting for  on ";
+          odd.push_back(std::move(event));
+        }
+      }
+    }
+  }
+  (void)world.detector.on_samples(world.now_ns(), odd);
+  ASSERT_TRUE(world.store.append(odd));
+  ASSERT_TRUE(world.break_with(faults::pg_lock(world)));
+  const auto answer = world.explain();
+  EXPECT_EQ(answer.candidates.at(0).failure_mode, "postgresql/lock-wait");
+  EXPECT_FALSE(to_json(answer).dump(-1, ' ', false, nlohmann::json::error_handler_t::replace).empty());
+}
+
+TEST(FailureModes, IdsAreUniqueAndSignsKnown) {
+  std::set<std::string_view> ids;
+  for (const auto& mode : explain::failure_modes()) {
+    EXPECT_TRUE(ids.insert(mode.id).second) << mode.id;
+    EXPECT_NE(mode.id.find('/'), std::string_view::npos) << mode.id;
+  }
+  for (const auto& sign : explain::log_signs()) EXPECT_TRUE(ids.contains(sign.mode)) << sign.mode;
+}
+
+}  // namespace
+}  // namespace culprit::test
