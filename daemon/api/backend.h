@@ -33,11 +33,12 @@ struct WhyRequest {
   double since_s = 300;  // in (0, kWhySinceSecondsMax]
 };
 
-// Empty fields match everything; `entities` and `pids` together are one filter (either matches). Times are
+// Empty fields match everything. Times are
 // wall-clock nanoseconds since the epoch, [from, to).
 struct EventQuery {
-  std::vector<std::string> entities;  // exact, or a prefix if it ends in '*'
-  std::vector<std::int64_t> pids;     // of the entity "process:<pid>" or with the attribute process.pid
+  // Exact, or a prefix if it ends in '*'; "pid:4211" is the entity process:4211 or the attribute process.pid
+  // = 4211.
+  std::vector<std::string> entities;
   std::vector<stream::Kind> kinds;
   std::vector<std::string> names;  // exact, or a prefix if it ends in '*'
   std::string text;                // substring of the body, case-insensitive

@@ -94,22 +94,22 @@ Result<std::int64_t> parse_time(std::string_view name, std::string_view text) {
               fmt::format("'{}={}' is no RFC 3339 time such as 2026-11-23T14:02:08Z", name, text));
 }
 
+bool is_pid(std::string_view text) {
+  std::int32_t pid = 0;
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), pid);
+  return error == std::errc{} && end == text.data() + text.size() && pid > 0;
+}
+
 Result<void> apply(EventQuery& query, const std::string& name, const std::string& value) {
   if (value.empty()) return {};
   if (name == "entity") {
-    std::vector<std::string> parts;
-    split_list(value, parts);
-    for (std::string& part : parts) {
-      if (!part.starts_with("pid:")) {
-        query.entities.push_back(std::move(part));
-        continue;
+    const std::size_t before = query.entities.size();
+    split_list(value, query.entities);
+    for (std::size_t i = before; i < query.entities.size(); ++i) {
+      const std::string& entity = query.entities[i];
+      if (entity.starts_with("pid:") && !is_pid(std::string_view(entity).substr(4))) {
+        return fail(Code::Invalid, fmt::format("'entity={}' is no process: use pid:4211", entity));
       }
-      std::int64_t pid = 0;
-      const auto [end, error] = std::from_chars(part.data() + 4, part.data() + part.size(), pid);
-      if (error != std::errc{} || end != part.data() + part.size() || pid < 1) {
-        return fail(Code::Invalid, fmt::format("'entity={}' is no process: use pid:4211", part));
-      }
-      query.pids.push_back(pid);
     }
   } else if (name == "name") {
     split_list(value, query.names);

@@ -42,8 +42,7 @@ TEST(EventQuery, ReadsEveryParameter) {
       "a,b%22&kind=log,kernel&name=syscall.errors{errno=%22EIO%22,x=%221%22},t:*"
       "&text=lock&severity=warn&from=2026-11-23T14:02:08Z&to=2026-11-23T15:02:08%2B01:00&limit=7");
   ASSERT_TRUE(query) << query.error().message;
-  EXPECT_THAT(query->entities, ElementsAre("service:shop", "endpoint:shop GET /a,b"));
-  EXPECT_THAT(query->pids, ElementsAre(42));
+  EXPECT_THAT(query->entities, ElementsAre("service:shop", "pid:42", "endpoint:shop GET /a,b"));
   EXPECT_THAT(query->kinds, ElementsAre(stream::Kind::Log, stream::Kind::Kernel));
   EXPECT_THAT(query->names, ElementsAre("syscall.errors{errno=\"EIO\",x=\"1\"}", "t:*"));
   EXPECT_EQ(query->text, "lock");

@@ -1,0 +1,241 @@
+// The program whole: arguments in, text and exit code out, against a real server with fixed documents.
+#include <fmt/format.h>
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+
+#include <cstdlib>
+#include <ctime>
+#include <sstream>
+
+#include "daemon/api/server.h"
+#include "tests/api/fake_backend.h"
+#include "tests/golden/golden.h"
+#include "ui/cli/command.h"
+
+namespace culprit::cli {
+namespace {
+
+using testing::HasSubstr;
+using testing::Not;
+using testing::StartsWith;
+
+struct Outcome {
+  int code;
+  std::string out, err;
+};
+
+class RunTest : public testing::Test {
+ protected:
+  void SetUp() override {
+    ::setenv("TZ", "UTC", 1);
+    ::tzset();
+    std::string pattern = testing::TempDir() + "culprit-cli-XXXXXX";
+    ASSERT_NE(::mkdtemp(pattern.data()), nullptr);
+    folder_ = pattern;
+    socket_ = folder_ / "api.sock";
+  }
+  void TearDown() override {
+    server_.reset();
+    std::filesystem::remove_all(folder_);
+  }
+  void serve() {
+    auto listeners = api::Listeners::open({.socket = socket_, .port = std::nullopt});
+    ASSERT_TRUE(listeners);
+    auto server = api::Server::start(std::move(*listeners), backend_);
+    ASSERT_TRUE(server);
+    server_ = std::move(*server);
+  }
+  Outcome run(const std::vector<std::string>& arguments, bool terminal = false) const {
+    std::ostringstream out;
+    std::ostringstream err;
+    const FakeClock clock(0, *parse_wall("2026-11-23T14:03:00Z"));
+    const int code = run_cli(arguments, {.socket = socket_.string(), .terminal = terminal, .no_color = false},
+                             clock, out, err);
+    return {code, out.str(), err.str()};
+  }
+
+  std::filesystem::path folder_;
+  std::filesystem::path socket_;
+  api::FakeBackend backend_;
+  std::unique_ptr<api::Server> server_;
+};
+
+TEST_F(RunTest, AnswersEveryQuestion) {
+  serve();
+  const struct {
+    std::vector<std::string> arguments;
+    const char* says;
+  } cases[] = {
+      {{}, "1 open incident"},
+      {{"why", "shop"}, "postgres: session 4211"},
+      {{"why", "shop", "--since", "1h"}, "postgres: session 4211"},
+      {{"incidents"}, "redis: process 602"},
+      {{"incidents", "show", "7"}, "ruled out: cpu"},
+      {{"events"}, "RowExclusiveLock"},
+      {{"services"}, "nginx -> shop"},
+      {{"status"}, "12 ring_full"},
+      {{"status", "channels"}, "parked s/r"},
+      {{"doctor"}, "1 of 2 programs attached"},
+      {{"config"}, "culprit.yaml:4"},
+      {{"feedback", "7", "1", "right"}, "remembered"},
+  };
+  for (const auto& c : cases) {
+    const Outcome result = run(c.arguments);
+    EXPECT_EQ(result.code, kAnswered) << c.says << result.err;
+    EXPECT_THAT(result.out, HasSubstr(c.says));
+    EXPECT_EQ(result.err, "");
+    EXPECT_THAT(result.out, Not(HasSubstr("\x1b")));
+  }
+}
+
+// -o json is the API's document, byte for byte, wherever the flag stands.
+TEST_F(RunTest, JsonIsTheDocument) {
+  serve();
+  for (const std::vector<std::string>& arguments :
+       std::vector<std::vector<std::string>>{{"why", "shop", "-o", "json"}, {"-o", "json", "why", "shop"}}) {
+    const Outcome result = run(arguments);
+    EXPECT_EQ(result.code, kAnswered);
+    EXPECT_EQ(Json::parse(result.out), *backend_.why({.service = "shop"}));
+  }
+  EXPECT_EQ(Json::parse(run({"incidents", "-o", "json"}).out), *backend_.incidents());
+  EXPECT_EQ(Json::parse(run({"-o", "json"}).out), *backend_.summary());
+}
+
+TEST_F(RunTest, ArgumentsReachTheDaemon) {
+  serve();
+  (void)run({"why", "shop", "--since", "1h30m"});
+  ASSERT_TRUE(backend_.asked_why);
+  EXPECT_EQ(backend_.asked_why->since_s, 5400);
+  (void)run({"events", "--entity", "pid:4211", "--entity", "shop", "--kind", "log,kernel", "--name",
+             "a{b=\"c\",d=\"e\"}", "--text", "a&b=é", "--severity", "warn", "--around", "14:02:08",
+             "--window", "10s", "--limit", "3"});
+  ASSERT_TRUE(backend_.asked_events);
+  EXPECT_THAT(backend_.asked_events->entities, testing::ElementsAre("pid:4211", "service:shop"));
+  EXPECT_EQ(backend_.asked_events->kinds.size(), 2U);
+  EXPECT_THAT(backend_.asked_events->names, testing::ElementsAre("a{b=\"c\",d=\"e\"}"));
+  EXPECT_EQ(backend_.asked_events->text, "a&b=é");
+  EXPECT_EQ(backend_.asked_events->from_wall_ns, parse_wall("2026-11-23T14:01:58Z"));
+  EXPECT_EQ(backend_.asked_events->to_wall_ns, parse_wall("2026-11-23T14:02:18Z"));
+  EXPECT_EQ(backend_.asked_events->limit, 3U);
+  (void)run({"feedback", "7", "2", "partly", "--note", "also the disk"});
+  ASSERT_TRUE(backend_.asked_feedback);
+  EXPECT_EQ(backend_.asked_feedback->rank, 2);
+  EXPECT_EQ(backend_.asked_feedback->note, "also the disk");
+}
+
+TEST_F(RunTest, ExportWritesTheFile) {
+  serve();
+  const std::string file = folder_ / "seven.jsonl";
+  const Outcome result = run({"incidents", "export", "7", file});
+  EXPECT_EQ(result.code, kAnswered) << result.err;
+  EXPECT_THAT(result.err, HasSubstr("culprit replay"));
+  std::ifstream stream(file);
+  std::string line;
+  std::getline(stream, line);
+  EXPECT_THAT(line, HasSubstr("\"incident\":7"));
+  EXPECT_EQ(run({"incidents", "export", "7", folder_ / "none" / "x"}).code, kInternal);
+}
+
+// Each failure: what, why, what to do next on standard error; nothing on standard output; its own exit code.
+TEST_F(RunTest, FailuresSayWhatToDo) {
+  serve();
+  const struct {
+    std::vector<std::string> arguments;
+    int code;
+    const char* says;
+  } cases[] = {
+      {{"why", "shpo"}, kNotFound, "did you mean 'shop'?"},
+      {{"incidents", "show", "99"}, kNotFound, "no incident 99"},
+      {{"wyh", "shop"}, kUsage, "did you mean 'why'?"},
+      {{"why"}, kUsage, "SERVICE"},
+      {{"why", "shop", "extra"}, kUsage, "'extra' was not expected"},
+      {{"why", "shop", "--sinse", "5m"}, kUsage, "--sinse"},
+      {{"why", "shop", "--since", "soon"}, kUsage, "30s, 5m"},
+      {{"events", "--around", "yesterday"}, kUsage, "14:02:08"},
+      {{"events", "--around", "14:02:08", "--since", "5m"}, kBadInput, "--around"},
+      {{"events", "--kind", "logs"}, kBadInput, "sample, log"},
+      {{"events", "--limit", "0"}, kUsage, "--limit"},
+      {{"feedback", "7", "1", "maybe"}, kUsage, "right"},
+      {{"-o", "xml"}, kUsage, "--output"},
+      {{"status", "chanels"}, kUsage, "channels"},
+      {{"--socket", "/nonexistent/api.sock", "status"}, kNoAnswer, "sudo ./dev run"},
+      {{"--socket", "/" + std::string(300, 's'), "status"}, kNoAnswer, "culpritd"},
+  };
+  for (const auto& c : cases) {
+    const Outcome result = run(c.arguments);
+    EXPECT_EQ(result.code, c.code) << c.says;
+    EXPECT_EQ(result.out, "") << c.says;
+    EXPECT_THAT(result.err, StartsWith("culprit: "));
+    EXPECT_THAT(result.err, HasSubstr(c.says));
+  }
+}
+
+// A socket that nobody listens on any more, and a server that is no culpritd.
+TEST_F(RunTest, DeadAndForeignSockets) {
+  sockaddr_un address{};
+  address.sun_family = AF_UNIX;
+  std::strcpy(address.sun_path, socket_.c_str());
+  const Fd listener(::socket(AF_UNIX, SOCK_STREAM, 0));
+  ASSERT_EQ(::bind(listener.get(), reinterpret_cast<sockaddr*>(&address), sizeof(address)), 0);
+  Outcome result = run({"status"});
+  EXPECT_EQ(result.code, kNoAnswer);
+  EXPECT_THAT(result.err, HasSubstr("does not answer"));
+
+  ASSERT_EQ(::listen(listener.get(), 4), 0);
+  for (const char* answer : {"garbage\r\n\r\n", "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n[]",
+                             "HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n{\"api\":2}", ""}) {
+    std::jthread foreign([&] {
+      const Fd client(::accept(listener.get(), nullptr, nullptr));
+      char buffer[1024];
+      (void)::recv(client.get(), buffer, sizeof(buffer), 0);
+      (void)::send(client.get(), answer, std::strlen(answer), MSG_NOSIGNAL);
+    });
+    result = run({"status"});
+    EXPECT_NE(result.code, kAnswered) << answer;
+    EXPECT_THAT(result.err, StartsWith("culprit: "));
+  }
+}
+
+TEST_F(RunTest, ExitCodeTellsTrouble) {
+  serve();
+  EXPECT_EQ(run({"--exit-code"}).code, kSomethingWrong);
+  EXPECT_EQ(run({"why", "shop", "--exit-code"}).code, kSomethingWrong);
+  EXPECT_EQ(run({"why", "redis", "--exit-code"}).code, kAnswered);
+  EXPECT_EQ(run({"incidents", "--exit-code"}).code, kSomethingWrong);
+}
+
+TEST_F(RunTest, ColourOnTerminalsOnly) {
+  serve();
+  EXPECT_THAT(run({"why", "shop"}, true).out, HasSubstr("\x1b[1m"));
+  EXPECT_THAT(run({"why", "shop", "--no-color"}, true).out, Not(HasSubstr("\x1b")));
+}
+
+TEST_F(RunTest, ConfigurationFileIsChecked) {
+  const std::string file = folder_ / "culprit.yaml";
+  std::ofstream(file) << "page_port: 7118\n";
+  Outcome result = run({"config", "--file", file});
+  EXPECT_EQ(result.code, kAnswered) << result.err;
+  EXPECT_THAT(result.out, HasSubstr("7118"));
+  std::ofstream(file) << "page_prt: 7118\n";
+  result = run({"config", "--file", file});
+  EXPECT_EQ(result.code, kBadInput);
+  EXPECT_THAT(result.err, HasSubstr(file));
+}
+
+// --help of everything, kept as text: a change of an option shows in review.
+TEST_F(RunTest, HelpNeedsNoManual) {
+  const Outcome top = run({"--help"});
+  EXPECT_EQ(top.code, kAnswered);
+  expect_golden("cli/help.txt", top.out);
+  for (const Command& command : commands()) {
+    const Outcome result = run({command.name, "--help"});
+    EXPECT_EQ(result.code, kAnswered);
+    expect_golden(fmt::format("cli/help-{}.txt", command.name), result.out);
+    EXPECT_THAT(top.out, HasSubstr(command.name));
+  }
+}
+
+}  // namespace
+}  // namespace culprit::cli

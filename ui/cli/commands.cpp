@@ -1,0 +1,206 @@
+#include <fmt/format.h>
+
+#include "daemon/base/text.h"
+#include "ui/cli/command.h"
+
+namespace culprit::cli {
+namespace {
+
+constexpr const char* kDefaultSocket = "/run/culprit/api.sock";
+
+constexpr Command kCommands[] = {
+    {"why", "Why is this service slow, failing or gone?",
+     "Answers with a ranked list of causes: for each its confidence (0 to 1), dated evidence, what was ruled "
+     "out,\n"
+     "and the command to run next; last, how complete the evidence was.\n\n"
+     "Examples:\n"
+     "  culprit why shop\n"
+     "  culprit why shop --since 1h\n"
+     "  culprit why shop -o json | jq '.candidates[0].failure_mode'\n",
+     add_why},
+    {"incidents", "Open and past incidents; show or export one",
+     "Examples:\n"
+     "  culprit incidents                       all of them, newest first\n"
+     "  culprit incidents show 7                causes and evidence of incident 7\n"
+     "  culprit incidents export 7 seven.jsonl  for `culprit replay seven.jsonl`, on any machine\n",
+     add_incidents},
+    {"events", "Search what was seen: samples, logs, requests, kernel events, changes",
+     "All filters must match; each may be repeated or hold commas (any of them matches). Newest first.\n"
+     "A TIME is 14:02:08, \"2026-11-23 14:02:08\", 2026-11-23T14:02:08Z, or how long ago: 5m, 1h30m.\n\n"
+     "Examples:\n"
+     "  culprit events --entity pid:4211 --around 14:02:08\n"
+     "  culprit events --entity shop --kind log --severity error --since 10m\n"
+     "  culprit events --kind change --since 1d\n"
+     "  culprit events --name 'request.duration.*' --entity shop --limit 20\n",
+     add_events},
+    {"services", "Services, their endpoints, and who calls whom", "", add_services},
+    {"status", "The daemon itself: rates, losses by reason, channels, maps, overhead",
+     "For every source, produced = stored + in flight + dropped. `culprit status channels` shows only the "
+     "channels.\n",
+     add_status},
+    {"doctor", "What this kernel offers, what is attached and what is not, and why", "", add_doctor},
+    {"feedback", "Tell whether an answer was right, so that the next one is better",
+     "RANK is the cause's number in the answer; 0 judges the answer as a whole.\n\n"
+     "Examples:\n"
+     "  culprit feedback 7 1 right\n"
+     "  culprit feedback 7 0 wrong --note 'it was the firewall'\n",
+     add_feedback},
+    {"config", "The effective configuration, each value with its origin",
+     "Without --file it asks the running daemon; with --file it reads and checks that file, no daemon "
+     "needed.\n",
+     add_config},
+};
+
+constexpr const char* kFooter =
+    "Times are local; -o json prints the API's documents (docs/api.md) with times in UTC.\n"
+    "Commands marked * need no daemon and no root.\n\n"
+    "Examples:\n"
+    "  culprit                          is anything wrong? what changed lately?\n"
+    "  culprit why shop --since 5m      why is shop slow, failing or gone?\n"
+    "  culprit incidents show 7         what happened, with its evidence\n"
+    "  culprit doctor                   what culprit can see on this host\n\n"
+    "Exit codes:\n"
+    "  0 answered                       4 the daemon does not answer\n"
+    "  1 something is wrong (only with  5 denied\n"
+    "    --exit-code)                   6 bad input or configuration\n"
+    "  2 wrong usage                    7 internal error\n"
+    "  3 not found\n";
+
+std::string suggestion(const CLI::App& app, const std::string& word) {
+  std::vector<std::string> names;
+  for (const CLI::App* command : app.get_subcommands([](const CLI::App*) { return true; }))
+    names.push_back(command->get_name());
+  const std::vector<std::string> near = nearest(word, names);
+  return near.empty() ? "" : fmt::format("; did you mean '{}'?", near.front());
+}
+
+// CLI11 reports by exceptions; this is the one place that catches them.
+int usage_error(const CLI::App& app, const CLI::ParseError& error, std::ostream& out, std::ostream& err) {
+  const CLI::App* shown = &app;
+  while (true) {
+    const auto chosen = shown->get_subcommands();
+    if (chosen.empty()) break;
+    shown = chosen.front();
+  }
+  if (error.get_exit_code() == static_cast<int>(CLI::ExitCodes::Success)) {
+    const auto mode =
+        error.get_name() == "CallForAllHelp" ? CLI::AppFormatMode::All : CLI::AppFormatMode::Normal;
+    if (error.get_name() == "CallForVersion")
+      out << error.what() << "\n";
+    else
+      out << app.help("", mode);
+    return kAnswered;
+  }
+  std::string message = one_line(error.what());
+  if (dynamic_cast<const CLI::ExtrasError*>(&error) != nullptr) {
+    const std::vector<std::string> rest = app.remaining(true);
+    const std::string word = rest.empty() ? "" : rest.front();
+    if (shown == &app && !word.starts_with('-'))
+      message = fmt::format("no command '{}'{}", one_line(word), suggestion(app, word));
+    else
+      message = fmt::format("'{}' was not expected here", one_line(word));
+  }
+  std::string path = shown->get_name();
+  for (const CLI::App* parent = shown->get_parent(); parent != nullptr; parent = parent->get_parent())
+    path = parent->get_name() + " " + path;
+  err << "culprit: " << message << "\n" << "run `" << path << " --help` to see how it is used\n";
+  return kUsage;
+}
+
+}  // namespace
+
+std::span<const Command> commands() { return kCommands; }
+
+Exit exit_of(Code code) {
+  switch (code) {
+    case Code::NotFound:
+      return kNotFound;
+    case Code::Invalid:
+    case Code::Corrupt:
+      return kBadInput;
+    case Code::Denied:
+      return kDenied;
+    case Code::Busy:
+      return kNoAnswer;
+    case Code::Unsupported:
+    case Code::Io:
+    case Code::Exhausted:
+      return kInternal;
+  }
+  return kInternal;
+}
+
+Result<Exit> Session::show(const Result<std::string>& answer,
+                           const std::function<std::string(const Json&, const Style&)>& render,
+                           const std::function<bool(const Json&)>& wrong) const {
+  if (!answer) return std::unexpected(answer.error());
+  ASSIGN(const Json document, parse_document(*answer));
+  if (json())
+    out << *answer << (answer->ends_with('\n') ? "" : "\n");
+  else
+    out << render(document, style());
+  return exit_code && wrong && wrong(document) ? kSomethingWrong : kAnswered;
+}
+
+Result<Exit> Session::show_document(
+    const Json& document, const std::function<std::string(const Json&, const Style&)>& render) const {
+  if (json())
+    out << document.dump(-1, ' ', false, Json::error_handler_t::replace) << "\n";
+  else
+    out << render(document, style());
+  return kAnswered;
+}
+
+int run_cli(std::span<const std::string> arguments, const Environment& environment, const Clock& clock,
+            std::ostream& out, std::ostream& err) {
+  Session session(out, err, clock);
+  session.socket_path = environment.socket.empty() ? kDefaultSocket : environment.socket;
+  session.terminal = environment.terminal && !environment.no_color;
+
+  CLI::App app("culprit: why is this service slow, failing or gone? With evidence, on one host.", "culprit");
+  app.footer(kFooter);
+  app.get_formatter()->column_width(26);
+  app.get_formatter()->label("SUBCOMMAND", "COMMAND");
+  app.get_formatter()->label("SUBCOMMANDS", "COMMANDS");
+  app.set_version_flag("--version", std::string("culprit " CULPRIT_VERSION), "Print the version");
+  app.add_option("--socket", session.socket_path,
+                 "The daemon's socket [$CULPRIT_SOCKET, else /run/culprit/api.sock]")
+      ->type_name("PATH");
+  app.add_option("-o,--output", session.output, "text for people, json for programs")
+      ->type_name("FORM")
+      ->check(CLI::IsMember({"text", "json"}))
+      ->capture_default_str();
+  app.add_option("--state", session.state_dir,
+                 "Own packs/, rules/ and documents/ for commands marked *; else /etc/culprit")
+      ->type_name("DIR");
+  app.add_flag("--no-color", session.no_color, "No colour, also on a terminal; also $NO_COLOR");
+  app.add_flag("--exit-code", session.exit_code, "Exit with 1 if an incident is open or a cause was found");
+  app.require_subcommand(0, 1);
+  session.run = [&session] { return summary(session); };
+  for (const Command& command : commands()) {
+    CLI::App* sub = app.add_subcommand(command.name, command.summary);
+    sub->footer(command.more)->group("Commands");
+    sub->fallthrough();
+    command.add(*sub, session);
+  }
+
+  try {
+    std::vector<std::string> reversed(arguments.rbegin(), arguments.rend());
+    app.parse(std::move(reversed));
+  } catch (const CLI::ParseError& error) {
+    return usage_error(app, error, out, err);
+  }
+  const Result<Exit> result = session.run();
+  out.flush();
+  if (!result) {
+    err << "culprit: " << result.error().message << "\n";
+    return exit_of(result.error().code);
+  }
+  if (!out) {
+    err << "culprit: the answer could not be written to standard output\n";
+    return kInternal;
+  }
+  return *result;
+}
+
+}  // namespace culprit::cli
