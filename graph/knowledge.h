@@ -43,9 +43,10 @@ struct Match {
 struct Document {
   DocumentId id{};
   const FailureMode* mode = nullptr;  // null for the user's own text
-  std::string title;
-  std::string body;
-  std::string origin;  // file:line
+  std::string title{};
+  std::string body{};
+  std::string signal{};  // as programs print it: literals and examples
+  std::string origin{};  // file:line
 };
 
 struct Scored {
@@ -62,8 +63,8 @@ struct Hit {
 
 struct KnowledgeOptions {
   bool built_in = true;
-  std::vector<std::filesystem::path> pack_directories;      // *.yaml; may replace built-in packs by middleware
-  std::vector<std::filesystem::path> document_directories;  // *.md: runbooks, wikis, RCA reports
+  std::vector<std::filesystem::path> pack_directories{};      // *.yaml; may replace built-in packs by middleware
+  std::vector<std::filesystem::path> document_directories{};  // *.md: runbooks, wikis, RCA reports
 };
 
 class Knowledge {

@@ -43,79 +43,79 @@ enum class Channel : std::uint8_t { Log, Metric, Kernel, Event, Wire };
 std::string_view channel_name(Channel channel);
 
 struct Symptom {
-  std::string id;
+  std::string id{};
   Channel channel = Channel::Log;
-  std::string literal;  // must occur (ASCII case ignored) before the regex is tried; empty = none
-  std::string regex;    // RE2 syntax; empty = the literal alone decides
-  std::string expr;     // for people and later engines: metric, kernel and wire conditions
+  std::string literal{};  // must occur (ASCII case ignored) before the regex is tried; empty = none
+  std::string regex{};    // RE2 syntax; empty = the literal alone decides
+  std::string expr{};     // for people and later engines: metric, kernel and wire conditions
   double weight = 1.0;  // (0, 1]: how much one sighting says for this mode
-  std::string example;
+  std::string example{};
 };
 
 struct Cause {
-  std::string id;
-  std::string text;
+  std::string id{};
+  std::string text{};
   double prior = 0;               // share of cases, 0 = not known
-  std::vector<std::string> from;  // modes that bring this cause about, by canonical id
+  std::vector<std::string> from{};  // modes that bring this cause about, by canonical id
 };
 
 struct Mitigation {
-  std::string id;
-  std::string kind;  // "immediate" or "lasting"
-  std::string risk;  // "low", "medium", "high"
-  std::string text;
-  std::string command;  // may be empty
+  std::string id{};
+  std::string kind{};  // "immediate" or "lasting"
+  std::string risk{};  // "low", "medium", "high"
+  std::string text{};
+  std::string command{};  // may be empty
 };
 
 struct VersionNote {
-  std::string range, effect;
+  std::string range{}, effect{};
   double confidence = 0;
 };
 
 struct CloudNote {
-  std::string provider, service, effect;
+  std::string provider{}, service{}, effect{};
   double confidence = 0;
 };
 
 struct ModeLink {
-  std::string to;  // canonical id
+  std::string to{};  // canonical id
   double confidence = 0;
 };
 
 struct Source {
-  std::string kind, ref;
+  std::string kind{}, ref{};
 };
 
 struct FailureMode {
-  std::string id;          // canonical: "postgresql/lock-wait"
-  std::string middleware;  // "postgresql"
-  std::vector<std::string> aliases;
-  std::string name;
+  std::string id{};          // canonical: "postgresql/lock-wait"
+  std::string middleware{};  // "postgresql"
+  std::vector<std::string> aliases{};
+  std::string name{};
   int severity = 3;
-  std::string summary;
-  std::vector<Symptom> symptoms;
-  std::vector<Cause> causes;
-  std::vector<Mitigation> mitigations;
-  std::vector<VersionNote> versions;
-  std::vector<CloudNote> cloud;
-  std::vector<ModeLink> causes_modes;
-  std::vector<std::string> paraphrases;
-  std::vector<Source> sources;
-  std::string origin;  // "postgresql.yaml:12"
+  std::string summary{};
+  std::vector<Symptom> symptoms{};
+  std::vector<Cause> causes{};
+  std::vector<Mitigation> mitigations{};
+  std::vector<VersionNote> versions{};
+  std::vector<CloudNote> cloud{};
+  std::vector<ModeLink> causes_modes{};
+  std::vector<std::string> paraphrases{};
+  std::vector<Source> sources{};
+  std::string origin{};  // "postgresql.yaml:12"
 };
 
 struct Pack {
-  std::string middleware;
-  std::string title;
-  std::vector<std::string> programs;
-  std::vector<int> ports;
-  std::vector<FailureMode> modes;
-  std::string origin;  // file name
+  std::string middleware{};
+  std::string title{};
+  std::vector<std::string> programs{};
+  std::vector<int> ports{};
+  std::vector<FailureMode> modes{};
+  std::string origin{};  // file name
 };
 
 struct PackText {
-  std::string name;  // for messages: "postgresql.yaml"
-  std::string text;
+  std::string name{};  // for messages: "postgresql.yaml"
+  std::string text{};
 };
 
 // The packs that are part of this program.

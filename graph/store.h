@@ -47,12 +47,12 @@ std::string_view edge_kind_name(EdgeKind kind);  // "runs_on"
 
 struct Incident {
   IncidentId id{};  // 0 = not saved yet
-  std::string service;
+  std::string service{};
   std::int64_t opened_ns = 0;
   std::int64_t updated_ns = 0;
   std::int64_t closed_ns = 0;  // 0 = still open
   std::string state = "open";  // "open", "closed", or what the detector calls it; at most 32 bytes
-  std::string headline;
+  std::string headline{};
   std::string explanation = "{}";  // the JSON document of docs/api.md
 };
 
@@ -60,10 +60,10 @@ struct Incident {
 struct Feedback {
   IncidentId incident{};
   int rank = 1;
-  std::string verdict;       // "right", "wrong", "partly"
-  std::string failure_mode;  // of that candidate, when it was said
-  std::string entity;
-  std::string note;
+  std::string verdict{};       // "right", "wrong", "partly"
+  std::string failure_mode{};  // of that candidate, when it was said
+  std::string entity{};
+  std::string note{};
   std::int64_t time_ns = 0;
 };
 
@@ -73,7 +73,7 @@ struct Verdicts {
 
 struct Node {
   NodeKind kind{};
-  std::string key;  // unique within its kind: "shop", "4211@884120033" (pid@start), "vda"
+  std::string key{};  // unique within its kind: "shop", "4211@884120033" (pid@start), "vda"
   std::int64_t first_seen_ns = 0;
   std::int64_t last_seen_ns = 0;
   std::string attributes = "{}";  // JSON object; the newest sighting's replaces the older
@@ -92,8 +92,8 @@ struct StoredNode {
 };
 
 struct Topology {
-  std::vector<StoredNode> nodes;
-  std::vector<Edge> edges;
+  std::vector<StoredNode> nodes{};
+  std::vector<Edge> edges{};
   std::uint64_t left_out = 0;  // rows beyond the limit
 };
 
@@ -103,7 +103,7 @@ struct WalkOptions {
   Direction direction = Direction::Out;
   int depth_max = 4;
   std::size_t nodes_max = 1'000;
-  std::optional<std::int64_t> at_ns;  // only edges valid then
+  std::optional<std::int64_t> at_ns{};  // only edges valid then
 };
 
 struct WalkStep {
@@ -114,7 +114,7 @@ struct WalkStep {
 };
 
 struct Walk {
-  std::vector<WalkStep> steps;  // breadth first, each node once
+  std::vector<WalkStep> steps{};  // breadth first, each node once
   std::uint64_t left_out = 0;   // edges not followed because a limit was reached
 };
 
@@ -136,8 +136,8 @@ class Store {
   Result<Incident> get(IncidentId id);  // NotFound
   // Newest first; `state` empty = all. Explanations are left empty unless asked for.
   struct ListOptions {
-    std::string state;
-    std::string service;
+    std::string state{};
+    std::string service{};
     std::int64_t since_ns = 0;  // updated since
     std::size_t limit = 100;    // at most kListMax
     bool explanations = false;

@@ -20,19 +20,19 @@ inline constexpr std::size_t kAnchorsMax = 10'000;
 inline constexpr std::size_t kFindingsPerRuleMax = 100;
 
 struct Bound {
-  std::string id;               // of the match item
+  std::string id{};               // of the match item
   std::size_t observation = 0;  // index into the window
 };
 
 struct Finding {
   const Rule* rule = nullptr;  // lives as long as the RuleSet
   std::int64_t time_ns = 0;    // of the first anchor
-  std::string entity;          // blamed
-  std::string cause;           // failure mode
-  std::string explanation;
+  std::string entity{};          // blamed
+  std::string cause{};           // failure mode
+  std::string explanation{};
   double weight = 0;           // rule's, plus optional items that held
   std::size_t count = 1;       // anchors with the same blame
-  std::vector<Bound> bound;    // of the first
+  std::vector<Bound> bound{};    // of the first
 };
 
 struct EvaluateOptions {
@@ -40,7 +40,7 @@ struct EvaluateOptions {
 };
 
 struct Evaluation {
-  std::vector<Finding> findings;  // heaviest first, then time, then rule id
+  std::vector<Finding> findings{};  // heaviest first, then time, then rule id
   std::uint64_t skipped = 0;      // anchors and findings beyond the limits
 };
 

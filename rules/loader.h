@@ -22,8 +22,8 @@ inline constexpr std::size_t kRulesMax = 20'000;
 inline constexpr std::size_t kMatchItemsMax = 16;
 
 struct RuleText {
-  std::string name;  // for messages
-  std::string text;
+  std::string name{};  // for messages
+  std::string text{};
 };
 
 class RuleSet {
@@ -54,9 +54,9 @@ Result<std::shared_ptr<const RuleSet>> load_rules(const std::filesystem::path& d
                                                   const graph::Knowledge* knowledge);
 
 struct TestResult {
-  std::string rule, test, origin;
+  std::string rule{}, test{}, origin{};
   bool passed = false;
-  std::string message;  // why not
+  std::string message{};  // why not
 };
 
 // Runs the tests inside the rules, whatever their status.

@@ -39,8 +39,8 @@ std::string_view format_name(Format format);
 std::optional<Format> guess_format(const std::filesystem::path& file, std::string_view text);
 
 struct Setting {
-  std::string path;   // lower case, '/' between levels
-  std::string value;  // arguments joined by one space, quotes removed
+  std::string path{};   // lower case, '/' between levels
+  std::string value{};  // arguments joined by one space, quotes removed
   int line = 0;
   std::size_t block = 0;  // the n-th block of the file that holds it; 0 = top level
 };
@@ -55,12 +55,12 @@ enum class Severity : std::uint8_t { Info, Warning, Error };
 std::string_view severity_name(Severity severity);
 
 struct PolicyFinding {
-  std::string policy;
+  std::string policy{};
   Severity severity = Severity::Warning;
-  std::string file;
+  std::string file{};
   int line = 0;         // 1 when something is missing from the whole file
-  std::string message;  // what is wrong
-  std::string advice;
+  std::string message{};  // what is wrong
+  std::string advice{};
 };
 
 class PolicySet {
@@ -75,7 +75,7 @@ class PolicySet {
                                            std::optional<Format> format = std::nullopt) const;
   std::vector<TestResult> run_tests() const;
   struct Info {
-    std::string id, summary, advice, source;
+    std::string id{}, summary{}, advice{}, source{};
     Severity severity;
   };
   std::vector<Info> list() const;

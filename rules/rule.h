@@ -42,11 +42,11 @@ std::string_view kind_key(Kind kind);  // the key in YAML: "metric", "log", …
 struct Observation {
   std::int64_t time_ns = 0;
   Kind kind = Kind::Sample;
-  std::string entity;
-  std::string name;
+  std::string entity{};
+  std::string name{};
   double value = 0;
-  std::string body;
-  std::vector<std::pair<std::string, std::string>> attributes;
+  std::string body{};
+  std::vector<std::pair<std::string, std::string>> attributes{};
   std::uint64_t ref = 0;  // the caller's own handle, handed back in findings
 
   std::string_view attribute(std::string_view key) const {
@@ -65,15 +65,15 @@ enum class When : std::uint8_t { Any, Before, After, Around };
 class Regex;  // compiled RE2
 
 struct MatchItem {
-  std::string id;
+  std::string id{};
   Kind kind = Kind::Sample;
-  std::string name;    // glob; empty = any
-  std::string entity;  // glob; empty = any
-  std::string text;
-  std::string regex;
-  std::shared_ptr<const Regex> compiled;  // shared by the copies of an immutable rule
-  std::vector<std::pair<std::string, std::string>> where;  // attribute -> glob
-  std::optional<double> above, below;
+  std::string name{};    // glob; empty = any
+  std::string entity{};  // glob; empty = any
+  std::string text{};
+  std::string regex{};
+  std::shared_ptr<const Regex> compiled{};  // shared by the copies of an immutable rule
+  std::vector<std::pair<std::string, std::string>> where{};  // attribute -> glob
+  std::optional<double> above{}, below{};
   When when = When::Any;
   std::int64_t within_ns = 0;
   std::size_t of = 0;  // index of the item that `within` speaks of
@@ -85,30 +85,30 @@ struct MatchItem {
 
 struct Expectation {
   bool fires = false;
-  std::string cause, blame, explain;  // empty = not checked
+  std::string cause{}, blame{}, explain{};  // empty = not checked
 };
 
 struct RuleTest {
-  std::string name;
-  std::vector<Observation> events;
+  std::string name{};
+  std::vector<Observation> events{};
   Expectation expect;
   int line = 0;
 };
 
 struct Rule {
-  std::string id;
+  std::string id{};
   Status status = Status::Sandbox;
-  std::string summary;
-  std::vector<MatchItem> match;
+  std::string summary{};
+  std::vector<MatchItem> match{};
   std::size_t anchor = 0;
-  std::string blame;    // template: "kill.cgroup" or "service:{kill.service}"
-  std::string cause;    // canonical failure mode id
+  std::string blame{};    // template: "kill.cgroup" or "service:{kill.service}"
+  std::string cause{};    // canonical failure mode id
   double weight = 1.0;  // log-odds that a firing adds to its candidate
-  std::string explain;
-  std::string next;     // command to run next, may be empty
-  std::string source;
-  std::vector<RuleTest> tests;
-  std::string origin;  // file:line
+  std::string explain{};
+  std::string next{};     // command to run next, may be empty
+  std::string source{};
+  std::vector<RuleTest> tests{};
+  std::string origin{};  // file:line
 };
 
 }  // namespace culprit::rules

@@ -1,0 +1,208 @@
+// Opening, migrating, incidents and feedback. Topology is in topology.cpp.
+#include "graph/store.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+
+#include "graph/schema.h"
+#include "graph/sqlite.h"
+
+namespace culprit::graph {
+namespace {
+
+constexpr std::int64_t kApplicationId = 0x43756C70;  // "Culp"
+constexpr std::size_t kTextBytesMax = 64U << 10U;    // of headlines, names and notes
+
+constexpr const char* kInsertIncident =
+    "INSERT INTO incident(service, opened_ns, updated_ns, closed_ns, state, headline, explanation) VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7)";
+constexpr const char* kUpdateIncident =
+    "UPDATE incident SET service = ?1, opened_ns = ?2, updated_ns = ?3, closed_ns = ?4, state = ?5, headline = ?6, explanation = ?7 "
+    "WHERE id = ?8";
+constexpr const char* kGetIncident =
+    "SELECT id, service, opened_ns, updated_ns, closed_ns, state, headline, explanation FROM incident WHERE id = ?1";
+constexpr const char* kListIncidents =
+    "SELECT id, service, opened_ns, updated_ns, closed_ns, state, headline, CASE WHEN ?5 THEN explanation ELSE '' END FROM incident "
+    "WHERE (?1 = '' OR state = ?1) AND (?2 = '' OR service = ?2) AND updated_ns >= ?3 ORDER BY id DESC LIMIT ?4";
+constexpr const char* kOldVerdict = "SELECT failure_mode, verdict FROM feedback WHERE incident = ?1 AND rank = ?2";
+constexpr const char* kPutFeedback =
+    "INSERT OR REPLACE INTO feedback(incident, rank, verdict, failure_mode, entity, note, time_ns) VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7)";
+constexpr const char* kListFeedback =
+    "SELECT rank, verdict, failure_mode, entity, note, time_ns FROM feedback WHERE incident = ?1 ORDER BY rank";
+constexpr const char* kCountVerdict =
+    "INSERT INTO verdict(failure_mode, right, wrong, partly) VALUES(?1, ?2 = 'right', ?2 = 'wrong', ?2 = 'partly') "
+    "ON CONFLICT(failure_mode) DO UPDATE SET right = right + excluded.right, wrong = wrong + excluded.wrong, partly = partly + excluded.partly";
+constexpr const char* kUncountVerdict =
+    "UPDATE verdict SET right = right - (?2 = 'right'), wrong = wrong - (?2 = 'wrong'), partly = partly - (?2 = 'partly') WHERE failure_mode = ?1";
+
+Incident read_incident(const Query& row) {
+  return {.id = IncidentId{row.integer(0)},
+          .service = row.text(1),
+          .opened_ns = row.integer(2),
+          .updated_ns = row.integer(3),
+          .closed_ns = row.integer(4),
+          .state = row.text(5),
+          .headline = row.text(6),
+          .explanation = row.text(7)};
+}
+
+Result<std::int64_t> pragma(Database& database, const char* sql) {
+  Query query = database.query(sql);
+  ASSIGN(const bool row, query.next());
+  return row ? query.integer(0) : 0;
+}
+
+// Brings the file to the newest schema, one transaction a step.
+Result<void> migrate(Database& database, const std::string& name) {
+  const auto steps = schema_texts();
+  ASSIGN(const std::int64_t version, pragma(database, "PRAGMA user_version"));
+  for (auto step = static_cast<std::size_t>(version); step < steps.size(); ++step) {
+    ASSIGN(Transaction transaction, Transaction::begin(database));
+    const std::string sql = fmt::format("{}\nPRAGMA application_id = {};\nPRAGMA user_version = {};", steps[step].text,
+                                        kApplicationId, step + 1);
+    if (auto done = database.execute(sql.c_str()); !done) {
+      return std::unexpected(done.error().context(fmt::format("migrate '{}' by {}", name, steps[step].name)));
+    }
+    TRY(transaction.commit());
+  }
+  return {};
+}
+
+Result<void> check_is_ours(Database& database, const std::string& name) {
+  ASSIGN(const std::int64_t application, pragma(database, "PRAGMA application_id"));
+  ASSIGN(const std::int64_t version, pragma(database, "PRAGMA user_version"));
+  ASSIGN(const std::int64_t tables, pragma(database, "SELECT count(*) FROM sqlite_schema"));
+  if (application != kApplicationId && (application != 0 || tables != 0)) {
+    return fail(Code::Corrupt, fmt::format("'{}' is another program's database, not a Culprit graph", name));
+  }
+  const auto newest = static_cast<std::int64_t>(schema_texts().size());
+  if (version > newest) {
+    return fail(Code::Unsupported, fmt::format("'{}' has schema {}, this program knows up to {}; a newer release wrote it", name,
+                                               version, newest));
+  }
+  return {};
+}
+
+}  // namespace
+
+Store::Store(std::unique_ptr<Database> database) : database_(std::move(database)) {}
+Store::Store(Store&&) noexcept = default;
+Store& Store::operator=(Store&&) noexcept = default;
+Store::~Store() = default;
+
+Result<Store> Store::open(const std::filesystem::path& file, Mode mode) {
+  const std::string name = file.string();
+  const bool write = mode == Mode::Write;
+  ASSIGN(auto database, Database::open(name, SQLITE_OPEN_NOMUTEX | (write ? SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE : SQLITE_OPEN_READONLY)));
+  sqlite3_busy_timeout(database->raw(), kBusyTimeoutMs);
+  if (auto ours = check_is_ours(*database, name); !ours) return std::unexpected(ours.error().context("open '" + name + "'"));
+  TRY(database->execute("PRAGMA foreign_keys = ON"));
+  if (write) {
+    // NORMAL in WAL mode: a power cut may lose the last commits, never the file's order.
+    TRY(database->execute("PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL; PRAGMA journal_size_limit = 16777216"));
+    TRY(migrate(*database, name));
+  } else {
+    ASSIGN(const std::int64_t version, pragma(*database, "PRAGMA user_version"));
+    if (version != static_cast<std::int64_t>(schema_texts().size())) {
+      return fail(Code::Unsupported, fmt::format("'{}' has schema {}; the daemon of this release migrates it when it starts", name, version));
+    }
+  }
+  return Store(std::move(database));
+}
+
+Result<IncidentId> Store::save(const Incident& incident) {
+  if (incident.explanation.size() > kExplanationBytesMax) {
+    return fail(Code::Exhausted, fmt::format("incident explanation of {} bytes, at most {}", incident.explanation.size(), kExplanationBytesMax));
+  }
+  if (incident.headline.size() > kTextBytesMax || incident.service.size() > kTextBytesMax) {
+    return fail(Code::Invalid, "incident headline or service name is too long");
+  }
+  const bool fresh = incident.id == IncidentId{};
+  Query query = database_->query(fresh ? kInsertIncident : kUpdateIncident);
+  query.bind(1, std::string_view(incident.service)).bind(2, incident.opened_ns).bind(3, incident.updated_ns).bind(4, incident.closed_ns);
+  query.bind(5, std::string_view(incident.state)).bind(6, std::string_view(incident.headline)).bind(7, std::string_view(incident.explanation));
+  if (!fresh) query.bind(8, static_cast<std::int64_t>(incident.id));
+  if (auto done = query.run(); !done) return std::unexpected(done.error().context("save incident"));
+  if (fresh) return IncidentId{database_->last_id()};
+  if (database_->changes() == 0) return fail(Code::NotFound, fmt::format("no incident {}", static_cast<std::int64_t>(incident.id)));
+  return incident.id;
+}
+
+Result<Incident> Store::get(IncidentId id) {
+  Query query = database_->query(kGetIncident);
+  query.bind(1, static_cast<std::int64_t>(id));
+  ASSIGN(const bool row, query.next());
+  if (!row) return fail(Code::NotFound, fmt::format("no incident {}", static_cast<std::int64_t>(id)));
+  return read_incident(query);
+}
+
+Result<std::vector<Incident>> Store::incidents(const ListOptions& options) {
+  Query query = database_->query(kListIncidents);
+  query.bind(1, std::string_view(options.state)).bind(2, std::string_view(options.service)).bind(3, options.since_ns);
+  query.bind(4, static_cast<std::int64_t>(std::min(options.limit, kListMax))).bind(5, std::int64_t{options.explanations});
+  std::vector<Incident> result;
+  while (true) {
+    ASSIGN(const bool row, query.next());
+    if (!row) return result;
+    result.push_back(read_incident(query));
+  }
+}
+
+Result<void> Store::add_feedback(const Feedback& feedback) {
+  if (feedback.verdict != "right" && feedback.verdict != "wrong" && feedback.verdict != "partly") {
+    return fail(Code::Invalid, fmt::format("verdict must be right, wrong or partly, not '{}'", feedback.verdict.substr(0, 32)));
+  }
+  if (feedback.rank < 1 || feedback.rank > 1000) return fail(Code::Invalid, fmt::format("rank must be 1 to 1000, not {}", feedback.rank));
+  if (feedback.note.size() > kTextBytesMax) return fail(Code::Invalid, "note is too long");
+  TRY(get(feedback.incident));
+  const auto incident = static_cast<std::int64_t>(feedback.incident);
+  ASSIGN(Transaction transaction, Transaction::begin(*database_));
+  {
+    Query old = database_->query(kOldVerdict);
+    old.bind(1, incident).bind(2, std::int64_t{feedback.rank});
+    ASSIGN(const bool row, old.next());
+    if (row) {
+      Query uncount = database_->query(kUncountVerdict);
+      uncount.bind(1, std::string_view(old.text(0))).bind(2, std::string_view(old.text(1)));
+      TRY(uncount.run());
+    }
+  }
+  Query put = database_->query(kPutFeedback);
+  put.bind(1, incident).bind(2, std::int64_t{feedback.rank}).bind(3, std::string_view(feedback.verdict));
+  put.bind(4, std::string_view(feedback.failure_mode)).bind(5, std::string_view(feedback.entity));
+  put.bind(6, std::string_view(feedback.note)).bind(7, feedback.time_ns);
+  TRY(put.run());
+  Query count = database_->query(kCountVerdict);
+  count.bind(1, std::string_view(feedback.failure_mode)).bind(2, std::string_view(feedback.verdict));
+  TRY(count.run());
+  return transaction.commit();
+}
+
+Result<std::vector<Feedback>> Store::feedback(IncidentId id) {
+  Query query = database_->query(kListFeedback);
+  query.bind(1, static_cast<std::int64_t>(id));
+  std::vector<Feedback> result;
+  while (true) {
+    ASSIGN(const bool row, query.next());
+    if (!row) return result;
+    result.push_back({.incident = id,
+                      .rank = static_cast<int>(query.integer(0)),
+                      .verdict = query.text(1),
+                      .failure_mode = query.text(2),
+                      .entity = query.text(3),
+                      .note = query.text(4),
+                      .time_ns = query.integer(5)});
+  }
+}
+
+Result<std::map<std::string, Verdicts>> Store::verdicts() {
+  Query query = database_->query("SELECT failure_mode, right, wrong, partly FROM verdict");
+  std::map<std::string, Verdicts> result;
+  while (true) {
+    ASSIGN(const bool row, query.next());
+    if (!row) return result;
+    result[query.text(0)] = {query.integer(1), query.integer(2), query.integer(3)};
+  }
+}
+
+}  // namespace culprit::graph

@@ -1,0 +1,92 @@
+// YAML as checked data: text -> a plain tree with line numbers, and a reader for maps that reports every
+// mistake with file:line and the nearest key. The one place that calls yaml-cpp and catches its exceptions.
+// Limits: kYamlNodesMax nodes after aliases are copied, so that no small file can grow large.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "daemon/base/result.h"
+
+namespace culprit::graph {
+
+inline constexpr std::size_t kYamlNodesMax = 500'000;
+inline constexpr std::size_t kFindingsMax = 50;  // per file; the rest is one line with their number
+
+struct Yaml {
+  enum class Kind : std::uint8_t { Null, Scalar, List, Map };
+  struct Key {
+    std::string text;
+    int line = 0;
+  };
+  Kind kind = Kind::Null;
+  bool quoted = false;
+  int line = 0;  // from 1
+  std::string text;
+  std::vector<Key> keys;    // maps: keys[i] names items[i]
+  std::vector<Yaml> items;  // maps and lists
+
+  const Yaml* find(std::string_view key) const;  // null if absent or no map
+};
+
+// The first document. Errors: Invalid "name:line: what"; Exhausted.
+Result<Yaml> parse_yaml(std::string_view name, std::string_view text);
+// All documents, e.g. Kubernetes manifests.
+Result<std::vector<Yaml>> parse_yaml_all(std::string_view name, std::string_view text);
+
+std::optional<double> parse_number(std::string_view text);  // the whole text
+
+// Mistakes of one file.
+class Findings {
+ public:
+  explicit Findings(std::string file) : file_(std::move(file)) {}
+  void add(int line, std::string_view what);
+  bool empty() const { return lines_.empty(); }
+  std::string where(int line) const;  // "file:line"
+  Result<void> result() const;        // Invalid with all of them
+
+ private:
+  std::string file_;
+  std::vector<std::string> lines_;
+  std::size_t held_back_ = 0;
+};
+
+enum class Need : std::uint8_t { Optional, Required };
+
+// A map being read: ask for each key by name, then done() reports the keys nobody asked for.
+class Fields {
+ public:
+  Fields(const Yaml& node, std::string_view what, Findings& findings);
+  int line() const { return node_.line; }
+  Findings& findings() { return findings_; }
+
+  const Yaml* find(std::string_view key, Need need = Need::Optional);
+  const Yaml* list(std::string_view key, Need need = Need::Optional);
+  const Yaml* map(std::string_view key, Need need = Need::Optional);
+  std::string text(std::string_view key, Need need = Need::Optional);
+  std::vector<std::string> texts(std::string_view key);  // a list of scalars
+  std::optional<double> number(std::string_view key, double least, double most, Need need = Need::Optional);
+  std::optional<bool> flag(std::string_view key);
+  // One of `choices`; nothing if absent or wrong.
+  std::optional<std::size_t> choice(std::string_view key, std::span<const std::string_view> choices, Need need = Need::Optional);
+  int line_of(std::string_view key) const;
+  void done();
+
+ private:
+  const Yaml& node_;
+  std::string what_;
+  Findings& findings_;
+  std::vector<std::string> asked_;
+};
+
+// "did you mean 'x'?" for messages, empty if nothing is near.
+std::string did_you_mean(std::string_view word, std::span<const std::string> candidates);
+
+// A short stable hash of texts (FNV-1a, 64 bits, hex): tells whether files changed, nothing more.
+std::string hash_texts(std::span<const std::string_view> texts);
+
+}  // namespace culprit::graph
