@@ -37,7 +37,8 @@ std::string_view label(std::string_view series, std::string_view key) {
 
 // Signals with which people and supervisors end programs in good order.
 bool orderly(std::string_view signal) {
-  static const std::set<std::string_view> kOrderly = {"1", "2", "10", "12", "13", "14", "15"};
+  static const std::set<std::string_view> kOrderly = {
+      "1", "2", "10", "12", "13", "14", "15", "SIGHUP", "SIGINT", "SIGUSR1", "SIGUSR2", "SIGPIPE", "SIGALRM", "SIGTERM"};
   return kOrderly.contains(signal);
 }
 
@@ -75,7 +76,7 @@ struct Detector::State {
 
   void on_service_sample(std::string_view service, const Event& event) {
     const std::string_view name = event.name;
-    if (!name.starts_with("request.") && name != "process.count" && name != "process.starts") return;
+    if (!name.starts_with("request.") && name != "process.count") return;
     Second* second = second_of(service);
     if (second == nullptr) return;
     if (name == "request.rate") second->rate = event.value;
@@ -85,7 +86,6 @@ struct Detector::State {
     if (name == "request.duration.p99" && event.value > 0) second->p99 = event.value;
     if (name == "request.duration.mean" && event.value > 0) second->mean = event.value;
     if (name == "process.count") second->process_count = event.value;
-    if (name == "process.starts") second->starts += static_cast<int>(std::min(event.value, 1000.0));
   }
 
   void on_edge_sample(std::int64_t second_ns, std::string_view edge, const Event& event) {
@@ -127,10 +127,11 @@ struct Detector::State {
         if (orderly(signal)) return;
         ++second->crashes;
         if (second->crash_text.empty()) {
-          second->crash_text = fmt::format("process {} ended by signal {}", event.attribute("process.pid"), signal);
+          second->crash_text = fmt::format("process {} ended by {}{}", event.attribute("process.pid"), signal.starts_with("SIG") ? "" : "signal ", signal);
         }
       } else if (!code.empty() && code != "0") {
         ++second->failed_exits;
+        if (!event.attribute("process.main").empty()) ++second->main_failed;
         if (second->crash_text.empty()) {
           second->crash_text = fmt::format("process {} exited with status {}", event.attribute("process.pid"), code);
         }
@@ -149,6 +150,9 @@ struct Detector::State {
         }
       } else if (event.kind == Kind::Kernel) {
         on_kernel(event);
+      } else if (event.kind == Kind::Change && event.name == "service.restart") {
+        const auto service = strip(event.entity, "service:");
+        if (services.contains(service)) ++second_of(service)->restarts;
       }
     }
   }

@@ -32,9 +32,9 @@ Result<Incident> examine(const stream::EventStore& store, std::string_view servi
   stream::Query query;
   query.from_ns = from_ns - kLearnNs;
   query.to_ns = to_ns;
-  query.kinds = {stream::Kind::Sample, stream::Kind::Kernel};
+  query.kinds = {stream::Kind::Sample, stream::Kind::Kernel, stream::Kind::Change};
   query.names = {"request.rate", "request.errors", "request.inflight*", "request.duration.p99", "request.duration.mean",
-                 "client.rate", "connect.failures*", "process.count", "process.starts", "process.exit",
+                 "client.rate", "connect.failures*", "process.count", "service.restart", "process.exit",
                  "process.oom_kill"};
   query.entities = {"service:*", "edge:*", "process:*"};
   TRY(store.scan(query, [&](const stream::Event& event) {

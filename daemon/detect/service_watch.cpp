@@ -27,7 +27,7 @@ constexpr double kErrorsPerSFact = 2.0;
 constexpr double kAgeS = 1.0;            // of the oldest unanswered request
 constexpr double kCollapse = 0.4;        // of the normal request rate
 constexpr double kConnectFailuresPerS = 1.0;
-constexpr int kRestartLoop = 3;          // starts after failed ends ...
+constexpr int kRestartLoop = 3;          // restarts ...
 constexpr std::int64_t kRestartLoopNs = 60 * kNsPerSecond;  // ... within this time
 constexpr std::size_t kRestartsMax = 16;
 constexpr std::int64_t kInUseNs = 10 * kNsPerSecond;  // a crash matters if there was load this recently
@@ -133,7 +133,7 @@ void ServiceWatch::judge_life(std::int64_t second_ns, const Second& now) {
   const bool in_use = serves_ && second_ns - last_load_ns_ <= kInUseNs;
   if (now.failed_exits > 0) failed_exit_ns_ = second_ns;
   const bool gone = now.process_count && *now.process_count == 0 && process_count_ > 0;
-  const bool ended = gone && failed_exit_ns_ != 0 && second_ns - failed_exit_ns_ <= kFailedExitNs;
+  const bool ended = now.main_failed > 0 || (gone && failed_exit_ns_ != 0 && second_ns - failed_exit_ns_ <= kFailedExitNs);
   if (now.process_count) process_count_ = *now.process_count;
   if (in_use && (now.crashes > 0 || ended)) {
     if (!trackers_[kCrash].pending()) crash_text_ = now.crash_text.empty() ? "exited with an error" : now.crash_text;
@@ -142,8 +142,7 @@ void ServiceWatch::judge_life(std::int64_t second_ns, const Second& now) {
     trackers_[kCrash].rest();
   }
 
-  if (serves_ && now.starts > 0 && (now.crashes > 0 || ended || second_ns - failed_exit_ns_ <= kFailedExitNs) &&
-      failed_exit_ns_ != 0) {
+  if (serves_ && now.restarts > 0) {
     restarts_.push_back(second_ns);
     if (restarts_.size() > kRestartsMax) restarts_.pop_front();
   }

@@ -24,8 +24,9 @@ struct Second {
   std::string connect_errno;
   std::optional<double> process_count;
   int crashes = 0;              // ended by a signal that nobody sends on purpose, or killed, or out of memory
-  int failed_exits = 0;         // status != 0
-  int starts = 0;
+  int failed_exits = 0;         // status != 0, or a signal
+  int main_failed = 0;          // of them, of the main process
+  int restarts = 0;             // of the whole service
   std::string crash_text;       // "killed by signal 9"
   double called = 0;            // calls from other services [1/s]
 };
@@ -63,7 +64,7 @@ class ServiceWatch {
   std::int64_t last_seen_ns_ = 0, last_load_ns_ = 0, frozen_since_ns_ = 0;
   std::int64_t failed_exit_ns_ = 0;
   double process_count_ = 0;
-  std::deque<std::int64_t> restarts_;  // times of the last starts after a failed end, at most kRestartsMax
+  std::deque<std::int64_t> restarts_;  // at most kRestartsMax
   std::string connect_errno_, crash_text_;
   std::array<Window, 5> windows_;      // of kP99 ... kAge
   Window inflight_;

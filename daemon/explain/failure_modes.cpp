@@ -11,21 +11,21 @@ namespace {
 const std::vector<FailureMode>& table() {
   static const std::vector<FailureMode> modes = {
       // Process life
-      {"linux-kernel/process-killed", {"process-killed", "killed", "service-down", "linux-kernel/killed"}, "killed", "start it again; ask who sent the signal", 0.3, false},
+      {"linux-kernel/process-killed", {"lx-process-killed", "process-killed", "killed", "service-down", "linux-kernel/killed"}, "killed", "start it again; ask who sent the signal", 0.3, false},
       {"linux-kernel/process-crash", {"lx-segfault", "process-crash", "crash"}, "crashed", "look for a core file and the last log lines", 0.2, false},
       {"linux-kernel/process-exit", {"sd-unit-failed", "process-exit", "service-down"}, "exited", "read its last log lines, then start it again", 0, false},
-      {"linux-kernel/process-stopped", {"process-stopped", "sigstop", "service-hung"}, "stopped by a signal", "continue it: kill -CONT", 0.3, false},
+      {"linux-kernel/process-stopped", {"lx-process-stopped", "process-stopped", "sigstop", "service-hung"}, "stopped by a signal", "continue it: kill -CONT", 0.3, false},
       {"linux-kernel/service-gone", {"service-down", "connection-refused"}, "nothing listens any more", "start it again", 0, false},
       {"linux-kernel/restart-loop", {"restart-loop", "k8s-crashloop"}, "restarts again and again", "read the log of the last run", 0, false},
       {"linux-kernel/cgroup-oom", {"lx-cgroup-oom", "k8s-oomkilled", "oom", "app-oom"}, "killed at its memory limit", "raise the limit or find what grows", 0.3, false},
       {"linux-kernel/oom-kill", {"lx-oom-kill", "oom"}, "killed for want of memory", "find what uses the memory", 0.2, false},
       // CPU
-      {"linux-kernel/cpu-contention", {"linux-kernel/cpu-saturation", "linux-kernel/cpu-hog", "cpu-contention", "cpu-hog", "cpu-saturation", "noisy-neighbour"}, "takes the CPUs", "stop it, or give it less weight: renice, cpu.weight", 0.2, false},
+      {"linux-kernel/cpu-saturation", {"lx-cpu-saturation", "linux-kernel/cpu-contention", "linux-kernel/cpu-hog", "cpu-contention", "cpu-hog", "noisy-neighbour"}, "takes the CPUs", "stop it, or give it less weight: renice, cpu.weight", 0.2, false},
       {"linux-kernel/cpu-throttled", {"k8s-cpu-throttle", "cpu-throttle"}, "is throttled at its CPU quota", "raise the quota (cpu.max)", 0, false},
       {"application/cpu-growth", {"hot-loop", "cpu-growth"}, "uses more CPU by itself", "profile it: perf top -p", -0.6, false},
       // Disk
-      {"linux-kernel/disk-contention", {"disk-contention", "slow-disk", "io-contention", "disk-hog"}, "keeps the disk busy", "stop it, or give it less weight: ionice, io.weight", 0.2, false},
-      {"linux-kernel/disk-slow", {"linux-kernel/slow-disk", "slow-disk", "disk-latency", "aws-ebs-burst", "io-throttle"}, "the disk answers slowly", "look at the device and at I/O limits", 0, false},
+      {"linux-kernel/disk-saturation", {"lx-slow-disk", "linux-kernel/disk-contention", "linux-kernel/io-contention", "disk-contention", "slow-disk", "io-contention", "disk-hog"}, "keeps the disk busy", "stop it, or give it less weight: ionice, io.weight", 0.2, false},
+      {"linux-kernel/disk-slow", {"linux-kernel/slow-disk", "lx-slow-disk", "slow-disk", "aws-ebs-burst", "io-throttle"}, "the disk answers slowly", "look at the device and at I/O limits", 0, false},
       {"linux-kernel/disk-full", {"lx-disk-full", "disk-full", "enospc", "pg-disk-full", "postgresql/disk-full", "mysql-disk-full"}, "no space left on device", "free space: du -xh --max-depth=1", 0.3, false},
       {"linux-kernel/inode-exhausted", {"lx-inode-exhausted"}, "no inodes left", "delete small files", 0, false},
       {"linux-kernel/fs-readonly", {"lx-fs-readonly"}, "the file system is read-only", "dmesg; check the disk before remounting", 0, false},
@@ -42,13 +42,13 @@ const std::vector<FailureMode>& table() {
       {"linux-kernel/network-delay", {"network-latency"}, "the network is slow", "look at the link: tc qdisc, ip -s link", -0.2, false},
       // Application and load
       {"application/bad-release", {"bad-release", "application/regression", "application/slow-release", "deploy/bad-release", "change/bad-release"}, "new version is slower or fails", "go back to the version before", 0.2, false},
-      {"application/config-change", {"config-change", "bad-config"}, "configuration changed", "undo the change", 0, false},
+      {"application/config-change", {"application/bad-config", "config-change"}, "configuration changed", "undo the change", 0, false},
       {"application/slow-code", {"slow-code", "application/slow", "app-slow", "internal-wait"}, "spends the time in itself", "see where it waits: /proc/PID/stack, a profiler", -0.4, false},
       {"application/errors", {"app-errors"}, "answers with errors by itself", "read its log", -0.4, false},
-      {"application/traffic-surge", {"traffic-surge", "overload", "load-spike"}, "gets more requests than before", "add capacity or limit the rate", 0, false},
-      {"application/dependency-slow", {"dependency-slow", "slow-callee"}, "answers slowly", "look inside it", -0.5, false},
+      {"application/load-spike", {"app-load-spike", "traffic-surge", "overload"}, "gets more requests than before", "add capacity or limit the rate", 0, false},
+      {"application/dependency-slow", {"application/dependency-timeouts", "app-dependency-timeouts", "slow-callee"}, "answers slowly", "look inside it", -0.5, false},
       {"application/dependency-hung", {"dependency-hung", "service-hung", "process-stopped"}, "does not answer", "look inside it: is it stopped, or waiting?", -0.3, false},
-      {"application/dependency-errors", {"dependency-errors"}, "answers with errors", "read its log", -0.5, false},
+      {"application/dependency-errors", {"app-dependency-errors"}, "answers with errors", "read its log", -0.5, false},
       // Databases and caches
       {"postgresql/lock-wait", {"pg-lock-wait", "lock-wait", "lock-contention"}, "sessions wait for a lock", "SELECT pid, pg_blocking_pids(pid), query FROM pg_stat_activity WHERE wait_event_type = 'Lock'", 0.2, false},
       {"postgresql/deadlock", {"pg-deadlock"}, "transactions deadlock", "order the locks alike in both", 0, false},

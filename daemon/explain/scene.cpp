@@ -127,8 +127,7 @@ Result<void> Scene::load_processes(const stream::EventStore& store) {
     Process& process = at->second;
     if (fresh) {
       process.pid = pid;
-      process.first_ns = event.time_ns - kNsPerSecond;
-      process.newcomer = process.first_ns > windows_.base_to_ns - 15 * kNsPerSecond;
+      process.first_ns = event.time_ns - kNsPerSecond;  // of its samples: quiet processes have none
     }
     if (process.service.empty()) process.service = event.attribute("service");
     if (process.command.empty()) process.command = event.attribute("process.command");
@@ -171,7 +170,7 @@ Result<void> Scene::load_happenings(const stream::EventStore& store) {
       if (process.service.empty()) process.service = event.attribute("service");
       if (process.service.empty()) process.service = strip(event.entity, "service:");
       if (process.command.empty()) process.command = event.attribute("process.command");
-      if (event.name == "process.start" || event.name == "process.exec") {
+      if (event.name == "process.start" || event.name == "process.exec" || event.name == "service.start") {
         process.first_ns = std::min(process.first_ns, event.time_ns);
         process.newcomer = event.time_ns > windows_.base_to_ns - 60 * kNsPerSecond;
       }

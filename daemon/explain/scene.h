@@ -20,8 +20,8 @@ namespace culprit::explain {
 struct Process {
   std::int64_t pid = 0;
   std::string service, command;
-  std::int64_t first_ns = 0;  // first sample or start
-  bool newcomer = false;      // was not there before the incident
+  std::int64_t first_ns = 0;  // start, if it was seen; else the first sample
+  bool newcomer = false;      // it was seen to start shortly before the incident, or in it
 };
 
 // Calls from one service to another.

@@ -74,7 +74,7 @@ World::Fault too_many_clients(World&) {
 World::Fault cache_killed(World&) {
   return [](World& w, Second& now, int t) {
     if (t == 0) {
-      now.events.push_back(World::kernel(w.names.cache, 400, "process.signal", {{"signal", "9"}, {"sender.pid", "77"}, {"sender.comm", "bash"}, {"target.pid", "400"}}));
+      now.events.push_back(World::kernel(w.names.cache, 400, "process.signal", {{"signal", "SIGKILL"}, {"sender.pid", "77"}, {"sender.comm", "bash"}, {"target.pid", "400"}}));
       now.events.push_back(World::kernel(w.names.cache, 400, "process.exit", {{"exit.code", "0"}, {"exit.signal", "9"}}));
     }
     now.app_errors = 0.9;
@@ -89,7 +89,7 @@ World::Fault cache_killed(World&) {
 
 World::Fault cache_stopped(World&) {
   return [](World& w, Second& now, int t) {
-    if (t == 0) now.events.push_back(World::kernel(w.names.cache, 400, "process.signal", {{"signal", "19"}, {"sender.pid", "77"}, {"sender.comm", "bash"}, {"target.pid", "400"}}));
+    if (t == 0) now.events.push_back(World::kernel(w.names.cache, 400, "process.signal", {{"signal", "SIGSTOP"}, {"sender.pid", "77"}, {"sender.comm", "bash"}, {"target.pid", "400"}}));
     now.cache_hung = t + 0.9;
     now.set[{w.s(w.names.cache), "process.stopped"}] = 1;
     now.set[{"process:400", "process.stopped"}] = 1;
@@ -171,7 +171,7 @@ World::Fault fd_leak(World&) {
 World::Fault bad_release(World&) {
   return [](World& w, Second& now, int t) {
     if (t == 0) {
-      now.events.push_back(World::kernel(w.names.app, 200, "process.exit", {{"exit.code", "0"}, {"exit.signal", "15"}}));
+      now.events.push_back(World::kernel(w.names.app, 200, "process.exit", {{"exit.code", "0"}, {"exit.signal", "SIGTERM"}}));
       w.processes.erase(200);
       w.processes[900] = {w.names.app, w.names.app_command};
       now.events.push_back(World::kernel(w.names.app, 900, "process.exec"));
@@ -195,7 +195,7 @@ World::Fault more_queries(World&) {
 World::Fault worker_crash(World&) {
   return [](World& w, Second& now, int t) {
     if (t % 3 != 0) return;
-    now.events.push_back(World::kernel(w.names.front, 101 + t, "process.exit", {{"exit.code", "0"}, {"exit.signal", "11"}, {"process.command", w.names.front_command}}));
+    now.events.push_back(World::kernel(w.names.front, 101 + t, "process.exit", {{"exit.code", "0"}, {"exit.signal", "SIGSEGV"}, {"process.command", w.names.front_command}}));
     now.front_errors = 0.1;
     now.set[{w.s(w.names.front), "process.crashes"}] = 1;
     now.set[{w.s(w.names.front), "process.starts"}] = 1;

@@ -19,20 +19,20 @@ struct Case {
 };
 
 const Case kCases[] = {
-    {"cpu_hog", faults::cpu_hog, "linux-kernel/cpu-contention", [](const Names&) { return std::string("burner"); }},
+    {"cpu_hog", faults::cpu_hog, "linux-kernel/cpu-saturation", [](const Names&) { return std::string("burner"); }},
     {"pg_lock", faults::pg_lock, "postgresql/lock-wait", [](const Names& n) { return n.db; }},
     {"too_many_clients", faults::too_many_clients, "postgresql/too-many-clients", [](const Names& n) { return n.db; }},
     {"cache_killed", faults::cache_killed, "linux-kernel/process-killed", [](const Names& n) { return n.cache; }},
     {"cache_stopped", faults::cache_stopped, "linux-kernel/process-stopped", [](const Names& n) { return n.cache; }},
     {"disk_full", faults::disk_full, "linux-kernel/disk-full", [](const Names& n) { return n.db; }},
-    {"slow_disk", faults::slow_disk, "linux-kernel/disk-contention", [](const Names&) { return std::string("backup"); }},
+    {"slow_disk", faults::slow_disk, "linux-kernel/disk-saturation", [](const Names&) { return std::string("backup"); }},
     {"app_oom", faults::app_oom, "linux-kernel/cgroup-oom", [](const Names& n) { return n.app; }},
     {"fd_leak", faults::fd_leak, "linux-kernel/fd-limit", [](const Names& n) { return n.app; }},
     {"bad_release", faults::bad_release, "application/bad-release", [](const Names& n) { return n.app; }},
     {"more_queries", faults::more_queries, "application/bad-release", [](const Names& n) { return n.app; }},
     {"worker_crash", faults::worker_crash, "linux-kernel/process-crash", [](const Names& n) { return n.front; }},
     {"retransmits", faults::retransmits, "linux-kernel/tcp-retrans", [](const Names& n) { return n.db; }},
-    {"surge", faults::surge, "application/traffic-surge", [](const Names& n) { return n.front; }},
+    {"surge", faults::surge, "application/load-spike", [](const Names& n) { return n.front; }},
 };
 
 std::string show(const Explanation& answer) {

@@ -17,6 +17,10 @@ constexpr std::int64_t kBeforeNs = 120 * kNsPerSecond;  // a release can take th
 constexpr std::int64_t kAfterNs = 4 * kNsPerSecond;     // and its restart may be felt before it is seen
 constexpr double kFlowFelt = 0.2;
 
+bool orderly(std::string_view signal) {
+  return signal == "15" || signal == "2" || signal == "1" || signal == "SIGTERM" || signal == "SIGINT" || signal == "SIGHUP";
+}
+
 // It came back because it had fallen: then the start is no cause.
 bool fell_before(const Scene& scene, const std::string& service, std::int64_t start_ns) {
   return std::ranges::any_of(scene.kernel(), [&](const Event& event) {
@@ -25,7 +29,7 @@ bool fell_before(const Scene& scene, const std::string& service, std::int64_t st
     if (event.name == "process.oom_kill") return true;
     if (event.name != "process.exit") return false;
     const std::string_view signal = event.attribute("exit.signal");
-    return !signal.empty() && signal != "0" && signal != "15" && signal != "2" && signal != "1";
+    return !signal.empty() && signal != "0" && !orderly(signal);
   });
 }
 

@@ -39,7 +39,6 @@ std::vector<Hog> growing(const Scene& scene) {
       hog.service = service;
       hog.cores = std::max(hog.cores, now);
       hog.before = view.normal;
-      hog.newcomer = hog.newcomer || view.base_points == 0;
       if (hog.onset_ns == 0 || view.onset_ns < hog.onset_ns) hog.onset_ns = view.onset_ns;
     } else if (view.entity.starts_with("process:")) {
       if (now - view.normal < 0.1) continue;
@@ -112,7 +111,7 @@ void contention(const Scene& scene, Drafts& drafts) {
     });
     if (client) continue;
     ++made;
-    Draft draft = draft_of(scene, "linux-kernel/cpu-contention", hog.service);
+    Draft draft = draft_of(scene, "linux-kernel/cpu-saturation", hog.service);
     if (hog.pid != 0) {
       blame_process(scene, draft, hog.pid);
       draft.entity = fmt::format("process:{}", hog.pid);
@@ -126,12 +125,18 @@ void contention(const Scene& scene, Drafts& drafts) {
                               sufferers.empty() ? scene.root() : sufferers.front());
     draft.add(hog.cores >= 0.4 * cpus ? weight::kStrongSignal : weight::kSignal, hog.onset_ns,
               fmt::format("{} uses {:.2f} CPUs (normal {:.2f})", hog.service, hog.cores, hog.before), {"kernel"});
-    if (hog.newcomer || hog.before < 0.02) {
-      draft.add(weight::kNewcomer, hog.onset_ns, fmt::format("{} was not running before", hog.service), {"kernel"});
-      const Process* process = scene.process(hog.pid);
-      if (process != nullptr) {
-        draft.trigger = Trigger{process->first_ns, fmt::format("pid {} ({}) started", hog.pid, process->command)};
+    if (hog.newcomer) {
+      const Process* first = nullptr;
+      for (const auto& [pid, process] : scene.processes()) {
+        if (process.service != hog.service || !process.newcomer) continue;
+        if (first == nullptr || process.first_ns < first->first_ns) first = &process;
       }
+      const std::int64_t since = first != nullptr ? first->first_ns : hog.onset_ns;
+      const std::string text = first != nullptr ? fmt::format("pid {} ({}) started", first->pid, first->command) : fmt::format("{} started", hog.service);
+      draft.add(weight::kNewcomer, since, text, {"kernel"});
+      draft.trigger = Trigger{since, text};
+    } else if (hog.before < 0.02) {
+      draft.add(weight::kHint, hog.onset_ns, fmt::format("{} was quiet before", hog.service), {"kernel"});
     }
     if (worst != nullptr) {
       const bool mean = worst->base_name == "cpu.run_queue.mean";

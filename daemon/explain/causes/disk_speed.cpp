@@ -80,7 +80,7 @@ Writer competing(const Scene& scene) {
     best.service = service;
     best.pid = process ? parse_pid(view.entity) : 0;
     const Process* who = scene.process(best.pid);
-    best.newcomer = (who != nullptr && who->newcomer) || (view.normal <= 0 && view.base_points == 0);
+    best.newcomer = who != nullptr && who->newcomer;
   }
   return best;
 }
@@ -117,7 +117,7 @@ void causes_disk_speed(const Scene& scene, Drafts& drafts) {
     locate_any(scene, draft, sufferers);
   };
   if (writer.view != nullptr) {
-    Draft draft = draft_of(scene, "linux-kernel/disk-contention", writer.service);
+    Draft draft = draft_of(scene, "linux-kernel/disk-saturation", writer.service);
     if (writer.pid != 0) {
       blame_process(scene, draft, writer.pid);
       draft.entity = fmt::format("process:{}", writer.pid);
@@ -133,7 +133,7 @@ void causes_disk_speed(const Scene& scene, Drafts& drafts) {
                               sufferers.empty() ? std::string() : fmt::format(", {} waits", sufferers.front()));
     draft.add(weight::kStrongSignal, writer.view->onset_ns, fmt::format("{} {} (normal {})", who, does, bytes ? format_bytes(writer.view->normal) + "/s" : per_second(writer.view->normal)), {"kernel"});
     if (writer.newcomer) {
-      draft.add(weight::kNewcomer, writer.view->onset_ns, fmt::format("{} was not there before", who), {"kernel"});
+      draft.add(weight::kNewcomer, writer.view->onset_ns, fmt::format("{} started just before", who), {"kernel"});
       const Process* process = scene.process(writer.pid);
       if (process != nullptr) draft.trigger = Trigger{process->first_ns, fmt::format("{} started", who)};
     }

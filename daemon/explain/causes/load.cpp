@@ -18,7 +18,7 @@ void surge(const Scene& scene, Drafts& drafts) {
   const View& rate = scene.of_service(root, "request.rate");
   if (!rate.up() || rate.normal < 1 || rate.peak < kSurge * rate.normal) return;
   const double times = std::max(rate.now, rate.peak) / rate.normal;
-  Draft draft = draft_of(scene, "application/traffic-surge", root);
+  Draft draft = draft_of(scene, "application/load-spike", root);
   draft.onset_ns = rate.onset_ns;
   draft.title = fmt::format("{}: {:.1f} times the usual requests ({:.0f}/s, normal {:.0f}/s)", root, times, std::max(rate.now, rate.peak), rate.normal);
   draft.add(times >= 2 ? weight::kErrno : weight::kStrongSignal, rate.onset_ns, fmt::format("{:.0f} requests/s (normal {:.0f})", std::max(rate.now, rate.peak), rate.normal), {"requests"});
@@ -46,7 +46,7 @@ void noisy_client(const Scene& scene, Drafts& drafts) {
       if (other->caller != edge.caller) others += scene.find(other->entity, "client.rate").normal;
     }
     if (rate.now < 0.5 * others) continue;
-    Draft draft = draft_of(scene, "application/traffic-surge", edge.caller);
+    Draft draft = draft_of(scene, "application/load-spike", edge.caller);
     draft.onset_ns = rate.onset_ns;
     draft.title = fmt::format("{}: sends {:.0f} calls/s to {} (normal {:.0f}/s)", edge.caller, rate.now, edge.callee, rate.normal);
     draft.add(weight::kStrongSignal, rate.onset_ns, fmt::format("{} calls {} {:.0f}/s (normal {:.0f}/s, others {:.0f}/s)", edge.caller, edge.callee, rate.now, rate.normal, others), {"kernel"});

@@ -2,6 +2,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <array>
 #include <map>
 
 #include "daemon/base/clock.h"
@@ -17,25 +18,26 @@ using stream::Event;
 constexpr std::int64_t kLeadNs = 15 * kNsPerSecond;   // an end this long before the onset may have caused it
 constexpr std::int64_t kPairNs = 2 * kNsPerSecond;    // between a signal and the end that it causes
 
+struct Signal {
+  std::string_view name;
+  int number;
+};
+constexpr std::array kSignals = std::to_array<Signal>({
+    {"SIGHUP", 1},  {"SIGINT", 2},   {"SIGQUIT", 3},  {"SIGILL", 4},   {"SIGTRAP", 5},  {"SIGABRT", 6},  {"SIGBUS", 7},
+    {"SIGFPE", 8},  {"SIGKILL", 9},  {"SIGUSR1", 10}, {"SIGSEGV", 11}, {"SIGUSR2", 12}, {"SIGPIPE", 13}, {"SIGALRM", 14},
+    {"SIGTERM", 15}, {"SIGCONT", 18}, {"SIGSTOP", 19}, {"SIGTSTP", 20}, {"SIGTTIN", 21}, {"SIGTTOU", 22}, {"SIGXCPU", 24},
+    {"SIGSYS", 31},
+});
+
 std::string_view signal_name(int signal) {
-  switch (signal) {
-    case 1: return "SIGHUP";
-    case 2: return "SIGINT";
-    case 3: return "SIGQUIT";
-    case 4: return "SIGILL";
-    case 6: return "SIGABRT";
-    case 7: return "SIGBUS";
-    case 8: return "SIGFPE";
-    case 9: return "SIGKILL";
-    case 11: return "SIGSEGV";
-    case 15: return "SIGTERM";
-    case 19: return "SIGSTOP";
-    case 20: return "SIGTSTP";
-    default: return "a signal";
-  }
+  const auto found = std::ranges::find(kSignals, signal, &Signal::number);
+  return found != kSignals.end() ? found->name : "a signal";
 }
 
+// "9", "SIGKILL": as a number; 0 if it is none.
 int number(std::string_view text) {
+  const auto found = std::ranges::find(kSignals, text, &Signal::name);
+  if (found != kSignals.end()) return found->number;
   int value = 0;
   for (const char c : text) {
     if (c < '0' || c > '9' || value > 100'000) return 0;
@@ -44,7 +46,10 @@ int number(std::string_view text) {
   return value;
 }
 
-bool is_crash(int signal) { return signal == 3 || signal == 4 || signal == 6 || signal == 7 || signal == 8 || signal == 11; }
+bool is_crash(int signal) {
+  return signal == 3 || signal == 4 || signal == 6 || signal == 5 || signal == 7 || signal == 8 ||
+         signal == 11 || signal == 24 || signal == 31;
+}
 bool is_stop(int signal) { return signal >= 19 && signal <= 22; }
 
 std::int64_t pid_of(const Event& event) {
@@ -115,6 +120,12 @@ void add_impact(const Scene& scene, Draft& draft, const std::string& service) {
   }
 }
 
+// The same in the words of the middleware: "redis/down".
+void also_of_middleware(const Scene& scene, Draft& draft, std::string_view what) {
+  const std::string middleware = scene.middleware(draft.service);
+  if (!middleware.empty()) draft.also.push_back(fmt::format("{}/{}", middleware, what));
+}
+
 struct End {
   const Event* event;
   std::int64_t pid;
@@ -137,6 +148,7 @@ void ended(const Scene& scene, Drafts& drafts, const std::string& service, const
   draft.service = service;
   draft.entity = fmt::format("service:{}", service);
   draft.onset_ns = first->event->time_ns;
+  also_of_middleware(scene, draft, "down");
   if (draft.process.empty()) draft.process = first->event->attribute("process.command");
   const std::string process = fmt::format("process {} ({})", first->pid, draft.process);
   const Event* sent = killed || crash ? signal_to(scene, first->pid, first->event->time_ns, first->signal) : nullptr;
@@ -151,7 +163,7 @@ void ended(const Scene& scene, Drafts& drafts, const std::string& service, const
     draft.title = fmt::format("{}: process {} exited with status {}", service, first->pid, first->code);
   }
   // A child that exits with an error is daily life for some servers; a kill or crash is not.
-  const bool child = !is_gone(scene, service) && refused(scene, service, nullptr) <= 0;
+  const bool child = !is_gone(scene, service) && refused(scene, service, nullptr) <= 0 && first->event->attribute("process.main").empty();
   const double fact = first->signal != 0 ? weight::kKernelFact : child ? weight::kHint : weight::kStrongSignal;
   draft.add(fact, first->event->time_ns, what, {"kernel"});
   if (ends.size() >= 3) {
@@ -200,6 +212,7 @@ void stopped(const Scene& scene, Drafts& drafts) {
     const View& sample = scene.of_service(service, "process.stopped");
     if (stop == nullptr && !sample.up()) continue;
     Draft draft = draft_of(scene, "linux-kernel/process-stopped", service);
+    also_of_middleware(scene, draft, "stopped");
     std::int64_t pid = stop != nullptr ? parse_pid(stop->attribute("target.pid")) : 0;
     for (const auto& [candidate, process] : scene.processes()) {
       if (pid == 0 && process.service == service && scene.find(fmt::format("process:{}", candidate), "process.stopped").up()) pid = candidate;
@@ -259,6 +272,7 @@ void gone(const Scene& scene, Drafts& drafts) {
     if (rate <= 0 || (who.find("ECONNREFUSED") == std::string::npos && !is_gone(scene, service))) continue;
     Draft draft = draft_of(scene, "linux-kernel/service-gone", service);
     draft.generic = true;
+    also_of_middleware(scene, draft, "down");
     draft.title = fmt::format("{}: nothing answers its port any more", service);
     draft.add(weight::kErrno, scene.onset_ns(), fmt::format("connections to {} fail ({}, {})", service, who, per_second(rate)), {"kernel"});
     if (is_gone(scene, service)) draft.add(weight::kSignal, scene.onset_ns(), fmt::format("no process of {} is left", service), {"kernel"});
