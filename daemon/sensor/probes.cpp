@@ -314,7 +314,8 @@ Result<std::unique_ptr<Probes>> Probes::open(const SensorSettings& settings, std
   libbpf_set_print(keep_libbpf_log);
   std::unique_ptr<Probes> probes(new Probes());
   if (auto created = probes->create_maps(settings); !created) {
-    return std::unexpected(created.error().context("BPF needs root, or CAP_BPF and CAP_PERFMON"));
+    return fail(created.error().code,
+                fmt::format("BPF needs root, or CAP_BPF and CAP_PERFMON: {}", created.error().message));
   }
   const KernelHooks hooks = inspect_kernel();
   const RingGeometry geometry = probes->geometry_;
