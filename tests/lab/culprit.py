@@ -14,7 +14,7 @@ ROOT = pathlib.Path(__file__).resolve().parents[2]
 class Culprit:
     """A culpritd of the run's own: its state, socket and page port are below the run's folder."""
 
-    def __init__(self, running, bin_dir, daemon=None, client=None):
+    def __init__(self, running, bin_dir, daemon=None, client=None, watch=True):
         folder = pathlib.Path(bin_dir or ROOT / "build/release/bin")
         self.daemon, self.client = pathlib.Path(daemon or folder / "culpritd"), pathlib.Path(client or folder / "culprit")
         for program in (self.daemon, self.client):
@@ -24,17 +24,17 @@ class Culprit:
         self.folder = running.root / "culprit"
         self.socket = self.folder / "api.sock"
         self.page_port = running.host.port()
-        self.process = None
+        self.watch, self.process = watch, None
 
     def daemon_command(self):
-        return [self.daemon, "--state", self.folder / "state", "--socket", self.socket, "--port", self.page_port,
-                "--watch", f"cgroup:/culprit-lab-{self.running.host.id}/*"]
+        watch = ["--watch", f"cgroup:/culprit-lab-{self.running.host.id}/*"] if self.watch else []
+        return [self.daemon, "--state", self.folder / "state", "--socket", self.socket, "--port", self.page_port, *watch]
 
     def client_command(self, *arguments):
         return [str(word) for word in (self.client, "--socket", self.socket, *arguments)]
 
     def start(self, seconds=60):
-        self.folder.mkdir()
+        self.folder.mkdir(exist_ok=True)
         self.process = self.running.start_tool("culpritd", self.daemon_command(), self.log)
         deadline = time.monotonic() + seconds
         while not self._sensor_runs():
