@@ -178,6 +178,9 @@ class System:
                     if not (self.run / f"{name}.down").exists() and time.monotonic() - since > 0.5:
                         self._spawn(name)
                         self.restarts[name] += 1
+                        with open(self.logs / "supervisor.log", "a", encoding="ascii") as log:
+                            log.write(f"{time.time():.3f} {name}: pid {process.pid} ended with {process.returncode}, "
+                                      f"pid {self.processes[name].pid} started\n")
 
     def _wait(self, what, attempt, seconds=20):
         deadline = time.monotonic() + seconds
