@@ -80,14 +80,13 @@ class Culprit:
         """CPU seconds since its start, and resident bytes now, of daemon, sensor and supervisor together. The cgroup
         counts the CPU time also of processes that have ended."""
         group = self.running.host.cgroup("culpritd", tools=True)["unified"]
-        cpu = dict(line.split() for line in (group / "cpu.stat").read_text().splitlines())
         rss = 0
         for pid in host.processes_in(group):
             try:
                 rss += int(pathlib.Path(f"/proc/{pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
             except OSError:
                 pass
-        return int(cpu["usage_usec"]) / 1e6, rss
+        return self.running.host.cpu_seconds("culpritd", tools=True), rss
 
     def stop(self):
         """SIGTERM, then whatever is left when the run is cleaned up."""

@@ -92,6 +92,11 @@ class Host:
                 groups[name] = self._make_cgroup(base / parent / service)
         return groups
 
+    def cpu_seconds(self, service, tools=False):
+        """CPU time of everything that ever ran in the service's cgroup."""
+        stat = (self.cgroup(service, tools)["unified"] / "cpu.stat").read_text()
+        return int(dict(line.split() for line in stat.splitlines())["usage_usec"]) / 1e6
+
     def limit_memory(self, service, limit_bytes):
         memory = self.cgroup(service)["memory"]
         for name in ("memory.max", "memory.limit_in_bytes"):
