@@ -1,13 +1,18 @@
 // Template miner: turns log lines into templates (the line with its variable parts cut out), online.
 //
-// The idea is Drain's (He et al., ICWS 2017): lines of equal length in words that agree in most words are one
-// template. Before that, words that look like numbers, addresses, paths, times and other values are masked, and
-// the header that programs put before a message (time, host, pid, level, logger) is taken off.
+//   line -> header off -> words -> each word masked ("10.0.0.7:80" -> <*>, "uid=0" -> uid=<*>)
+//        -> known masked line? its template
+//        -> else the template of as many words that agrees but for words that look like values: made more general
+//        -> else a new template; when many templates differ in one word only, that word is a variable: they merge
 //
-// Deterministic: the same lines in the same order give the same templates and ids. A template's id is the hash
-// of its text when it was made; the text may become more general later, the id never changes.
-// Limits: templates_max templates (further new ones fall into the template "<overflow>", counted), words_max
-// words and line_bytes_max bytes of a line are looked at. Threads: one owner.
+// The second step is Drain's (He et al., ICWS 2017) with one difference: plain words are constants until there is
+// evidence (several distinct ones at one place) that they are not, so that "VM Started" and "VM Stopped" stay two.
+//
+// Deterministic: the same lines in the same order give the same templates and ids. A template's id is the hash of
+// its text when it was made; the text may become more general later, the id stays. Merged templates keep one id;
+// resolve() tells it for those given out before. Limits: templates_max templates (what would be a further one
+// falls into "<overflow>", counted), words_max words and line_bytes_max bytes of a line are looked at. Threads: one
+// owner.
 #pragma once
 
 #include <cstdint>
@@ -18,33 +23,18 @@
 #include <vector>
 
 #include "daemon/base/result.h"
-#include "daemon/stream/event.h"
+#include "daemon/logs/header.h"
 
 namespace culprit::logs {
-
-// A line without its header. Everything borrows from the line.
-struct Message {
-  std::string_view text;                          // the message; JSON lines: see split_header
-  std::uint8_t severity = stream::kUnset;         // as the header says it
-  std::string_view program;                       // syslog's tag, a logger's name; may be empty
-};
-
-// Takes the header off: syslog (RFC 3164, RFC 5424), nginx and Apache error logs, PostgreSQL, Redis, Java
-// (logback, log4j), Python logging, klog, plain ISO times, logfmt and JSON lines (their message field; `buffer`
-// then holds the unescaped text). A line with no known header is all message.
-Message split_header(std::string_view line, std::string& buffer);
-
-// Severity by header, else by the words of the line; kUnset if neither says.
-std::uint8_t severity_of(std::string_view line);
 
 std::string template_name(std::uint64_t id);  // "t:" and 16 hex digits: an event's name
 
 struct MinerOptions {
-  std::size_t templates_max = 20'000;
+  std::size_t templates_max = 10'000;
   std::size_t words_max = 256;
   std::size_t line_bytes_max = 8192;
-  double similarity = 0.5;   // share of equal words from which a line belongs to a template
   bool headers = true;       // take headers off first
+  bool parameters = false;   // also say what stands at each <*>
 };
 
 struct Template {
@@ -60,11 +50,14 @@ struct Match {
   std::string_view text;     // the template's text; valid until the next add()
   bool is_new = false;       // made by this line
   std::uint8_t severity = stream::kUnset;  // severity_of(line)
-  std::vector<std::string_view> parameters;  // what stands at each <*>; borrows from the line, else empty
+  std::vector<std::string> parameters = {};    // if asked for: what stands at each <*> (of the words looked at)
 };
 
 struct MinerStats {
-  std::uint64_t lines = 0, templates = 0, overflow = 0, cut = 0;
+  std::uint64_t lines = 0, templates = 0;
+  std::uint64_t overflow = 0;  // lines that found no template within the limit
+  std::uint64_t cut = 0;       // lines longer than what is looked at
+  std::uint64_t merged = 0;    // templates that became part of another
 };
 
 class Miner {
@@ -75,8 +68,9 @@ class Miner {
   Miner& operator=(Miner&&) noexcept;
 
   Match add(std::string_view line);
-  std::vector<Template> templates() const;  // most lines first, then by text
+  std::vector<Template> templates() const;  // most lines first, then by text; the overflow, if any, is one
   MinerStats stats() const;
+  std::uint64_t resolve(std::uint64_t id) const;  // the id of the template that it is part of now; else itself
 
  private:
   struct State;

@@ -1,0 +1,25 @@
+// The miner, the header splitter and the severity guesser take any bytes; limits hold, answers stay consistent.
+#include <cstdlib>
+#include <sstream>
+
+#include "daemon/logs/miner.h"
+
+extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
+  using namespace culprit::logs;
+  const std::string text(reinterpret_cast<const char*>(data), size);
+  for (const bool headers : {false, true}) {
+    Miner miner({.templates_max = 16, .words_max = 12, .line_bytes_max = 200, .headers = headers, .parameters = true});
+    std::istringstream lines(text);
+    std::uint64_t count = 0;
+    for (std::string line; std::getline(lines, line); ++count) {
+      const Match match = miner.add(line);
+      if (match.severity > 24 || miner.resolve(match.template_id) != match.template_id) std::abort();
+      (void)severity_of(line);
+    }
+    std::uint64_t lines_of_templates = 0;
+    for (const Template& each : miner.templates()) lines_of_templates += each.lines;
+    const MinerStats stats = miner.stats();
+    if (stats.lines != count || lines_of_templates != count || stats.templates > 17) std::abort();
+  }
+  return 0;
+}
