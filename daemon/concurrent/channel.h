@@ -17,20 +17,27 @@
 //
 // Items: movable without throwing (a copy may throw: it is made before the channel is touched). Items that
 // were not sent stay with the caller, unmoved; items still in the ring are destroyed with the channel.
-// Threads: any number on both sides with Ends::Many; the destructor comes after the last use.
+// Threads: any number on both sides with Ends::Many, one sender and one receiver at a time with Ends::OneToOne; the
+// destructor comes after the last use, anybody may close.
+//
+// How it works. OneToOne goes through a ring without a lock (direct.h), unless it has no buffer or overwrites,
+// where both sides change both ends. All else is Go's hchan: one short lock, a ring, and two queues of waiters
+// whose items are moved directly, so that a waiter sleeps once however many items it has.
 #pragma once
 
 #include <algorithm>
+#include <memory>
 #include <mutex>
-#include <optional>
 #include <span>
 #include <string>
 #include <type_traits>
 #include <utility>
 
 #include "daemon/base/result.h"
+#include "daemon/concurrent/direct.h"
 #include "daemon/concurrent/registry.h"
 #include "daemon/concurrent/ring.h"
+#include "daemon/concurrent/spin.h"
 #include "daemon/concurrent/stats.h"
 #include "daemon/concurrent/waiter.h"
 
@@ -61,7 +68,8 @@ class Channel {
  public:
   explicit Channel(ChannelOptions options)
       : options_(std::move(options)),
-        ring_(options_.capacity),
+        ring_(is_direct() ? 0 : options_.capacity),
+        direct_(is_direct() ? new detail::Direct<T>(options_.capacity) : nullptr),
         registration_(options_.registry, std::function<ChannelStats()>([this] { return stats(); })) {}
   Channel(const Channel&) = delete;
   Channel& operator=(const Channel&) = delete;
@@ -105,12 +113,14 @@ class Channel {
     const std::lock_guard lock(mutex_);
     if (closed_) return fail(Code::Invalid, "channel '" + options_.name + "' is closed already");
     closed_ = true;
+    if (direct_) (void)direct_->close();  // those who are woken look at the ring again
     for (detail::WaiterQueue* queue : {&senders_, &receivers_}) {
       while (detail::Waiter* const waiter = queue->front()) {
         queue->remove(*waiter);
         if (waiter->ticket->claim(waiter->index)) wakes.add(*waiter->ticket, Outcome::Closed);
       }
     }
+    note_parked();
     return {};
   }
 
@@ -123,6 +133,7 @@ class Channel {
 
   ChannelStats stats() const {
     const std::lock_guard lock(mutex_);
+    if (direct_) return direct_stats();
     return {.name = options_.name, .capacity = options_.capacity, .length = length(), .send_index = send_index_,
             .recv_index = recv_index_, .parked_senders = senders_.size(), .parked_receivers = receivers_.size(),
             .sent = sent_, .received = received_, .dropped = dropped_, .high_water = high_water_,
@@ -136,7 +147,14 @@ class Channel {
   std::size_t length() const { return static_cast<std::size_t>(send_index_ - recv_index_); }
   std::size_t room() const { return options_.capacity - length(); }
 
+  bool is_direct() const {
+    return E == Ends::OneToOne && options_.capacity != 0 && options_.when_full != WhenFull::OverwriteOldest;
+  }
+
   Batch send_some(T* items, std::size_t n, const Wait& wait) {
+    if constexpr (E == Ends::OneToOne) {
+      if (direct_) return send_direct(items, n, wait);
+    }
     detail::WakeList wakes;  // woken after the lock is released, which is destroyed first
     std::unique_lock lock(mutex_);
     if (closed_) return {0, Outcome::Closed};
@@ -149,6 +167,9 @@ class Channel {
   }
 
   Batch recv_some(T* items, std::size_t n, const Wait& wait) {
+    if constexpr (E == Ends::OneToOne) {
+      if (direct_) return recv_direct(items, n, wait);
+    }
     detail::WakeList wakes;
     std::unique_lock lock(mutex_);
     const Batch now = recv_locked(items, n, wakes);
@@ -235,6 +256,140 @@ class Channel {
     return count;
   }
 
+  // ---- through the direct ring
+
+  Batch send_direct(T* items, std::size_t n, const Wait& wait) {
+    const std::int64_t deadline_ns = deadline(wait);
+    std::size_t done = 0;
+    while (true) {
+      const Batch put = put_direct(items + done, n - done);
+      done += put.count;
+      if (put.outcome != Outcome::Full) return {done, put.outcome};
+      if (wait.timeout_ns == 0) return {done, Outcome::Full};
+      const std::size_t wanted = n - done;
+      const Outcome outcome = park_direct(senders_, direct_->senders_parked, wanted, wait.stop, deadline_ns,
+                                          blocked_ns_, [&] { return direct_->sender_may_go(wanted); });
+      if (outcome != Outcome::Done) return {done, outcome};
+    }
+  }
+  // Puts and wakes the receiver, if it sleeps. Full only where the sender may wait.
+  Batch put_direct(T* items, std::size_t n) {
+    const Batch put = put_by_policy(items, n);
+    if (put.count != 0 && direct_->receivers_parked.load(std::memory_order_seq_cst)) {
+      detail::WakeList wakes;
+      const std::lock_guard lock(mutex_);
+      serve_direct(wakes);
+    }
+    return put;
+  }
+  Batch put_direct_locked(T* items, std::size_t n, detail::WakeList& wakes) {
+    const Batch put = put_by_policy(items, n);
+    if (put.count != 0 && direct_->receivers_parked.load(std::memory_order_seq_cst)) serve_direct(wakes);
+    return put;
+  }
+  Batch put_by_policy(T* items, std::size_t n) {
+    Batch put = direct_->put(items, n);
+    if (put.outcome == Outcome::Full && options_.when_full == WhenFull::DropNewest) {
+      direct_->dropped.fetch_add(n - put.count, std::memory_order_relaxed);
+      put.outcome = Outcome::Dropped;
+    }
+    return put;
+  }
+
+  Batch recv_direct(T* items, std::size_t n, const Wait& wait) {
+    const std::int64_t deadline_ns = deadline(wait);
+    while (true) {
+      const Batch got = direct_->take(items, n);
+      if (got.count != 0 && direct_->senders_parked.load(std::memory_order_seq_cst)) {
+        detail::WakeList wakes;
+        const std::lock_guard lock(mutex_);
+        serve_direct(wakes);
+      }
+      if (got.outcome != Outcome::Empty || wait.timeout_ns == 0) return got;
+      const Outcome outcome = park_direct(receivers_, direct_->receivers_parked, 1, wait.stop, deadline_ns, idle_ns_,
+                                          [&] { return direct_->receiver_may_go(); });
+      if (outcome != Outcome::Done) return {0, outcome};
+    }
+  }
+
+  // With the lock held: wakes those whose wait is over, to look again. A sender sleeps until all that it still has
+  // fits (or the ring is empty): waking it for less would cost a wake-up an item.
+  void serve_direct(detail::WakeList& wakes) {
+    const auto length = static_cast<std::size_t>(direct_->sent() - direct_->received());
+    while (detail::Waiter* const waiter = senders_.front()) {
+      if (options_.capacity - length < std::min(waiter->wanted, options_.capacity)) break;
+      senders_.remove(*waiter);
+      if (waiter->ticket->claim(waiter->index)) wakes.add(*waiter->ticket, Outcome::Done);
+    }
+    while (detail::Waiter* const waiter = length != 0 ? receivers_.front() : nullptr) {
+      receivers_.remove(*waiter);
+      if (waiter->ticket->claim(waiter->index)) wakes.add(*waiter->ticket, Outcome::Done);
+    }
+    note_parked();
+  }
+
+  // With the lock held, after each change of the queues.
+  void note_parked() {
+    if (!direct_) return;
+    direct_->senders_parked.store(!senders_.empty(), std::memory_order_seq_cst);
+    direct_->receivers_parked.store(!receivers_.empty(), std::memory_order_seq_cst);
+  }
+
+  // Sleeps until somebody says that it is worth another look (Done), or the wait ends.
+  template <typename MayGo>
+  Outcome park_direct(detail::WaiterQueue& queue, std::atomic<bool>& parked, std::size_t wanted,
+                      const std::stop_token& stop, std::int64_t deadline_ns, std::uint64_t& waited_ns, MayGo&& may_go) {
+    const std::int64_t start_ns = monotonic_ns();
+    do {  // a peer that runs answers sooner than the kernel
+      for (int i = 0; i < 16; ++i) {
+        if (may_go()) return Outcome::Done;
+        detail::cpu_pause();
+      }
+    } while (monotonic_ns() - start_ns < Parker::kSpinNs);
+    detail::Ticket ticket;
+    detail::Waiter self{.ticket = &ticket, .wanted = wanted};
+    std::unique_lock lock(mutex_);
+    queue.push(self);
+    parked.store(true, std::memory_order_seq_cst);
+    if (may_go()) {
+      queue.remove(self);
+      note_parked();
+      return Outcome::Done;
+    }
+    lock.unlock();
+    const detail::StopWatch watch(stop, ticket.parker);
+    const Parker::Word word = ticket.parker.sleep(deadline_ns, false);
+    lock.lock();
+    waited_ns += static_cast<std::uint64_t>(monotonic_ns() - start_ns);
+    if (word == Parker::kWoken) return Outcome::Done;
+    if (ticket.claim(detail::Ticket::kCancelled)) {
+      queue.remove(self);
+      note_parked();
+      return word == Parker::kInterrupted ? Outcome::Stopped : Outcome::TimedOut;
+    }
+    lock.unlock();
+    ticket.parker.await_wake();
+    return Outcome::Done;
+  }
+
+  ChannelStats direct_stats() const {
+    const std::uint64_t received = direct_->received();  // first: it never passes the other
+    const std::uint64_t sent = direct_->sent();
+    ChannelStats stats{.name = options_.name, .capacity = options_.capacity, .send_index = sent, .recv_index = received,
+                       .parked_senders = senders_.size(), .parked_receivers = receivers_.size(), .sent = sent,
+                       .received = received, .high_water = direct_->high_water(), .blocked_ns = blocked_ns_,
+                       .idle_ns = idle_ns_, .closed = closed_};
+    stats.length = std::min(static_cast<std::size_t>(sent - received), options_.capacity);  // both moved on
+    stats.dropped[static_cast<std::size_t>(DropReason::Full)] = direct_->dropped.load(std::memory_order_relaxed);
+    return stats;
+  }
+
+  // ---- through the lock
+
+  static std::int64_t deadline(const Wait& wait) {
+    return wait.timeout_ns <= 0 ? wait.timeout_ns : monotonic_ns() + wait.timeout_ns;
+  }
+
   // Queues `self`, sleeps until it is served, and answers how it ended. The lock is held on entry only.
   Outcome park(std::unique_lock<std::mutex>& lock, detail::WaiterQueue& queue, detail::Waiter& self,
                detail::WakeList& wakes, const Wait& wait, std::uint64_t& waited_ns) {
@@ -259,7 +414,7 @@ class Channel {
 
   const ChannelOptions options_;
   mutable std::mutex mutex_;  // guards all below
-  detail::Ring<T> ring_;
+  detail::Ring<T> ring_;      // unused while direct_ is there
   std::uint64_t send_index_ = 0;
   std::uint64_t recv_index_ = 0;
   detail::WaiterQueue senders_;
@@ -271,6 +426,7 @@ class Channel {
   std::size_t high_water_ = 0;
   std::uint64_t blocked_ns_ = 0;
   std::uint64_t idle_ns_ = 0;
+  const std::unique_ptr<detail::Direct<T>> direct_;  // not guarded
   Registration registration_;  // last: it lists the channel once all else exists
 };
 

@@ -119,8 +119,13 @@ class Map {
   template <typename F>
   bool update(const Key& key, F&& fn) {
     const std::uint64_t hash = Hash{}(key, seed_);
-    const std::uint32_t number = index_.locate(hash).search(hash, [](std::uint32_t, std::uint32_t) { return true; });
-    if (number != kNone && change(entries_[number], key, fn)) return true;
+    const detail::Segment& segment = index_.locate(hash);
+    segment.prefetch(hash);
+    const std::uint32_t number = segment.search(hash, [](std::uint32_t, std::uint32_t) { return true; });
+    if (number != kNone) {
+      prefetch(entries_[number]);
+      if (change(entries_[number], key, fn)) return true;
+    }
     return find_or_make(hash, key, fn) != Done::Refused;
   }
 
@@ -157,7 +162,11 @@ class Map {
 
   bool erase(const Key& key) {
     const std::uint64_t hash = Hash{}(key, seed_);
-    return erase_if(hash, key, [](const Key&, const Value&) { return true; });
+    detail::Segment& segment = lock_segment(hash);
+    const std::lock_guard lock(segment.lock, std::adopt_lock);
+    std::uint32_t slot = 0;
+    const std::uint32_t number = find_locked(segment, hash, key, slot);
+    return number != kNone && erase_slot(segment, slot, number, [](const Key&, const Value&) { return true; });
   }
 
   // Calls fn(key, value) with copies of the entries in the next `slice` places (used or not) and moves the cursor;
@@ -175,12 +184,18 @@ class Map {
   Swept sweep(Cursor& cursor, std::size_t slice, Stale&& stale) {
     Swept result;
     const std::uint32_t end = entries_.size();
-    for (; slice != 0 && cursor.next_ < end; --slice, ++cursor.next_) {
-      std::optional<Key> key;
-      entries_[cursor.next_].visit([&](const Key& k, const Value& v) {
-        if (stale(k, v)) key.emplace(k);
-      });
-      if (key && erase_if(Hash{}(*key, seed_), *key, stale)) ++result.erased;
+    while (slice != 0 && cursor.next_ < end) {
+      std::array<Doomed, kStride> doomed;
+      std::size_t n = 0;
+      for (; n < kStride && slice != 0 && cursor.next_ < end; --slice, ++cursor.next_) {
+        entries_[cursor.next_].visit([&](const Key& key, const Value& value) {
+          if (!stale(key, value)) return;
+          doomed[n] = {Hash{}(key, seed_), cursor.next_};
+          index_.locate(doomed[n].hash).prefetch(doomed[n].hash);
+          ++n;
+        });
+      }
+      for (std::size_t i = 0; i < n; ++i) result.erased += erase_entry(doomed[i], stale) ? 1U : 0U;
     }
     result.more = cursor.next_ < end;
     return result;
@@ -249,9 +264,13 @@ class Map {
           probes[i].segment->search(probes[i].hash, [](std::uint32_t, std::uint32_t) { return true; });
       probes[i].entry = number == kNone ? nullptr : &entries_[number];
       if (number == kNone) continue;
-      const auto* const bytes = reinterpret_cast<const char*>(probes[i].entry);
-      for (std::size_t at = 0; at < std::min<std::size_t>(sizeof(Entry), 256); at += 64) __builtin_prefetch(bytes + at, 1);
+      prefetch(*probes[i].entry);
     }
+  }
+  // All of the entry's lines at once, for writing: an atomic exchange on the first would hold up the others.
+  static void prefetch(const Entry& entry) {
+    const auto* const bytes = reinterpret_cast<const char*>(&entry);
+    for (std::size_t at = 0; at < std::min<std::size_t>(sizeof(Entry), 256); at += 64) __builtin_prefetch(bytes + at, 1);
   }
 
   // Updates the entry if it is the key's.
@@ -325,6 +344,7 @@ class Map {
     detail::Backoff backoff;
     while (true) {
       const detail::Segment& segment = index_.locate(hash);
+      segment.prefetch(hash);
       const std::uint32_t version = segment.version.load(std::memory_order_acquire);
       const bool covered = segment.covers(hash);
       const std::uint32_t number = segment.search(hash, [&](std::uint32_t candidate, std::uint32_t) {
@@ -336,19 +356,28 @@ class Map {
     }
   }
 
+  // An entry that is to go if it still has this hash, and the condition still holds.
+  struct Doomed {
+    std::uint64_t hash;
+    std::uint32_t number;
+  };
   template <typename Condition>
-  bool erase_if(std::uint64_t hash, const Key& key, Condition&& condition) {
-    detail::Segment& segment = lock_segment(hash);
+  bool erase_entry(const Doomed& doomed, Condition&& condition) {
+    detail::Segment& segment = lock_segment(doomed.hash);
     const std::lock_guard lock(segment.lock, std::adopt_lock);
-    std::uint32_t slot = 0;
-    const std::uint32_t number = find_locked(segment, hash, key, slot);
-    if (number == kNone) return false;
+    const std::uint32_t slot = segment.slot_of(doomed.hash, doomed.number);
+    return slot != kNone && erase_slot(segment, slot, doomed.number, condition);
+  }
+  // The entry is the segment's, which is locked.
+  template <typename Condition>
+  bool erase_slot(detail::Segment& segment, std::uint32_t slot, std::uint32_t number, Condition&& condition) {
+    Entry& entry = entries_[number];
     {
-      Held held(entries_[number]);
-      if (!entries_[number].test(condition)) return false;
+      Held held(entry);
+      if (!entry.test(condition)) return false;
       held.changed = true;
-      entries_[number].set_link(0);  // dead
-      entries_[number].clear();
+      entry.set_link(0);  // dead
+      entry.clear();
     }
     segment.remove(slot);
     give_entry(number);

@@ -47,15 +47,15 @@ std::int64_t monotonic_ns() {
   return std::int64_t{now.tv_sec} * 1'000'000'000 + now.tv_nsec;
 }
 
-Parker::Word Parker::sleep(std::int64_t deadline_ns) {
+Parker::Word Parker::sleep(std::int64_t deadline_ns, bool spin) {
   auto read = [this] { return static_cast<Word>(word_.load(std::memory_order_acquire)); };
-  const std::int64_t spin_until = monotonic_ns() + kSpinNs;
-  do {
+  const std::int64_t spin_until = spin ? monotonic_ns() + kSpinNs : 0;
+  while (spin && monotonic_ns() < spin_until) {
     for (int i = 0; i < 8; ++i) {
       if (const Word word = read(); word != kAwake) return word;
       detail::cpu_pause();
     }
-  } while (monotonic_ns() < spin_until);
+  }
   std::uint32_t word = kAwake;
   if (!word_.compare_exchange_strong(word, kAsleep, std::memory_order_acquire)) return static_cast<Word>(word);
   while (true) {

@@ -32,7 +32,7 @@ class Parker {
 
   // Sleeps until woken, interrupted, or `deadline_ns` (monotonic; Wait::kForever for none).
   // Answers kAwake at the deadline. Spins at most kSpinNs before it asks the kernel.
-  Word sleep(std::int64_t deadline_ns);
+  Word sleep(std::int64_t deadline_ns, bool spin = true);
   // For a sleeper that learnt that its operation was completed: the waker is about to wake it.
   void await_wake();
   void wake();

@@ -90,6 +90,16 @@ class alignas(64) Segment {
     __builtin_prefetch(&numbers_[slot]);
   }
 
+  // The slot of an entry that is in here.
+  std::uint32_t slot_of(std::uint64_t hash, std::uint32_t number) const {
+    std::uint32_t at = kNone;
+    const std::uint32_t found = search(hash, [&](std::uint32_t each, std::uint32_t slot) {
+      at = slot;
+      return each == number;
+    });
+    return found == kNone ? kNone : at;
+  }
+
   // Calls accept(number, slot) for each slot with the tag, until it says true or the search ends: then kNone.
   template <typename F>
   std::uint32_t search(std::uint64_t hash, F&& accept) const {

@@ -17,20 +17,29 @@ class Selection {
   }
 
   Selected run(const Wait& wait) {
-    detail::WakeList wakes;
-    lock_all();
-    if (const Selected now = attempt_all(wakes); now.index != cases_.size() || wait.timeout_ns == 0) {
-      unlock_all();
-      return now;
+    const std::int64_t deadline_ns = wait.timeout_ns <= 0 ? wait.timeout_ns : monotonic_ns() + wait.timeout_ns;
+    while (true) {
+      detail::Ticket ticket;
+      {
+        detail::WakeList wakes;
+        lock_all();
+        if (const Selected now = attempt_all(wakes); now.index != cases_.size() || wait.timeout_ns == 0) {
+          unlock_all();
+          return now;
+        }
+        enqueue_all(ticket);
+        if (any_direct_may_go()) {
+          leave_all();
+          unlock_all();
+          continue;
+        }
+        unlock_all();
+      }
+      if (const Selected got = sleep(ticket, wait.stop, deadline_ns);
+          got.index == cases_.size() || !cases_[got.index]->direct()) {
+        return got;
+      }
     }
-    for (std::size_t i = 0; i < cases_.size(); ++i) {
-      SelectCase& each = *cases_[i];
-      each.waiter_.ticket = &ticket_;
-      each.waiter_.index = static_cast<std::uint32_t>(i);
-      if (each.enabled_) each.queue().push(each.waiter_);
-    }
-    unlock_all();
-    return sleep(wait);
   }
 
  private:
@@ -54,29 +63,48 @@ class Selection {
     return {cases_.size(), Outcome::Empty};
   }
 
-  Selected sleep(const Wait& wait) {
-    const std::int64_t deadline_ns = wait.timeout_ns < 0 ? Wait::kForever : monotonic_ns() + wait.timeout_ns;
+  void enqueue_all(detail::Ticket& ticket) {
+    for (std::size_t i = 0; i < cases_.size(); ++i) {
+      SelectCase& each = *cases_[i];
+      each.waiter_.ticket = &ticket;
+      each.waiter_.index = static_cast<std::uint32_t>(i);
+      if (!each.enabled_) continue;
+      each.queue().push(each.waiter_);
+      each.note_parked();
+    }
+  }
+  void leave_all() {
+    for (SelectCase* const each : cases_) {
+      if (!each->enabled_) continue;
+      each->queue().remove(each->waiter_);
+      each->note_parked();
+    }
+  }
+  bool any_direct_may_go() const {
+    return std::ranges::any_of(cases_, [](const SelectCase* each) {
+      return each->enabled_ && each->direct() && each->may_go();
+    });
+  }
+
+  Selected sleep(detail::Ticket& ticket, const std::stop_token& stop, std::int64_t deadline_ns) {
     Parker::Word word{};
     {
-      const detail::StopWatch watch(wait.stop, ticket_.parker);
-      word = ticket_.parker.sleep(deadline_ns);
+      const detail::StopWatch watch(stop, ticket.parker);
+      word = ticket.parker.sleep(deadline_ns);
     }
-    const bool cancelled = word != Parker::kWoken && ticket_.claim(detail::Ticket::kCancelled);
-    if (!cancelled) ticket_.parker.await_wake();
+    const bool cancelled = word != Parker::kWoken && ticket.claim(detail::Ticket::kCancelled);
+    if (!cancelled) ticket.parker.await_wake();
     lock_all();
-    for (SelectCase* const each : cases_) {
-      if (each->enabled_) each->queue().remove(each->waiter_);
-    }
+    leave_all();
     unlock_all();
     if (cancelled) {
       return {cases_.size(), word == Parker::kInterrupted ? Outcome::Stopped : Outcome::TimedOut};
     }
-    return {ticket_.winner.load(std::memory_order_relaxed), ticket_.outcome};
+    return {ticket.winner.load(std::memory_order_relaxed), ticket.outcome};
   }
 
   std::span<SelectCase* const> cases_;
   std::vector<std::mutex*> mutexes_;
-  detail::Ticket ticket_;
 };
 
 Selected select(std::span<SelectCase* const> cases, const Wait& wait) { return Selection(cases).run(wait); }

@@ -12,6 +12,8 @@
 //
 // How: all channels are locked in order of their addresses, each case is tried, and if none can happen each is
 // queued in its channel before the locks are released; so no change is missed between looking and sleeping.
+// A channel without a lock (direct.h) is looked at once more after queueing, and its peer only wakes the select,
+// which then looks at all cases again.
 #pragma once
 
 #include <initializer_list>
@@ -40,6 +42,9 @@ class SelectCase {
   // The following with the channel's lock held.
   virtual Outcome attempt(detail::WakeList& wakes) = 0;  // Full or Empty: not now
   virtual detail::WaiterQueue& queue() = 0;
+  virtual bool direct() const = 0;     // its peer wakes, but moves no items
+  virtual bool may_go() const = 0;     // of a direct one
+  virtual void note_parked() = 0;      // after a change of the queue
 
   bool enabled_ = true;
 };
@@ -53,11 +58,20 @@ class Receive final : public SelectCase {
  private:
   std::mutex& mutex() override { return channel_.mutex_; }
   Outcome attempt(detail::WakeList& wakes) override {
-    const Batch got = channel_.recv_locked(items_.data(), items_.size(), wakes);
+    Batch got;
+    if (channel_.direct_) {
+      got = channel_.direct_->take(items_.data(), items_.size());
+      if (got.count != 0 && channel_.direct_->senders_parked.load(std::memory_order_seq_cst)) channel_.serve_direct(wakes);
+    } else {
+      got = channel_.recv_locked(items_.data(), items_.size(), wakes);
+    }
     waiter_ = {.items = items_.data(), .wanted = items_.size(), .moved = got.count};
     return got.outcome;
   }
   detail::WaiterQueue& queue() override { return channel_.receivers_; }
+  bool direct() const override { return channel_.direct_ != nullptr; }
+  bool may_go() const override { return channel_.direct_->receiver_may_go(); }
+  void note_parked() override { channel_.note_parked(); }
 
   Channel<T, E>& channel_;
   std::span<T> items_;
@@ -73,11 +87,15 @@ class Send final : public SelectCase {
   Outcome attempt(detail::WakeList& wakes) override {
     waiter_ = {.items = &item_, .wanted = 1};
     if (channel_.closed_) return Outcome::Closed;
-    const Batch sent = channel_.send_locked(&item_, 1, false, wakes);
+    const Batch sent =
+        channel_.direct_ ? channel_.put_direct_locked(&item_, 1, wakes) : channel_.send_locked(&item_, 1, false, wakes);
     waiter_.moved = sent.count;
     return sent.outcome;
   }
   detail::WaiterQueue& queue() override { return channel_.senders_; }
+  bool direct() const override { return channel_.direct_ != nullptr; }
+  bool may_go() const override { return channel_.direct_->sender_may_go(1); }
+  void note_parked() override { channel_.note_parked(); }
 
   Channel<T, E>& channel_;
   T& item_;
