@@ -16,9 +16,9 @@ constexpr std::size_t kTextBytesMax = 64U << 10U;    // of headlines, names and 
 
 constexpr const char* kInsertIncident =
     "INSERT INTO incident(service, opened_ns, updated_ns, closed_ns, state, headline, explanation) VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7)";
-constexpr const char* kUpdateIncident =
-    "UPDATE incident SET service = ?1, opened_ns = ?2, updated_ns = ?3, closed_ns = ?4, state = ?5, headline = ?6, explanation = ?7 "
-    "WHERE id = ?8";
+constexpr const char* kPutIncident =
+    "INSERT INTO incident(service, opened_ns, updated_ns, closed_ns, state, headline, explanation, id) VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8) "
+    "ON CONFLICT(id) DO UPDATE SET service = ?1, opened_ns = ?2, updated_ns = ?3, closed_ns = ?4, state = ?5, headline = ?6, explanation = ?7";
 constexpr const char* kGetIncident =
     "SELECT id, service, opened_ns, updated_ns, closed_ns, state, headline, explanation FROM incident WHERE id = ?1";
 constexpr const char* kListIncidents =
@@ -118,14 +118,12 @@ Result<IncidentId> Store::save(const Incident& incident) {
     return fail(Code::Invalid, "incident headline or service name is too long");
   }
   const bool fresh = incident.id == IncidentId{};
-  Query query = database_->query(fresh ? kInsertIncident : kUpdateIncident);
+  Query query = database_->query(fresh ? kInsertIncident : kPutIncident);
   query.bind(1, std::string_view(incident.service)).bind(2, incident.opened_ns).bind(3, incident.updated_ns).bind(4, incident.closed_ns);
   query.bind(5, std::string_view(incident.state)).bind(6, std::string_view(incident.headline)).bind(7, std::string_view(incident.explanation));
   if (!fresh) query.bind(8, static_cast<std::int64_t>(incident.id));
   if (auto done = query.run(); !done) return std::unexpected(done.error().context("save incident"));
-  if (fresh) return IncidentId{database_->last_id()};
-  if (database_->changes() == 0) return fail(Code::NotFound, fmt::format("no incident {}", static_cast<std::int64_t>(incident.id)));
-  return incident.id;
+  return fresh ? IncidentId{database_->last_id()} : incident.id;
 }
 
 Result<Incident> Store::get(IncidentId id) {

@@ -130,8 +130,9 @@ class Store {
   ~Store();
 
   // -- incidents --------------------------------------------------------------------------------------
-  // Inserts (id 0) or replaces the incident; answers its id. Ids grow from 1 and are never reused, also
-  // across restarts. Errors: NotFound for an unknown id, Invalid if the explanation is no JSON.
+  // Inserts or replaces the incident and answers its id. Id 0 takes the next one: ids grow from 1 and are never
+  // reused, also across restarts. Detection numbers its incidents itself; an id that is not there is inserted
+  // as it is. Errors: Invalid if the explanation is no JSON.
   Result<IncidentId> save(const Incident& incident);
   Result<Incident> get(IncidentId id);  // NotFound
   // Newest first; `state` empty = all. Explanations are left empty unless asked for.

@@ -87,15 +87,25 @@ TEST_F(StoreTest, ListsNewestFirstByStateAndService) {
   EXPECT_EQ(ids({.since_ns = 30, .limit = 2}), (std::vector<std::int64_t>{5, 4}));
 }
 
+// Detection numbers its incidents itself; what comes after them takes the next number.
+TEST_F(StoreTest, IncidentsKeepTheirOwnNumbers) {
+  Store store = open();
+  Incident incident = sample("shop", 1);
+  incident.id = IncidentId{7};
+  ASSERT_EQ(*store.save(incident), IncidentId{7});
+  incident.headline = "again";
+  ASSERT_EQ(*store.save(incident), IncidentId{7});
+  EXPECT_EQ(store.get(IncidentId{7})->headline, "again");
+  EXPECT_EQ(store.incidents({})->size(), 1U);
+  EXPECT_EQ(*store.save(sample("cart", 2)), IncidentId{8});
+}
+
 // Wrong input is refused with the code that a caller can act on, and changes nothing.
 TEST_F(StoreTest, RefusesWrongIncidents) {
   Store store = open();
   Incident no_json = sample("shop", 1);
   no_json.explanation = "{";
   EXPECT_EQ(store.save(no_json).error().code, Code::Invalid);
-  Incident unknown = sample("shop", 1);
-  unknown.id = IncidentId{99};
-  EXPECT_EQ(store.save(unknown).error().code, Code::NotFound);
   Incident huge = sample("shop", 1);
   huge.explanation.assign(kExplanationBytesMax + 1, ' ');
   EXPECT_EQ(store.save(huge).error().code, Code::Exhausted);
