@@ -55,7 +55,8 @@ struct Pipeline::Impl : track::Sink {
   explicit Impl(Parts p)
       : config(p.config), clock(p.clock), store(p.store), accounting(p.accounting), detect(p.detect),
         track_in({.name = "track", .capacity = 256, .when_full = concurrent::WhenFull::Wait, .registry = &p.registry}),
-        stream_in({.name = "stream", .capacity = 1024, .when_full = concurrent::WhenFull::Wait, .registry = &p.registry}) {}
+        stream_in({.name = "stream", .capacity = 1024, .when_full = concurrent::WhenFull::Wait, .registry = &p.registry}),
+        series(&p.registry) {}
 
   const Config& config;
   const Clock& clock;
@@ -66,6 +67,7 @@ struct Pipeline::Impl : track::Sink {
 
   concurrent::Channel<TrackInput> track_in;
   concurrent::Channel<StreamInput> stream_in;
+  SeriesMap series;
   std::unique_ptr<collect::SensorClient> client;
   std::unique_ptr<track::Tracker> tracker;  // track thread
   logs::Miner miner;                        // stream thread
@@ -376,12 +378,14 @@ void Pipeline::Impl::stream_loop() {
       event.attributes.emplace_back("template", std::string(match.text));
       if (match.is_new) event.attributes.emplace_back("template.new", "1");
     }
+    series.add(input.events);
     second.insert(second.end(), input.events.begin(), input.events.end());
     if (auto stored = store.append(std::move(input.events)); !stored) {
       log::warn("store events: {}; counted as dropped", stored.error().message);
     }
     if (input.second_ns != 0) {
       const std::int64_t now = clock.now_ns();
+      series.sweep(now);
       if (auto flushed = store.flush(); !flushed) log::warn("write events: {}; kept in memory", flushed.error().message);
       if (now - pruned_at > 600 * kNsPerSecond) {
         pruned_at = now;
@@ -451,6 +455,8 @@ logs::MinerStats Pipeline::miner_stats() const {
   const MutexLock lock(impl_->mutex);
   return impl_->miner_seen;
 }
+
+const SeriesMap& Pipeline::series() const { return impl_->series; }
 
 std::string Pipeline::failure() const {
   const MutexLock lock(impl_->mutex);

@@ -3,7 +3,7 @@
 //   sensor thread   dispatches the sensor's messages (snapshots, answers)      ─┐
 //   collect thread  empties the rings                                          ─┴► Channel<TrackInput> ─► track thread
 //   track thread    owns the Tracker; ticks once a second                       ─► Channel<StreamInput> ─► stream thread
-//   stream thread   names log templates, appends to the store                   ─► Channel<DetectInput> ─► (diagnosis)
+//   stream thread   names log templates, updates the SeriesMap, appends to the store─► Channel<DetectInput> ─► (diagnosis)
 //
 // Every channel waits when full: pressure goes back to the rings, whose probes count what finds no room. So nothing
 // is lost between the rings and the store without a counter.
@@ -18,6 +18,7 @@
 
 #include "daemon/app/accounting.h"
 #include "daemon/app/host.h"
+#include "daemon/app/series_map.h"
 #include "daemon/base/clock.h"
 #include "daemon/base/config.h"
 #include "daemon/base/mutex.h"
@@ -78,6 +79,7 @@ class Pipeline {
   // Of the present sensor, plus all that earlier ones counted.
   collect::CollectorCounts collector_counts() const;
   logs::MinerStats miner_stats() const;
+  const SeriesMap& series() const;
   // Everything was lost that the daemon cannot go on without; main ends then. Empty while all is well.
   std::string failure() const;
 

@@ -177,6 +177,25 @@ Result<std::string> LiveBackend::metrics_text() {
   text += fmt::format("culprit_incidents_open {}\n", parts_.diagnosis.open_incidents().size());
   head("culprit_stream_disk_bytes", "gauge", "Size of the stored events.");
   text += fmt::format("culprit_stream_disk_bytes {}\n", status["stream"]["disk_bytes"].get<std::uint64_t>());
+  // Every live series of what is seen: RED and USE of services and the edges between them.
+  head("culprit_series", "gauge", "Last value of a series of the last 10 seconds, by entity (docs/events.md).");
+  const auto escape = [](std::string_view value) {
+    std::string out;
+    for (const char c : value) {
+      if (c == '"' || c == '\\') out += '\\';
+      if (c == '\n') {
+        out += "\\n";
+      } else {
+        out += c;
+      }
+    }
+    return out;
+  };
+  const std::int64_t fresh_ns = parts_.clock.now_ns() - 10 * kNsPerSecond;
+  parts_.pipeline.series().each([&](const SeriesKey& key, const SeriesAggregate& series) {
+    if (series.last_ns < fresh_ns || key.entity().starts_with("process:")) return;
+    text += fmt::format("culprit_series{{entity=\"{}\",series=\"{}\"}} {}\n", escape(key.entity()), escape(key.name()), series.last);
+  });
   return text;
 }
 
