@@ -4,6 +4,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <map>
 #include <set>
 
 #include "daemon/base/text.h"
@@ -17,7 +18,8 @@ using api::Json;
 
 constexpr std::int64_t kCompletenessNs = 300 * kNsPerSecond;
 constexpr std::int64_t kChangesNs = 3600 * kNsPerSecond;
-constexpr std::size_t kChangesMax = 20;
+constexpr std::size_t kChangesMax = 8;
+constexpr std::size_t kChangesScannedMax = 1000;  // kinds times services
 constexpr std::size_t kIncidentsMax = 100;
 
 std::string verdict_name(api::Verdict verdict) {
@@ -86,19 +88,7 @@ Result<Json> LiveBackend::summary() {
   for (const graph::Incident& row : stored) rows.push_back(incident_row(graph, row));
 
   const std::int64_t now = parts_.clock.now_ns();
-  Json changes = Json::array();
-  stream::Query query;
-  query.kinds = {stream::Kind::Change};
-  query.from_ns = now - kChangesNs;
-  query.newest_first = true;
-  query.limit = kChangesMax;
-  TRY(parts_.store.scan(query, [&](const stream::Event& event) {
-    std::string service(event.attribute("service"));
-    if (service.empty() && event.entity.starts_with("service:")) service = event.entity.substr(8);
-    changes.push_back({{"time", wall(event.time_ns)}, {"entity", event.entity}, {"service", service}, {"name", event.name},
-                       {"text", event.body.empty() ? fmt::format("{} {}", event.name, event.entity) : event.body}});
-    return true;
-  }));
+  ASSIGN(const Json changes, recent_changes());
   const auto trouble = problems();
   const bool degraded = !parts_.pipeline.sensor_view().connected || !parts_.store.stats().dropped.empty();
   std::string text = "no open incident";
@@ -110,6 +100,45 @@ Result<Json> LiveBackend::summary() {
               {"health", !open.empty() ? "incident" : degraded ? "degraded" : "ok"}, {"text", text},
               {"services", {{"seen", seen}, {"watched", watched}, {"with_symptom", with_symptom.size()}}},
               {"incidents", rows}, {"changes", changes}, {"problems", trouble}, {"completeness", completeness()}};
+}
+
+// The newest change of each kind and service, with how often it happened: a person looks for the one that matters.
+Result<Json> LiveBackend::recent_changes() const {
+  struct Change {
+    stream::Event last;
+    std::string service;
+    std::uint64_t count = 0;
+  };
+  std::map<std::pair<std::string, std::string>, Change> changes;
+  stream::Query query;
+  query.kinds = {stream::Kind::Change};
+  query.from_ns = parts_.clock.now_ns() - kChangesNs;
+  TRY(parts_.store.scan(query, [&](const stream::Event& event) {
+    std::string service(event.attribute("service"));
+    if (service.empty() && event.entity.starts_with("service:")) service = event.entity.substr(8);
+    Change& change = changes[{event.name, service}];
+    change.last = event;
+    change.service = std::move(service);
+    ++change.count;
+    return changes.size() < kChangesScannedMax;
+  }));
+  std::vector<const Change*> order;
+  for (const auto& [key, change] : changes) order.push_back(&change);
+  // What happened to a service says more than that some process started.
+  const auto rank = [](const Change* change) {
+    return std::pair(change->last.name == "process.start" ? 1 : 0, -change->last.time_ns);
+  };
+  std::ranges::sort(order, [&](const Change* a, const Change* b) { return rank(a) < rank(b); });
+  if (order.size() > kChangesMax) order.resize(kChangesMax);
+  Json rows = Json::array();
+  for (const Change* change : order) {
+    const stream::Event& event = change->last;
+    std::string text = event.body.empty() ? fmt::format("{} {}", event.name, change->service) : event.body;
+    if (change->count > 1) text += fmt::format(" ({} times)", change->count);
+    rows.push_back({{"time", wall(event.time_ns)}, {"entity", event.entity}, {"service", change->service}, {"name", event.name},
+                    {"count", change->count}, {"text", text}});
+  }
+  return rows;
 }
 
 Result<Json> LiveBackend::services() {

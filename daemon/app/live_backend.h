@@ -45,6 +45,7 @@ class LiveBackend final : public api::Backend {
  private:
   std::string wall(std::int64_t boot_ns) const;
   api::Json completeness() const;
+  Result<api::Json> recent_changes() const;
   std::vector<std::string> problems() const;
   api::Json incident_row(graph::Store& graph, const graph::Incident& row) const;
 
