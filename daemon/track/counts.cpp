@@ -218,7 +218,7 @@ void Counts::on_syscall_slow(const culprit_syscall_slow_event& event) {
   out->severity = stream::kWarn;
   out->value = static_cast<double>(event.duration_ns) * 1e-9;
   out->attributes.emplace_back("call", call_name(event.call));
-  if (event.result < 0) {
+  if (event.result < 0 && event.result > -4096) {
     const char* name = strerrorname_np(static_cast<int>(-event.result));
     out->attributes.emplace_back("errno", name == nullptr ? std::to_string(-event.result) : name);
   }

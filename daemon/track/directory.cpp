@@ -141,7 +141,7 @@ Process* Directory::meet(std::uint32_t pid, std::uint64_t cgroup_id, const char*
 }
 
 void Directory::on_fork(const culprit_fork_event& event) {
-  Process* child = add(event.child_tgid, static_cast<std::int64_t>(event.start_time_ns));
+  Process* child = add(event.child_tgid, start_of(event.start_time_ns));
   if (child == nullptr) return;
   if (child->service != ServiceId::None) return;  // its facts were faster than this record
   child->ppid = event.task.tgid;
@@ -172,7 +172,7 @@ void Directory::on_fork(const culprit_fork_event& event) {
 
 void Directory::on_exec(const culprit_exec_event& event) {
   const auto time_ns = static_cast<std::int64_t>(event.header.time_ns);
-  Process* process = add(event.task.tgid, static_cast<std::int64_t>(event.start_time_ns));
+  Process* process = add(event.task.tgid, start_of(event.start_time_ns));
   if (process == nullptr) return;
   process->ppid = event.ppid;
   process->comm = comm_of(event.task.comm);
@@ -200,7 +200,7 @@ void Directory::on_facts(std::uint32_t pid, const ProcessFacts& facts) {
     if (Process* process = find(pid); process != nullptr && now_ns_ - process->exec_ns > 2'000'000'000) remove(pid, now_ns_);
     return;
   }
-  Process* process = add(pid, static_cast<std::int64_t>(facts.start_time_ns));
+  Process* process = add(pid, start_of(facts.start_time_ns));
   if (process == nullptr) return;
   const bool first = !process->has_facts;
   process->facts = facts;

@@ -22,6 +22,10 @@
 
 namespace culprit::track {
 
+// Times beyond 36 years of uptime are nonsense: unknown.
+inline constexpr std::uint64_t kTimeMaxNs = std::uint64_t{1} << 60;
+inline std::int64_t start_of(std::uint64_t time_ns) { return time_ns > kTimeMaxNs ? 0 : static_cast<std::int64_t>(time_ns); }
+
 enum class ServiceId : std::uint32_t { None = 0 };
 
 // Requests that ended in the running second, and those that did not end yet (set at its end).

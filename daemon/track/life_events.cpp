@@ -52,7 +52,7 @@ void Directory::submit(stream::Event* event) { output_.add(std::move(*event)); }
 void Directory::on_exit(const culprit_exit_event& event) {
   const std::uint32_t pid = event.task.tgid;
   const auto time_ns = static_cast<std::int64_t>(event.header.time_ns);
-  const auto start_ns = static_cast<std::int64_t>(event.start_time_ns);
+  const auto start_ns = start_of(event.start_time_ns);
   Process* process = find(pid);
   if (process != nullptr && process->start_ns != 0 && start_ns > process->start_ns + kStartToleranceNs) {
     remove(pid, now_ns_);  // an earlier owner of the pid

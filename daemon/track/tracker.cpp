@@ -247,7 +247,7 @@ void Tracker::on_record(std::span<const std::byte> record) {
   const auto header = decode<culprit_header>(record);
   if (header.kind == CULPRIT_EVENT_NONE || header.kind >= CULPRIT_EVENT_KINDS) {
     ++impl_->stats.dropped_unknown_kind;
-  } else if (!good_size(header, record.size()) || header.time_ns > INT64_MAX) {
+  } else if (!good_size(header, record.size()) || header.time_ns > kTimeMaxNs) {
     ++impl_->stats.dropped_bad_size;
   } else {
     impl_->keep(record, header);

@@ -30,10 +30,10 @@ namespace culprit::track {
 
 // Which processes: each field that is set must match. Globs as in base/text.h.
 struct Match {
-  std::string cgroup;      // glob over either cgroup path
-  std::string exe;         // glob over the executable's path, or its base name if it has no '/'
-  std::string unit;        // "nginx.service" or "nginx"
-  std::string service;     // glob over the service's name (of no use in ServiceRule)
+  std::string cgroup{};    // glob over either cgroup path
+  std::string exe{};       // glob over the executable's path, or its base name if it has no '/'
+  std::string unit{};      // "nginx.service" or "nginx"
+  std::string service{};   // glob over the service's name (of no use in ServiceRule)
   std::uint16_t port = 0;  // listens on it
   std::uint32_t pid = 0;
 };
