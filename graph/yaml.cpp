@@ -170,12 +170,14 @@ std::optional<double> parse_number(std::string_view text) {
 
 std::string Findings::where(int line) const { return fmt::format("{}:{}", file_, line); }
 
-void Findings::add(int line, std::string_view what) {
+void Findings::add(int line, std::string_view what) { add_whole(fmt::format("{}:{}: {}", file_, line, what)); }
+
+void Findings::add_whole(std::string finding) {
   if (lines_.size() >= kFindingsMax) {
     ++held_back_;
     return;
   }
-  lines_.push_back(fmt::format("{}:{}: {}", file_, line, what));
+  lines_.push_back(std::move(finding));
 }
 
 Result<void> Findings::result() const {

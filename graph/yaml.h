@@ -45,6 +45,7 @@ class Findings {
  public:
   explicit Findings(std::string file) : file_(std::move(file)) {}
   void add(int line, std::string_view what);
+  void add_whole(std::string finding);  // has its file:line already
   bool empty() const { return lines_.empty(); }
   std::string where(int line) const;  // "file:line"
   Result<void> result() const;        // Invalid with all of them

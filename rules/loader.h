@@ -2,9 +2,9 @@
 // nearest key; a set with mistakes is not put in force, the last good one stays.
 #pragma once
 
-#include <atomic>
 #include <filesystem>
 #include <memory>
+#include <map>
 #include <mutex>
 #include <span>
 #include <string>
@@ -44,14 +44,17 @@ std::span<const RuleText> built_in_rules();
 // A file, or all *.yaml below a folder, sorted by path. Errors: NotFound, Io, Exhausted.
 Result<std::vector<RuleText>> read_rules(const std::filesystem::path& file_or_directory);
 
+// Rules already parsed, by the hash of their file: what has not changed is not parsed again.
+using RuleCache = std::map<std::string, std::vector<Rule>>;
+
 // Errors: Invalid with every finding, one a line, each "file:line: what". With `knowledge`, causes must
 // be known failure modes. A later rule with the same id replaces an earlier one of another file.
 Result<std::shared_ptr<const RuleSet>> load_rules(std::span<const RuleText> texts,
-                                                  const graph::Knowledge* knowledge = nullptr);
+                                                  const graph::Knowledge* knowledge = nullptr, RuleCache* cache = nullptr);
 
 // Built-in rules plus those of the folder (if it exists), checked against the knowledge.
 Result<std::shared_ptr<const RuleSet>> load_rules(const std::filesystem::path& directory,
-                                                  const graph::Knowledge* knowledge);
+                                                  const graph::Knowledge* knowledge, RuleCache* cache = nullptr);
 
 struct TestResult {
   std::string rule{}, test{}, origin{};
@@ -73,6 +76,7 @@ class RuleBook {
  private:
   mutable std::mutex mutex_;  // held for a pointer copy
   std::shared_ptr<const RuleSet> current_;
+  RuleCache cache_;  // of the reloading thread
 };
 
 }  // namespace culprit::rules

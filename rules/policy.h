@@ -9,10 +9,15 @@
 //   severity: warning                     # error | warning | info
 //   summary: maxmemory without an eviction policy refuses writes when it is reached
 //   files: {format: redis}                # nginx | postgresql | redis | ini | env | yaml | json, and/or name: glob
-//   when: [{path: maxmemory, above: 0}]   # all must hold somewhere in the file
-//   require: [{path: maxmemory-policy}]   # each must hold, or there is a finding
-//   forbid: [{path: fsync, value: 'off'}] # each that holds is a finding
-//   scope: http/server                    # check each such block on its own
+//   scope: http/server                    # check each such block on its own (its settings and those inside it); else the file
+//   when: [{path: maxmemory, above: 0}]   # all must hold in the scope
+//   require: [{path: maxmemory-policy}]   # each must hold in the scope or around it, or there is a finding
+//   forbid: [{path: fsync, value: 'off'}] # each setting for which it holds is a finding
+//
+// A condition has a path (glob, '*' also crosses '/') and any of: value (glob), not (glob), above, below (numbers with
+// units: kb, mb, gb, ms, s, min), longer, shorter (bytes), regex. With `missing: <path>` a forbidden setting is only one if that
+// path is missing too.
+//
 //   advice: Set maxmemory-policy, for a cache allkeys-lru
 //   source: Redis manual, key eviction
 //   tests: [{name: …, text: "maxmemory 1gb\n", expect: 1}]
@@ -63,9 +68,10 @@ struct PolicyFinding {
   std::string advice{};
 };
 
+struct Policy;  // rules/policy.cpp
+
 class PolicySet {
  public:
-  struct Policy;
   // Errors as load_rules.
   static Result<std::shared_ptr<const PolicySet>> load(std::span<const RuleText> texts);
   static Result<std::shared_ptr<const PolicySet>> load(const std::filesystem::path& directory);  // plus built-in
@@ -82,7 +88,7 @@ class PolicySet {
 
  private:
   explicit PolicySet(std::vector<Policy> policies);
-  std::vector<Policy> policies_;
+  std::vector<Policy> policies_;  // sorted by id
 };
 
 std::span<const RuleText> built_in_policies();

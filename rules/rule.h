@@ -19,7 +19,11 @@
 //
 // `match` entries name exactly one source: log, metric, kernel, change, span or alert, with a glob over the
 // event's name ('' = any). Conditions: entity (glob), text (substring, case ignored), regex, above, below,
-// where: {attribute: glob}, not: true (absence), within: "<duration> before|after|around <match id>".
+// where: {attribute: glob}, same_entity: true (as the anchor's), least: n (so many), not: true (absence),
+// optional: true with weight: w, within: "<duration> before|after|around <match id>" (around the anchor by default).
+//
+// Templates put values in: {wait.pid}, {limit.value:bytes|seconds|percent|count}. A field is a regex group, else entity,
+// name, value or body, else an attribute.
 #pragma once
 
 #include <cstdint>
@@ -62,7 +66,7 @@ std::string_view status_name(Status status);
 
 enum class When : std::uint8_t { Any, Before, After, Around };
 
-class Regex;  // compiled RE2
+class Regex;  // compiled RE2, rules/regex.h
 
 struct MatchItem {
   std::string id{};
@@ -80,6 +84,7 @@ struct MatchItem {
   bool optional = false;
   bool negated = false;
   bool same_entity = false;  // as the anchor's
+  std::size_t least = 1;     // so many observations must fit (of the anchor: with the same blame)
   double weight = 1.0;       // optional items add theirs to the finding's score
 };
 

@@ -37,6 +37,7 @@ TEST(Knowledge, MatchesLogLines) {
       {"ERROR:  could not extend file \"base/1/2\": No space left on device", "postgresql", "postgresql/disk-full"},
       {"write /var/log/x: No space left on device", "", "linux-kernel/disk-full"},
       {"OSError: [Errno 24] Too many open files", "", "linux-kernel/fd-limit"},
+      {"Memory cgroup out of memory: Killed process 912 (python3)", "", "linux-kernel/cgroup-oom"},
       {"GET /items/7 200 12ms", "", ""},
       {"", "", ""},
   };

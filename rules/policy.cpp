@@ -1,0 +1,301 @@
+#include "rules/policy.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <fstream>
+#include <iterator>
+#include <map>
+
+#include "daemon/base/text.h"
+#include "graph/yaml.h"
+#include "rules/config.h"
+#include "rules/parse.h"
+#include "rules/regex.h"
+
+namespace culprit::rules {
+
+namespace {
+struct Condition {
+  std::string path{}, value{}, unless{}, missing{};
+  std::optional<double> above{}, below{};
+  std::optional<std::size_t> longer{}, shorter{};
+  std::shared_ptr<const Regex> regex{};
+};
+
+struct PolicyTest {
+  std::string name{}, text{}, file{};
+  std::size_t expect = 0;
+  int line = 0;
+};
+}  // namespace
+
+struct Policy {
+  std::string id{}, summary{}, advice{}, source{}, scope{}, file_glob{}, origin{};
+  Severity severity = Severity::Warning;
+  std::optional<Format> format{};
+  std::vector<Condition> when{}, require{}, forbid{};
+  std::vector<PolicyTest> tests{};
+};
+
+namespace {
+
+using graph::Fields;
+using graph::Findings;
+using graph::Need;
+using graph::Yaml;
+
+constexpr std::string_view kSeverities[] = {"info", "warning", "error"};
+constexpr std::string_view kFormatNames[] = {"nginx", "postgresql", "redis", "ini", "env", "yaml", "json"};
+
+// "64mb" -> 67108864, "200ms" -> 0.2, "5min" -> 300; nothing if it is no number.
+std::optional<double> number_with_unit(std::string_view text) {
+  static const std::map<std::string, double, std::less<>> kUnits = {
+      {"", 1}, {"b", 1}, {"k", 1e3}, {"kb", 1024}, {"m", 1e6}, {"mb", 1048576}, {"g", 1e9}, {"gb", 1073741824}, {"tb", 1099511627776.0},
+      {"us", 1e-6}, {"ms", 1e-3}, {"s", 1}, {"min", 60}, {"h", 3600}, {"d", 86400}};
+  std::size_t end = 0;
+  while (end < text.size() && ((text[end] >= '0' && text[end] <= '9') || text[end] == '.' || (end == 0 && text[end] == '-'))) ++end;
+  const auto number = graph::parse_number(text.substr(0, end));
+  if (!number) return std::nullopt;
+  std::string unit;
+  for (const char c : text.substr(end)) {
+    if (c != ' ') unit += static_cast<char>(std::tolower(static_cast<unsigned char>(c)));
+  }
+  const auto factor = kUnits.find(unit);
+  return factor == kUnits.end() ? std::nullopt : std::optional(*number * factor->second);
+}
+
+bool same_glob(std::string_view glob, std::string_view text) {
+  const auto lower = [](std::string_view from) {
+    std::string result(from);
+    std::ranges::transform(result, result.begin(), [](char c) { return static_cast<char>(std::tolower(static_cast<unsigned char>(c))); });
+    return result;
+  };
+  return glob_match(lower(glob), lower(text));
+}
+
+bool holds(const Condition& condition, const Setting& setting) {
+  if (!same_glob(condition.path, setting.path)) return false;
+  if (!condition.value.empty() && !same_glob(condition.value, setting.value)) return false;
+  if (!condition.unless.empty() && same_glob(condition.unless, setting.value)) return false;
+  if (condition.longer && setting.value.size() <= *condition.longer) return false;
+  if (condition.shorter && setting.value.size() >= *condition.shorter) return false;
+  if (condition.above || condition.below) {
+    const auto number = number_with_unit(setting.value);
+    if (!number || (condition.above && !(*number > *condition.above)) || (condition.below && !(*number < *condition.below))) return false;
+  }
+  return condition.regex == nullptr || condition.regex->matches(setting.value);
+}
+
+Condition read_condition(Fields& f) {
+  Condition condition;
+  condition.path = f.text("path", Need::Required);
+  condition.value = f.text("value");
+  condition.unless = f.text("not");
+  condition.missing = f.text("missing");
+  condition.above = f.number("above", -1e300, 1e300);
+  condition.below = f.number("below", -1e300, 1e300);
+  if (const auto longer = f.number("longer", 0, 1e6)) condition.longer = static_cast<std::size_t>(*longer);
+  if (const auto shorter = f.number("shorter", 0, 1e6)) condition.shorter = static_cast<std::size_t>(*shorter);
+  if (const std::string pattern = f.text("regex"); !pattern.empty()) {
+    if (auto regex = Regex::compile(pattern)) condition.regex = std::move(*regex);
+    else f.findings().add(f.line_of("regex"), fmt::format("regex: {}", regex.error().message));
+  }
+  return condition;
+}
+
+std::vector<Condition> read_conditions(Fields& f, std::string_view key) {
+  std::vector<Condition> result;
+  const Yaml* list = f.list(key);
+  if (list == nullptr) return result;
+  for (const Yaml& item : list->items) {
+    Fields inner(item, "a condition", f.findings());
+    if (item.kind != Yaml::Kind::Map) continue;
+    result.push_back(read_condition(inner));
+    inner.done();
+  }
+  return result;
+}
+
+Policy read_policy(const Yaml& root, const RuleText& source, Findings& findings) {
+  Fields f(root, "a policy", findings);
+  Policy policy;
+  policy.origin = fmt::format("{}:{}", source.name, root.line);
+  policy.id = f.text("policy", Need::Required);
+  policy.severity = static_cast<Severity>(f.choice("severity", kSeverities).value_or(1));
+  policy.summary = f.text("summary", Need::Required);
+  policy.advice = f.text("advice", Need::Required);
+  policy.source = f.text("source", Need::Required);
+  policy.scope = f.text("scope");
+  if (const Yaml* files = f.map("files", Need::Required)) {
+    Fields inner(*files, "'files'", findings);
+    if (const auto format = inner.choice("format", kFormatNames)) policy.format = static_cast<Format>(*format);
+    policy.file_glob = inner.text("name");
+    inner.done();
+  }
+  policy.when = read_conditions(f, "when");
+  policy.require = read_conditions(f, "require");
+  policy.forbid = read_conditions(f, "forbid");
+  if (policy.require.empty() && policy.forbid.empty()) findings.add(root.line, "a policy needs 'require' or 'forbid'");
+  if (const Yaml* tests = f.list("tests", Need::Required)) {
+    for (const Yaml& node : tests->items) {
+      Fields inner(node, "a test", findings);
+      if (node.kind != Yaml::Kind::Map) continue;
+      PolicyTest test{.name = inner.text("name", Need::Required), .text = inner.text("text", Need::Required), .file = inner.text("file"), .line = node.line};
+      test.expect = static_cast<std::size_t>(inner.number("expect", 0, 1000, Need::Required).value_or(0));
+      inner.done();
+      policy.tests.push_back(std::move(test));
+    }
+  }
+  f.done();
+  return policy;
+}
+
+bool is_inside(const Config& config, std::size_t block, std::size_t outer) {
+  while (block != outer && block != 0) block = config.blocks[block].parent;
+  return block == outer;
+}
+
+// One scope of one policy: `block` and what is in it; requirements may also be met around it.
+void check_scope(const Policy& policy, const Config& config, std::size_t block, std::string_view file, std::vector<PolicyFinding>& out) {
+  const auto in_scope = [&](const Setting& setting) { return is_inside(config, setting.block, block); };
+  const auto in_reach = [&](const Setting& setting) { return in_scope(setting) || is_inside(config, block, setting.block); };
+  const auto find = [&](const Condition& condition, const auto& where) -> const Setting* {
+    for (const Setting& setting : config.settings) {
+      if (where(setting) && holds(condition, setting)) return &setting;
+    }
+    return nullptr;
+  };
+  int line = config.blocks[block].line;
+  for (const Condition& condition : policy.when) {
+    const Setting* setting = find(condition, in_scope);
+    if (setting == nullptr) return;
+    if (block == 0 || policy.scope.empty()) line = setting->line;
+  }
+  const auto report = [&](int at, std::string message) {
+    out.push_back({.policy = policy.id, .severity = policy.severity, .file = std::string(file), .line = at, .message = std::move(message), .advice = policy.advice});
+  };
+  for (const Condition& condition : policy.require) {
+    if (find(condition, in_reach) != nullptr) continue;
+    // Set, but to another value: point there rather than at the block.
+    const Condition named{.path = condition.path};
+    const Setting* other = find(named, in_reach);
+    if (other != nullptr) report(other->line, fmt::format("{} ('{}' is '{}')", policy.summary, other->path, other->value));
+    else report(line, fmt::format("{} ('{}' is not set)", policy.summary, condition.path));
+  }
+  for (const Condition& condition : policy.forbid) {
+    for (const Setting& setting : config.settings) {
+      if (!in_scope(setting) || !holds(condition, setting)) continue;
+      if (!condition.missing.empty()) {
+        const Condition excused{.path = condition.missing};
+        const bool met = std::ranges::any_of(config.settings, [&](const Setting& s) {
+          return (is_inside(config, s.block, setting.block) || is_inside(config, setting.block, s.block)) && holds(excused, s);
+        });
+        if (met) continue;
+      }
+      // A secret is not repeated.
+      const bool secret = condition.shorter || condition.longer || condition.regex != nullptr;
+      report(setting.line, secret ? fmt::format("{} ('{}')", policy.summary, setting.path) : fmt::format("{} ('{}' is '{}')", policy.summary, setting.path, setting.value));
+    }
+  }
+}
+
+void check_policy(const Policy& policy, const Config& config, Format format, std::string_view file, std::vector<PolicyFinding>& out) {
+  const Format same = format == Format::Json ? Format::Yaml : format;  // one reader, one kind of policy
+  const auto wanted = policy.format == Format::Json ? std::optional(Format::Yaml) : policy.format;
+  if (wanted && *wanted != same) return;
+  if (!policy.file_glob.empty() && !glob_match(policy.file_glob, std::filesystem::path(file).filename().string())) return;
+  if (policy.scope.empty()) return check_scope(policy, config, 0, file, out);
+  for (std::size_t block = 0; block < config.blocks.size(); ++block) {
+    if (same_glob(policy.scope, config.blocks[block].path)) check_scope(policy, config, block, file, out);
+  }
+}
+
+}  // namespace
+
+std::string_view severity_name(Severity severity) { return kSeverities[static_cast<std::size_t>(severity)]; }
+
+PolicySet::PolicySet(std::vector<Policy> policies) : policies_(std::move(policies)) {}
+PolicySet::~PolicySet() = default;
+
+Result<std::shared_ptr<const PolicySet>> PolicySet::load(std::span<const RuleText> texts) {
+  std::map<std::string, Policy> policies;
+  std::string problems;
+  for (const RuleText& text : texts) {
+    Findings findings(text.name);
+    const auto documents = graph::parse_yaml_all(text.name, text.text);
+    if (!documents) {
+      findings.add_whole(documents.error().message);
+    } else {
+      for (const Yaml& document : *documents) {
+        if (document.kind == Yaml::Kind::Null) continue;
+        Policy policy = read_policy(document, text, findings);
+        policies.insert_or_assign(policy.id, std::move(policy));
+      }
+    }
+    if (auto result = findings.result(); !result) problems += (problems.empty() ? "" : "\n") + result.error().message;
+  }
+  if (!problems.empty()) return fail(Code::Invalid, std::move(problems));
+  std::vector<Policy> sorted;
+  for (auto& [id, policy] : policies) sorted.push_back(std::move(policy));
+  return std::shared_ptr<const PolicySet>(new PolicySet(std::move(sorted)));
+}
+
+Result<std::shared_ptr<const PolicySet>> PolicySet::load(const std::filesystem::path& directory) {
+  const auto built_in = built_in_policies();
+  std::vector<RuleText> texts(built_in.begin(), built_in.end());
+  ASSIGN(std::vector<RuleText> own, read_texts(directory));
+  std::ranges::move(own, std::back_inserter(texts));
+  return load(texts);
+}
+
+Result<std::vector<PolicyFinding>> PolicySet::check(std::string_view file, std::string_view text, std::optional<Format> format) const {
+  if (!format) format = guess_format(std::filesystem::path(file), text);
+  if (!format) return fail(Code::Unsupported, fmt::format("{}: no format that policies know (nginx, postgresql, redis, ini, env, yaml, json)", file));
+  ASSIGN(const Config config, parse_blocks(file, text, *format));
+  std::vector<PolicyFinding> findings;
+  for (const Policy& policy : policies_) check_policy(policy, config, *format, file, findings);
+  std::ranges::stable_sort(findings, {}, &PolicyFinding::line);
+  return findings;
+}
+
+std::vector<TestResult> PolicySet::run_tests() const {
+  std::vector<TestResult> results;
+  for (const Policy& policy : policies_) {
+    for (const PolicyTest& test : policy.tests) {
+      TestResult result{.rule = policy.id, .test = test.name, .origin = fmt::format("{}:{}", policy.origin.substr(0, policy.origin.rfind(':')), test.line)};
+      const std::string file = test.file.empty() ? "test" : test.file;
+      const auto format = policy.format ? policy.format : guess_format(file, test.text);
+      const auto config = format ? parse_blocks(file, test.text, *format) : Result<Config>(fail(Code::Unsupported, "no known format"));
+      if (!config) {
+        result.message = config.error().message;
+      } else {
+        std::vector<PolicyFinding> findings;
+        check_policy(policy, *config, *format, file, findings);
+        if (findings.size() != test.expect) result.message = fmt::format("expected {} findings, got {}", test.expect, findings.size());
+      }
+      result.passed = result.message.empty();
+      results.push_back(std::move(result));
+    }
+  }
+  return results;
+}
+
+std::vector<PolicySet::Info> PolicySet::list() const {
+  std::vector<Info> result;
+  for (const Policy& policy : policies_) result.push_back({policy.id, policy.summary, policy.advice, policy.source, policy.severity});
+  return result;
+}
+
+Result<std::vector<PolicyFinding>> check_file(const PolicySet& policies, const std::filesystem::path& file) {
+  std::error_code error;
+  const auto bytes = std::filesystem::file_size(file, error);
+  if (error) return fail_errno(error.value(), "read '" + file.string() + "'");
+  if (bytes > kConfigBytesMax) return fail(Code::Exhausted, fmt::format("'{}' has {} bytes, at most {}", file.string(), bytes, kConfigBytesMax));
+  std::ifstream stream(file, std::ios::binary);
+  const std::string text((std::istreambuf_iterator<char>(stream)), {});
+  if (!stream) return fail(Code::Io, "read '" + file.string() + "'");
+  return policies.check(file.string(), text);
+}
+
+}  // namespace culprit::rules
