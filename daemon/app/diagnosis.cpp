@@ -15,7 +15,8 @@
 namespace culprit::app {
 namespace {
 
-constexpr std::int64_t kYoungNs = 60 * kNsPerSecond;    // ranked every second until then
+constexpr std::int64_t kYoungNs = 60 * kNsPerSecond;    // ranked every second until then, if that is cheap
+constexpr std::int64_t kRankShare = 8;                  // ranking takes at most an eighth of the thread's time
 constexpr std::int64_t kLaterEveryNs = 10 * kNsPerSecond;
 constexpr std::size_t kClosedKeptMax = 64;              // explanations kept in memory after closing
 constexpr std::int64_t kRuleWindowNs = 60 * kNsPerSecond;   // before the onset
@@ -56,6 +57,7 @@ struct Diagnosis::Impl {
     detect::Incident incident;
     explain::Explanation explanation;
     std::int64_t ranked_ns = 0;
+    std::int64_t took_ns = 0;
   };
   mutable Mutex mutex;
   std::map<std::uint64_t, Ranked> ranked GUARDED_BY(mutex);  // open ones and the last that closed
@@ -161,19 +163,25 @@ void Diagnosis::Impl::on_second(const DetectInput& input) {
   }
   for (const detect::Incident& incident : now_open) {
     std::int64_t ranked_ns = 0;
+    std::int64_t took_ns = 0;
     {
       const MutexLock lock(mutex);
-      if (const auto found = ranked.find(incident.id); found != ranked.end()) ranked_ns = found->second.ranked_ns;
+      if (const auto found = ranked.find(incident.id); found != ranked.end()) {
+        ranked_ns = found->second.ranked_ns;
+        took_ns = found->second.took_ns;
+      }
     }
     const bool young = input.second_ns - incident.opened_ns < kYoungNs;
-    if (young || input.second_ns - ranked_ns >= kLaterEveryNs) rank_and_save(incident, input.second_ns);
+    const std::int64_t wait_ns = std::max(young ? kNsPerSecond : kLaterEveryNs, took_ns * kRankShare);
+    if (input.second_ns - ranked_ns >= wait_ns) rank_and_save(incident, input.second_ns);
   }
 }
 
 void Diagnosis::Impl::rank_and_save(const detect::Incident& incident, std::int64_t now_ns) {
   const std::int64_t started = parts.clock.now_ns();
   auto explanation = rank(incident, now_ns);
-  const double took_s = static_cast<double>(parts.clock.now_ns() - started) / kNsPerSecond;
+  const std::int64_t took_ns = parts.clock.now_ns() - started;
+  const double took_s = static_cast<double>(took_ns) / kNsPerSecond;
   if (!explanation) {
     log::warn("rank incident {}: {}; keeping the last ranking", incident.id, explanation.error().message);
     return;
@@ -197,7 +205,7 @@ void Diagnosis::Impl::rank_and_save(const detect::Incident& incident, std::int64
   ++seen.explained;
   seen.explain_s_last = took_s;
   seen.explain_s_max = std::max(seen.explain_s_max, took_s);
-  ranked[incident.id] = {incident, std::move(*explanation), now_ns};
+  ranked[incident.id] = {incident, std::move(*explanation), now_ns, took_ns};
   while (ranked.size() > kClosedKeptMax) ranked.erase(ranked.begin());
 }
 
