@@ -17,6 +17,7 @@ using stream::Event;
 using stream::Kind;
 
 constexpr std::int64_t kBaseNs = 180 * kNsPerSecond;   // of the past that counts as normal
+constexpr std::int64_t kLeadInNs = 20 * kNsPerSecond;  // before that, to know what was there already
 constexpr std::int64_t kGuardNs = 4 * kNsPerSecond;    // before the onset, when it may have begun unseen
 constexpr std::int64_t kTailNs = 2 * kNsPerSecond;     // after the last symptom
 constexpr std::int64_t kShortestNs = 5 * kNsPerSecond;
@@ -74,7 +75,7 @@ Result<Scene> Scene::load(const stream::EventStore& store, const detect::Inciden
 
 Result<void> Scene::load_series(const stream::EventStore& store) {
   stream::Query query;
-  query.from_ns = onset_ns() - kHistoryNs;
+  query.from_ns = windows_.base_from_ns - kLeadInNs;
   query.to_ns = windows_.now_to_ns + 1;
   query.kinds = {Kind::Sample};
   ASSIGN(std::vector<stream::Series> series, store.series(query));
