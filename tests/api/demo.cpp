@@ -5,9 +5,7 @@
 
 #include "daemon/api/server.h"
 #include "tests/api/fake_backend.h"
-#ifdef CULPRIT_WITH_PAGE
 #include "ui/web/assets.h"
-#endif
 
 int main(int argc, char** argv) {
   if (argc < 3) {
@@ -24,9 +22,7 @@ int main(int argc, char** argv) {
   }
   culprit::api::FakeBackend backend(argc > 3 ? argv[3] : CULPRIT_API_DOCUMENTS);
   culprit::api::ServerOptions options;
-#ifdef CULPRIT_WITH_PAGE
   options.page = culprit::web::assets();
-#endif
   auto server = culprit::api::Server::start(std::move(*listeners), backend, options);
   if (!server) {
     std::cerr << server.error().message << "\n";

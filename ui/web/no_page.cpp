@@ -1,0 +1,7 @@
+#include "ui/web/assets.h"
+
+namespace culprit::web {
+
+std::span<const api::Asset> assets() { return {}; }
+
+}  // namespace culprit::web
