@@ -26,10 +26,10 @@ struct {
 } syscall_errors SEC(".maps");
 
 struct {
-	__uint(type, BPF_MAP_TYPE_HASH);
-	__uint(max_entries, 16384);
-	__type(key, __u32);	/* tid */
-	__type(value, __u64);	/* CLOCK_MONOTONIC at entry */
+	__uint(type, BPF_MAP_TYPE_TASK_STORAGE);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__type(key, int);
+	__type(value, __u64);	/* CLOCK_MONOTONIC at entry, 0 outside of timed calls */
 } call_starts SEC(".maps");
 
 struct {
@@ -108,15 +108,14 @@ static __always_inline void report_slow(__u64 duration, long result, __u32 call,
 	ring_submit(e, ring);
 }
 
-static __always_inline void finish_timed(__u32 call, __u64 id, long result, int fd)
+static __always_inline void finish_timed(struct task_struct *task, __u32 call, __u64 id, long result, int fd)
 {
 	struct culprit_timed_call_key key;
 	struct culprit_latency *latency;
 	struct scratch *scratch;
-	__u32 tid = (__u32)id;
 	__u32 zero = 0;
 	__u64 duration;
-	__u64 *start = bpf_map_lookup_elem(&call_starts, &tid);
+	__u64 *start = bpf_task_storage_get(&call_starts, task, 0, 0);
 
 	if (!start || !*start)
 		return;
@@ -140,31 +139,21 @@ static __always_inline void finish_timed(__u32 call, __u64 id, long result, int 
 SEC("tp_btf/sys_enter")
 int BPF_PROG(on_sys_enter, struct pt_regs *regs, long nr)
 {
-	__u32 class, tid;
-	__u64 id, now;
+	__u64 *start;
+	__u32 class;
 
 	if ((__u64)nr >= CALLS_MAX)
 		return 0;
 	class = call_classes[nr & (CALLS_MAX - 1)];
 	if (class == CLASS_NONE || class > CLASS_TIMED_LAST)
 		return 0;
-	id = bpf_get_current_pid_tgid();
-	if (is_ignored(id >> 32))
+	if (is_ignored(bpf_get_current_pid_tgid() >> 32))
 		return 0;
-	tid = (__u32)id;
-	now = bpf_ktime_get_ns();
-	if (bpf_map_update_elem(&call_starts, &tid, &now, BPF_ANY))
+	start = bpf_task_storage_get(&call_starts, bpf_get_current_task_btf(), 0, BPF_LOCAL_STORAGE_GET_F_CREATE);
+	if (start)
+		*start = bpf_ktime_get_ns();
+	else
 		count_full(CULPRIT_TABLE_CALL_STARTS);
-	return 0;
-}
-
-/* A thread's entry goes with it. */
-SEC("tp_btf/sched_process_exit")
-int BPF_PROG(on_thread_exit, struct task_struct *task)
-{
-	__u32 tid = task->pid;
-
-	bpf_map_delete_elem(&call_starts, &tid);
 	return 0;
 }
 
@@ -512,7 +501,7 @@ int BPF_PROG(on_sys_exit, struct pt_regs *regs, long result)
 	if (class == CLASS_NONE)
 		return 0;
 	if (class <= CLASS_TIMED_LAST)
-		finish_timed(class, id, result, class == CLASS_OPEN ? -1 : (int)CALL_ARG0(regs));
+		finish_timed(task, class, id, result, class == CLASS_OPEN ? -1 : (int)CALL_ARG0(regs));
 	else if (!failed)
 		observe_io(task, regs, class, result, flags);
 	return 0;

@@ -288,6 +288,19 @@ void Probes::attach(Family& family, std::vector<Program>& verdicts) {
   }
 }
 
+// Some programs make room for what existed before them; they are iterators that are read once.
+void Probes::visit_existing(const Family& family) {
+  for (const auto& [name, link] : family.links) {
+    if (name != "on_each_task") continue;
+    const Fd fd(bpf_iter_create(bpf_link__fd(link.get())));
+    char nothing[64];
+    ssize_t bytes = 1;
+    while (fd && (bytes > 0 || (bytes < 0 && (errno == EAGAIN || errno == EINTR)))) {
+      bytes = read(fd.get(), nothing, sizeof(nothing));
+    }
+  }
+}
+
 void Probes::load_family(Family& family) {
   std::vector<Program> verdicts;
   while (!try_load(family, verdicts)) {
@@ -307,6 +320,7 @@ void Probes::load_family(Family& family) {
     }
     attach(family, verdicts);
   }
+  visit_existing(family);
   programs_.insert(programs_.end(), verdicts.begin(), verdicts.end());
 }
 

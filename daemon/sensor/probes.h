@@ -63,6 +63,7 @@ class Probes {
   void load_family(Family& family);
   bool try_load(Family& family, std::vector<Program>& verdicts);
   void attach(Family& family, std::vector<Program>& verdicts);
+  static void visit_existing(const Family& family);
 
   RingGeometry geometry_;
   std::vector<Fd> control_;

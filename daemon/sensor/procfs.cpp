@@ -459,7 +459,8 @@ std::vector<std::uint32_t> Procfs::cgroup_members(const std::string& path) const
     if (mount.empty()) continue;
     std::vector<fs::path> folders = {mount.string() + path};
     for (std::size_t i = 0; i < folders.size() && folders.size() < kCgroupFoldersMax; ++i) {
-      for (const auto line : split(read_file(folders[i] / "cgroup.procs").value_or(""), '\n')) {
+      const std::string processes = read_file(folders[i] / "cgroup.procs").value_or("");
+      for (const auto line : split(processes, '\n')) {
         members.push_back(number<std::uint32_t>(line));
       }
       const Folder folder(opendir(folders[i].c_str()));

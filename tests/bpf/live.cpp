@@ -78,7 +78,7 @@ bool Live::until(const std::function<bool()>& done, milliseconds patience) {
   while (!lost_) {
     if (done()) return true;
     if (std::chrono::steady_clock::now() > end) return false;
-    if (!client_->dispatch(milliseconds(collector_ ? 1 : 20))) return false;
+    if (!client_->dispatch(milliseconds(collector_ ? 1 : 20))) return done();  // the sensor is gone
     if (!collector_) continue;
     auto batch = std::make_unique<collect::RecordBatch>();
     if (auto polled = collector_->poll(milliseconds(2), *batch); polled && *polled > 0) batches_.push_back(std::move(batch));
