@@ -22,6 +22,7 @@
 #include "daemon/sensor/privileges.h"
 #include "daemon/sensor/supervise.h"
 #include "daemon/stream/embedded_store.h"
+#include "ui/web/assets.h"
 
 namespace culprit {
 namespace {
@@ -210,7 +211,7 @@ Result<int> run_worker(const Start& start, sensor::Role role) {
   ASSIGN(auto diagnosis, app::Diagnosis::start({clock, *store, accounting, detect, graph_file, host.boot_id(), *knowledge, *rules}));
   ASSIGN(auto pipeline, app::Pipeline::start({config, clock, *store, registry, accounting, detect, std::move(role.control)}));
   app::LiveBackend backend({config, clock, *store, registry, accounting, *pipeline, *diagnosis, graph_file, started_ns, CULPRIT_VERSION, user.name});
-  ASSIGN(auto server, api::Server::start(std::move(listeners), backend));
+  ASSIGN(auto server, api::Server::start(std::move(listeners), backend, {.page = web::assets()}));
   log::info("ready socket='{}' page={} state='{}' user='{}'", config.socket.string(),
             config.page_port == 0 ? "none" : fmt::format("http://127.0.0.1:{}/", config.page_port), config.state_dir.string(), user.name);
   app::notify_ready();
