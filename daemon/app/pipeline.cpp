@@ -1,6 +1,7 @@
 #include "daemon/app/pipeline.h"
 
 #include <fmt/format.h>
+#include <malloc.h>
 #include <unistd.h>
 
 #include <set>
@@ -19,6 +20,7 @@ constexpr std::int64_t kTickNs = kNsPerSecond;
 constexpr std::int64_t kFilesystemsEveryNs = 5 * kNsPerSecond;
 constexpr std::int64_t kCgroupsEveryNs = 2 * kNsPerSecond;
 constexpr std::int64_t kSocketsEveryNs = 30 * kNsPerSecond;
+constexpr std::int64_t kTrimEveryNs = 30 * kNsPerSecond;
 constexpr std::size_t kCgroupsMax = 256;       // asked for limits in one round
 constexpr std::int64_t kReorderNs = 50 * kNsPerMs;  // records of two CPUs may be this far out of order
 
@@ -369,6 +371,7 @@ void Pipeline::Impl::stream_loop() {
   std::vector<stream::Event> second;  // for detection: everything since the last marker
   StreamInput input;
   std::int64_t pruned_at = clock.now_ns();
+  std::int64_t trimmed_at = pruned_at;
   while (stream_in.recv(input) == concurrent::Outcome::Done) {
     for (stream::Event& event : input.events) {
       if (event.kind != stream::Kind::Log || !event.name.empty()) continue;
@@ -387,6 +390,10 @@ void Pipeline::Impl::stream_loop() {
       const std::int64_t now = clock.now_ns();
       series.sweep(now);
       if (auto flushed = store.flush(); !flushed) log::warn("write events: {}; kept in memory", flushed.error().message);
+      if (now - trimmed_at > kTrimEveryNs) {
+        trimmed_at = now;
+        ::malloc_trim(0);  // an incident's rankings leave tens of megabytes free that glibc would keep
+      }
       if (now - pruned_at > 600 * kNsPerSecond) {
         pruned_at = now;
         const std::int64_t keep_ns = static_cast<std::int64_t>(config.retention_days) * 86'400 * kNsPerSecond;

@@ -37,7 +37,7 @@ struct Config {
   std::uint32_t data_ring_bytes = 4U << 20U;     // each CPU; 80 ms of 100,000 payload records a second
   std::uint32_t payload_per_second = 20'000;     // records a second and CPU; bounds the cost for the watched
   std::uint32_t slow_ms = 100;                   // a timed call or block request above it is an event
-  std::uint32_t memory_bytes_max = 64U << 20U;   // events held in memory
+  std::uint32_t memory_bytes_max = 48U << 20U;   // events held in memory
   std::uint32_t retention_days = 7;
   std::uint64_t retention_bytes = 2ULL << 30U;
   std::filesystem::path rules_dir = "/etc/culprit/rules";
