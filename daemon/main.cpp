@@ -7,6 +7,7 @@
 #include <malloc.h>
 #include <pwd.h>
 #include <signal.h>
+#include <sys/resource.h>
 #include <sys/signalfd.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -29,6 +30,8 @@ namespace {
 
 // Exit codes, as docs/api.md gives them for `culprit`.
 enum Exit { kExitOk = 0, kExitUsage = 2, kExitDenied = 5, kExitConfig = 6, kExitInternal = 7 };
+
+constexpr int kNice = -10;
 
 int exit_code(const Error& error) {
   switch (error.code) {
@@ -261,6 +264,9 @@ int run(int argc, char** argv) {
   options.settings.data_ring_bytes = start.config.data_ring_bytes;
   const bool all = std::ranges::find(start.config.watch, "all") != start.config.watch.end();
   options.settings.watch_all_payload = options.settings.watch_all_logs = all;
+  // The answer is needed most when something else has taken every CPU; what we use ourselves is bounded. Without the
+  // right (a unit gives it with Nice=) we go on as we are.
+  (void)::setpriority(PRIO_PROCESS, 0, kNice);
   auto role = sensor::supervise(options);
   if (!role) {
     log::error("{}", role.error().message);
