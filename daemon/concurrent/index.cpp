@@ -108,13 +108,18 @@ void Index::try_merge(Segment& segment) {
 }
 
 Index::Shape Index::shape() const {
-  const std::lock_guard lock(shape_lock_);
-  Shape shape{.segments = live_segments_,
-              .bytes = segments_.size() * sizeof(Segment),
-              .tombstones = 0,
-              .splits = splits_, .merges = merges_};
-  for (const auto& directory : directories_) shape.bytes += (directory->mask + 1) * sizeof(void*);
-  for (std::uint32_t i = 0; i < segments_.size(); ++i) shape.tombstones += segments_[i].erased();
+  Shape shape;
+  {
+    const std::lock_guard lock(shape_lock_);
+    shape.segments = live_segments_;
+    shape.splits = splits_;
+    shape.merges = merges_;
+    for (const auto& directory : directories_) shape.bytes += (directory->mask + 1) * sizeof(void*);
+  }
+  // Without the lock, which splits wait for: segments stay where they are.
+  const std::uint32_t segments = segments_.size();
+  shape.bytes += std::size_t{segments} * sizeof(Segment);
+  for (std::uint32_t i = 0; i < segments; ++i) shape.tombstones += segments_[i].erased();
   return shape;
 }
 

@@ -55,6 +55,7 @@ struct MapOptions {
   std::string name;              // shown by `culprit status`
   std::size_t max_entries = 0;   // 0 = no limit
   std::size_t max_bytes = 0;     // of entries and index; 0 = no limit
+  bool huge_pages = false;       // for maps of many 100,000 entries: see slab.h
   std::uint64_t seed = 0;        // of the hash; 0 = random, so that nobody can prepare colliding keys
   Registry* registry = nullptr;  // where the map lists itself; must outlive it
 };
@@ -396,7 +397,7 @@ class Map {
       free_ = entries_[number].link() == 0 ? kNone : entries_[number].link() - 1;
     } else {
       if (options_.max_bytes != 0 && bytes_estimate() >= options_.max_bytes) return kNone;
-      number = entries_.make();
+      number = entries_.make(options_.huge_pages);
       if (number == kNone) return kNone;
     }
     live_.store(live + 1, std::memory_order_relaxed);

@@ -1,0 +1,238 @@
+// One round of the channel workloads C1-C5; every candidate in turn, in random order.
+#include <sys/resource.h>
+
+#include <condition_variable>
+#include <deque>
+#include <functional>
+#include <memory>
+#include <mutex>
+
+#include "daemon/concurrent/channel.h"
+#include "tests/bench/concurrent/map_bench.h"
+#include "tests/bench/concurrent/workload.h"
+
+#if __has_include(<boost/lockfree/spsc_queue.hpp>)
+#include <boost/lockfree/spsc_queue.hpp>
+#define BENCH_BOOST_SPSC 1
+#endif
+#if __has_include(<tbb/concurrent_queue.h>)
+#include <tbb/concurrent_queue.h>
+#define BENCH_TBB 1
+#endif
+
+namespace bench {
+namespace {
+
+using culprit::concurrent::Channel;
+using culprit::concurrent::Ends;
+using culprit::concurrent::Outcome;
+
+constexpr std::size_t kCapacity = 1024;
+constexpr std::size_t kBatch = 64;
+
+struct Item {
+  std::uint64_t time_ns;
+  std::uint64_t number;
+  std::array<std::uint64_t, 6> rest;
+};
+static_assert(sizeof(Item) == 64);
+
+// All or nothing, waiting as the candidate does.
+template <Ends E>
+struct Ours {
+  Channel<Item, E> channel{{.name = "bench", .capacity = kCapacity}};
+  void send(Item* items, std::size_t n) { (void)channel.send_n(std::span<Item>(items, n)); }
+  std::size_t receive(Item* items, std::size_t n) { return channel.recv_n(std::span(items, n)).count; }
+};
+
+#ifdef BENCH_BOOST_SPSC
+struct BoostSpsc {  // no waiting of its own: spins, then yields
+  boost::lockfree::spsc_queue<Item, boost::lockfree::capacity<kCapacity>> queue;
+  void send(Item* items, std::size_t n) {
+    for (unsigned turn = 0; n != 0; ++turn) {
+      const std::size_t put = queue.push(items, n);
+      items += put;
+      n -= put;
+      if (put == 0) wait(turn);
+    }
+  }
+  std::size_t receive(Item* items, std::size_t n) {
+    for (unsigned turn = 0;; ++turn) {
+      if (const std::size_t got = queue.pop(items, n); got != 0) return got;
+      wait(turn);
+    }
+  }
+  static void wait(unsigned turn) { turn % 256 == 255 ? std::this_thread::yield() : __builtin_ia32_pause(); }
+};
+#endif
+
+#ifdef BENCH_TBB
+struct TbbBounded {
+  tbb::concurrent_bounded_queue<Item> queue;
+  TbbBounded() { queue.set_capacity(kCapacity); }
+  void send(Item* items, std::size_t n) {
+    for (std::size_t i = 0; i < n; ++i) queue.push(items[i]);
+  }
+  std::size_t receive(Item* items, std::size_t n) {
+    queue.pop(items[0]);
+    std::size_t got = 1;
+    while (got < n && queue.try_pop(items[got])) ++got;
+    return got;
+  }
+};
+#endif
+
+struct MutexDeque {
+  std::mutex mutex;
+  std::condition_variable not_empty, not_full;
+  std::deque<Item> queue;
+  void send(Item* items, std::size_t n) {
+    for (std::size_t i = 0; i < n; ++i) {
+      std::unique_lock lock(mutex);
+      not_full.wait(lock, [&] { return queue.size() < kCapacity; });
+      queue.push_back(items[i]);
+      lock.unlock();
+      not_empty.notify_one();
+    }
+  }
+  std::size_t receive(Item* items, std::size_t n) {
+    std::unique_lock lock(mutex);
+    not_empty.wait(lock, [&] { return !queue.empty(); });
+    const std::size_t got = std::min(n, queue.size());
+    for (std::size_t i = 0; i < got; ++i) {
+      items[i] = queue.front();
+      queue.pop_front();
+    }
+    lock.unlock();
+    not_full.notify_all();
+    return got;
+  }
+};
+
+// M items a second through the channel; a failed sum ends the benchmark.
+template <typename Q>
+void throughput(const char* workload, const char* name, int producers, std::size_t items) {
+  auto queue = std::make_unique<Q>();
+  const std::size_t each = items / static_cast<std::size_t>(producers) / kBatch * kBatch;
+  const std::size_t total = each * static_cast<std::size_t>(producers);
+  std::atomic<bool> go{false};
+  std::vector<std::jthread> threads;
+  for (int p = 0; p < producers; ++p) {
+    threads.emplace_back([&] {
+      std::array<Item, kBatch> batch{};
+      while (!go) std::this_thread::yield();
+      for (std::size_t i = 0; i < each; i += kBatch) {
+        for (std::size_t j = 0; j < kBatch; ++j) batch[j].number = i + j;
+        queue->send(batch.data(), kBatch);
+      }
+    });
+  }
+  std::array<Item, kBatch> batch{};
+  std::uint64_t sum = 0;
+  const double start = wall_s();
+  go = true;
+  for (std::size_t got = 0; got < total;) {
+    const std::size_t n = queue->receive(batch.data(), kBatch);
+    for (std::size_t i = 0; i < n; ++i) sum += batch[i].number;
+    got += n;
+  }
+  const double seconds = wall_s() - start;
+  threads.clear();
+  if (sum != static_cast<std::uint64_t>(producers) * (each * (each - 1) / 2)) std::abort();
+  report(workload, name, static_cast<double>(total) / seconds / 1e6);
+}
+
+// An item every 100 us: median time from before the send to after the receive, and the receiver's CPU share.
+template <typename Q>
+void low_rate(const char* name) {
+  auto queue = std::make_unique<Q>();
+  constexpr std::size_t kItems = 3000;
+  std::vector<double> took;
+  double cpu = 0;
+  const double start = wall_s();
+  {
+    std::jthread receiver([&] {
+      const double before = thread_s();
+      Item item{};
+      while (took.size() < kItems) {
+        queue->receive(&item, 1);
+        took.push_back(wall_s() * 1e9 - static_cast<double>(item.time_ns));
+      }
+      cpu = thread_s() - before;
+    });
+    for (std::size_t i = 0; i < kItems; ++i) {
+      timespec pause{0, 100'000};
+      clock_nanosleep(CLOCK_MONOTONIC, 0, &pause, nullptr);
+      Item item{static_cast<std::uint64_t>(wall_s() * 1e9), i, {}};
+      queue->send(&item, 1);
+    }
+  }
+  const double wall = wall_s() - start;
+  std::ranges::sort(took);
+  report("C5 wake-up p50 at 10,000 items/s, us", name, took[took.size() / 2] / 1e3);
+  report("C5 receiver's CPU at 10,000 items/s, %", name, cpu / wall * 100);
+}
+
+void idle() {
+  Channel<Item, Ends::OneToOne> channel({.name = "idle", .capacity = kCapacity});
+  double cpu = 1;
+  std::jthread receiver([&] {
+    const double before = thread_s();
+    Item item{};
+    (void)channel.recv(item);
+    cpu = thread_s() - before;
+  });
+  std::this_thread::sleep_for(std::chrono::milliseconds(500));
+  (void)channel.close();
+  receiver.join();
+  report("C5 idle receiver's CPU, %", "ours", cpu / 0.5 * 100);
+}
+
+}  // namespace
+
+void channel_round(std::size_t items) {
+  std::vector<std::function<void()>> jobs;
+  std::mt19937_64 random(std::random_device{}());
+  auto run = [&] {
+    std::shuffle(jobs.begin(), jobs.end(), random);
+    for (auto& job : jobs) job();
+    jobs.clear();
+  };
+  constexpr const char* kOne = "C1 one producer, batches of 64, M/s";
+  constexpr const char* kTwo = "C2 two producers, batches of 64, M/s";
+  jobs.push_back([&] { throughput<Ours<Ends::OneToOne>>(kOne, "ours", 1, items); });
+  jobs.push_back([&] { throughput<Ours<Ends::Many>>(kOne, "ours-many", 1, items); });
+  jobs.push_back([&] { throughput<MutexDeque>(kOne, "mutex-deque", 1, items / 4); });
+#ifdef BENCH_BOOST_SPSC
+  jobs.push_back([&] { throughput<BoostSpsc>(kOne, "boost-spsc", 1, items); });
+#endif
+#ifdef BENCH_TBB
+  jobs.push_back([&] { throughput<TbbBounded>(kOne, "tbb", 1, items / 4); });
+#endif
+  run();
+  jobs.push_back([&] { throughput<Ours<Ends::Many>>(kTwo, "ours", 2, items); });
+  jobs.push_back([&] { throughput<MutexDeque>(kTwo, "mutex-deque", 2, items / 4); });
+#ifdef BENCH_TBB
+  jobs.push_back([&] { throughput<TbbBounded>(kTwo, "tbb", 2, items / 4); });
+#endif
+  run();
+  constexpr const char* kBusy = "C4 beside a third busy thread, M/s";
+  std::atomic<bool> stop{false};
+  {
+    std::jthread busy([&] {
+      while (!stop) asm volatile("");
+    });
+    jobs.push_back([&] { throughput<Ours<Ends::OneToOne>>(kBusy, "ours", 1, items / 2); });
+#ifdef BENCH_BOOST_SPSC
+    jobs.push_back([&] { throughput<BoostSpsc>(kBusy, "boost-spsc", 1, items / 16); });
+#endif
+    run();
+    stop = true;
+  }
+  jobs.push_back([] { low_rate<Ours<Ends::OneToOne>>("ours"); });
+  jobs.push_back([] { low_rate<MutexDeque>("mutex-deque"); });
+  run();
+  idle();
+}
+
+}  // namespace bench

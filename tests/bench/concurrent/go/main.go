@@ -1,0 +1,133 @@
+// The same workloads for Go's channels and maps, as raw lines for run.
+package main
+
+import (
+	"fmt"
+	"math/rand"
+	"os"
+	"runtime"
+	"strconv"
+	"sync"
+	"time"
+)
+
+type item struct {
+	number uint64
+	rest   [7]uint64
+}
+
+func report(workload string, candidate string, value float64) {
+	fmt.Printf("%s;%s;%.4f\n", workload, candidate, value)
+}
+
+func throughput(workload string, producers, items int) {
+	c := make(chan item, 1024)
+	each := items / producers
+	var senders sync.WaitGroup
+	for p := 0; p < producers; p++ {
+		senders.Add(1)
+		go func() {
+			for i := 0; i < each; i++ {
+				c <- item{number: uint64(i)}
+			}
+			senders.Done()
+		}()
+	}
+	start := time.Now()
+	var sum uint64
+	for i := 0; i < each*producers; i++ {
+		one := <-c
+		sum += one.number
+	}
+	seconds := time.Since(start).Seconds()
+	senders.Wait()
+	if sum != uint64(producers)*uint64(each)*uint64(each-1)/2 {
+		panic("lost items")
+	}
+	report(workload, "go", float64(each*producers)/seconds/1e6)
+}
+
+type key [5]uint64
+type aggregate struct {
+	count, sum, min, max, last uint64
+	bins                       [14]uint32
+}
+
+func (a *aggregate) add(value, time uint64) {
+	a.count++
+	a.sum += value
+	if value < a.min {
+		a.min = value
+	}
+	if value > a.max {
+		a.max = value
+	}
+	a.last = time
+	a.bins[value%14]++
+}
+
+func makeKey(i uint64) key { return key{1<<32 + i&511, i >> 2 << 32, i * 0x9e3779b97f4a7c15, i, 6 << 48} }
+
+func maps(name string, series uint64, ops int) {
+	m := make(map[key]*aggregate)
+	var s sync.Map
+	var mutex sync.Mutex
+	for i := uint64(0); i < series; i++ {
+		m[makeKey(i)] = &aggregate{}
+		s.Store(makeKey(i), &aggregate{})
+	}
+	zipf := rand.NewZipf(rand.New(rand.NewSource(1)), 1.01, 1, series-1)
+	keys := make([]key, ops)
+	for i := range keys {
+		keys[i] = makeKey(zipf.Uint64() * 0x9e3779b97f4a7c15 % series)
+	}
+	for _, reads := range []int{5, 95} {
+		workload := fmt.Sprintf("M9 %d%% reads %s", reads, name)
+		start := time.Now()
+		var sum uint64
+		for i, k := range keys {
+			mutex.Lock()
+			a := m[k]
+			if i%100 < reads {
+				sum += a.count
+			} else {
+				a.add(uint64(i), 1)
+			}
+			mutex.Unlock()
+		}
+		report(workload, "go-map-mutex", time.Since(start).Seconds()/float64(ops)*1e9)
+		start = time.Now()
+		for i, k := range keys {
+			v, _ := s.Load(k)
+			a := v.(*aggregate)
+			mutex.Lock()
+			if i%100 < reads {
+				sum += a.count
+			} else {
+				a.add(uint64(i), 1)
+			}
+			mutex.Unlock()
+		}
+		report(workload, "go-sync.Map", time.Since(start).Seconds()/float64(ops)*1e9)
+		runtime.KeepAlive(sum)
+	}
+}
+
+func main() {
+	items, _ := strconv.Atoi(os.Args[2])
+	if os.Args[1] == "maps" {
+		maps("100k", 100_000, 500_000)
+		maps("1M", 1_000_000, 500_000)
+		return
+	}
+	throughput("C1 one producer, batches of 64, M/s", 1, items/4)
+	throughput("C2 two producers, batches of 64, M/s", 2, items/4)
+	stop := false
+	go func() {
+		for i := 0; !stop; i++ {
+		}
+	}()
+	runtime.GOMAXPROCS(3)
+	throughput("C4 beside a third busy thread, M/s", 1, items/4)
+	stop = true
+}
