@@ -8,9 +8,9 @@ namespace {
 
 // Weights of the kinds of feature, measured with tests/bench/retrieval on its development half.
 constexpr float kWordWeight = 1.0F;
-constexpr float kPairWeight = 0.5F;
-constexpr float kGramWeight = 0.35F;
-constexpr std::size_t kGramLeast = 3;
+constexpr float kPairWeight = 0.3F;
+constexpr float kGramWeight = 0.3F;
+constexpr std::size_t kGramLeast = 4;
 constexpr std::size_t kGramMost = 5;
 constexpr std::size_t kWordBytesMax = 32;   // longer words are ids or blobs: their start is enough
 constexpr std::size_t kWordsMax = 512;      // of a text
@@ -104,11 +104,11 @@ void features(std::string_view text, Use use) {
     previous = hash;
     if (!once(hash)) continue;
     use(hash, kWordWeight);
-    if (word.size() < kGramLeast) continue;
+    if (word.size() + 2 < kGramLeast) continue;
     const std::string framed = "^" + word + "$";
     // The grams of one word weigh as much together as a few, however long it is.
-    const std::size_t count = framed.size() - kGramLeast + 1;
-    const float weight = kGramWeight * std::sqrt(3.0F / static_cast<float>(std::max<std::size_t>(count, 3)));
+    const std::size_t count = std::max<std::size_t>(framed.size() - 2, 3);
+    const float weight = kGramWeight * std::sqrt(3.0F / static_cast<float>(count));
     for (std::size_t length = kGramLeast; length <= kGramMost; ++length) {
       for (std::size_t i = 0; i + length <= framed.size(); ++i) use(hash_bytes(std::string_view(framed).substr(i, length), kSeed + length), weight);
     }

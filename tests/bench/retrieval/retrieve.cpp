@@ -1,6 +1,7 @@
 // retrieve DOCS.jsonl QUERIES.jsonl > RUN.jsonl: ranks the documents for each query with the product's own
 // search (FTS5 and vectors over the documents of the query's collection) and measures the cost of both. Flags:
 //   --signal    documents include their tell-tale signal        --text / --vectors    only one of the two
+//   --scores    print both scores of each candidate instead, to choose the weights of their sum
 #include <fmt/format.h>
 
 #include <chrono>
@@ -72,10 +73,14 @@ Result<void> run(const std::vector<std::string>& files, const std::set<std::stri
       for (const auto& neighbour : neighbours) scored.push_back({graph::DocumentId{neighbour.id}, neighbour.similarity});
     }
     const auto start = Clock::now();
-    const auto hits = collection.known->search(flags.contains("--vectors") ? "" : query, 10, scored);
+    const auto hits = collection.known->search(flags.contains("--vectors") ? "" : query, flags.contains("--scores") ? 1000 : 10, scored);
     searching += Clock::now() - start;
     nlohmann::json ranked = nlohmann::json::array();
-    for (const auto& hit : hits) ranked.push_back(collection.ids[static_cast<std::size_t>(hit.document->id) - 1]);
+    for (const auto& hit : hits) {
+      const std::string& id = collection.ids[static_cast<std::size_t>(hit.document->id) - 1];
+      if (flags.contains("--scores")) ranked.push_back({id, hit.text_score, hit.vector_score});
+      else ranked.push_back(id);
+    }
     std::cout << nlohmann::json{{"qid", json["qid"]}, {"ranked", ranked}}.dump() << "\n";
   }
   if (embedded > 0) fmt::print(stderr, "embed {:.1f} us a query, search {:.1f} us\n", microseconds(embedding) / static_cast<double>(embedded), microseconds(searching) / static_cast<double>(embedded));
