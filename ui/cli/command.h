@@ -90,6 +90,11 @@ void add_status(CLI::App& app, Session& session);
 void add_doctor(CLI::App& app, Session& session);
 void add_feedback(CLI::App& app, Session& session);
 void add_config(CLI::App& app, Session& session);
+void add_replay(CLI::App& app, Session& session);
+void add_templates(CLI::App& app, Session& session);
+void add_knowledge(CLI::App& app, Session& session);
+void add_rules(CLI::App& app, Session& session);
+void add_policy(CLI::App& app, Session& session);
 Result<Exit> summary(const Session& session);  // `culprit` alone
 
 }  // namespace culprit::cli

@@ -49,6 +49,34 @@ constexpr Command kCommands[] = {
      "Without --file it asks the running daemon; with --file it reads and checks that file, no daemon "
      "needed.\n",
      add_config},
+    {"replay", "* Rank an exported incident again",
+     "The same file gives the same ranking on every machine. `culprit incidents export N FILE` writes such "
+     "files.\n",
+     add_replay},
+    {"templates", "* The kinds of lines of a log file, most frequent first",
+     "Examples:\n"
+     "  culprit templates /var/log/syslog\n"
+     "  journalctl -u shop | culprit templates -\n",
+     add_templates},
+    {"knowledge", "* What is known about how middleware fails",
+     "Examples:\n"
+     "  culprit knowledge list redis\n"
+     "  culprit knowledge show postgresql/lock-wait\n"
+     "  culprit knowledge search statements hang behind a migration\n"
+     "  culprit knowledge match 'FATAL:  sorry, too many clients already'\n",
+     add_knowledge},
+    {"rules", "* Rules: list, check, test",
+     "Without PATH the built-in rules and those of --state DIR/rules count.\n\n"
+     "Examples:\n"
+     "  culprit rules check /etc/culprit/rules\n"
+     "  culprit rules test my-rule.yaml\n",
+     add_rules},
+    {"policy", "* Check configuration files for known mistakes",
+     "With --exit-code a finding of severity warning or error exits with 1: for CI.\n\n"
+     "Examples:\n"
+     "  culprit policy check /etc/redis/redis.conf /etc/nginx/nginx.conf\n"
+     "  culprit policy check --exit-code -o json deploy/*.conf\n",
+     add_policy},
 };
 
 constexpr const char* kFooter =

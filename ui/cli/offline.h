@@ -1,0 +1,23 @@
+// Offline: what the commands without a daemon share: files, and the knowledge and rules of --state DIR.
+#pragma once
+
+#include <filesystem>
+#include <memory>
+#include <string>
+
+#include "daemon/base/result.h"
+#include "graph/knowledge.h"
+#include "ui/cli/command.h"
+
+namespace culprit::cli {
+
+inline constexpr std::size_t kInputBytesMax = 1U << 30U;  // of one file or of standard input
+
+// A file's bytes, or standard input's for "-". Errors: NotFound, Denied, Io with the file's name; Exhausted.
+Result<std::string> read_input(const std::string& file);
+
+// --state DIR, else /etc/culprit: its packs/, rules/ and documents/ count if they exist.
+std::filesystem::path own_folder(const Session& session);
+Result<std::shared_ptr<const graph::Knowledge>> load_knowledge(const Session& session);
+
+}  // namespace culprit::cli
