@@ -10,6 +10,7 @@ namespace {
 
 // /proc gives the start of a process in clock ticks of 10 ms.
 constexpr std::int64_t kStartToleranceNs = 25'000'000;
+constexpr std::size_t kExecsPerSecond = 3;  // events, per service
 
 std::string comm_of(const char* comm) { return std::string(comm, strnlen(comm, CULPRIT_COMM_LEN)); }
 
@@ -168,6 +169,7 @@ void Directory::on_fork(const culprit_fork_event& event) {
   } else if (!child->has_facts) {
     ask(*child);
   }
+  update_watch(*child);
 }
 
 void Directory::on_exec(const culprit_exec_event& event) {
@@ -213,14 +215,16 @@ void Directory::on_facts(std::uint32_t pid, const ProcessFacts& facts) {
   if (facts.state != 0 && facts.state != process->facts.state) process->facts.state = facts.state;
   if (facts.state != 0) process->stopped = facts.state == 'T' || facts.state == 't';
   const ServiceName name = name_of(*process);
-  Service* service = name.by == NamedBy::Nothing ? nullptr : open_service(name);
+  Service* service = name.by == NamedBy::Nothing ? nullptr : open_service(name, *process);
   const bool moved = service != nullptr && service->id != process->service;
   if (service != nullptr) {
     const bool counted = process->service != ServiceId::None;
     assign(*process, service);
     if (moved && !counted && process->newcomer) ++service->starts;
-    if (service->cgroup.empty()) service->cgroup = facts.cgroup;
-    if (service->cgroup_memory_v1.empty()) service->cgroup_memory_v1 = facts.cgroup_memory_v1;
+    if (service->cgroup.empty()) {
+      service->cgroup = facts.cgroup;
+      service->cgroup_memory_v1 = facts.cgroup_memory_v1;
+    }
     // A cgroup of its own names the service of children that live too shortly for facts.
     const bool own_v2 = named(service->by) && facts.cgroup.size() > 1 && facts.cgroup_id != 0;
     if (own_v2 && by_cgroup_.size() < 4 * options_.limits.services) by_cgroup_[facts.cgroup_id] = service->id;
@@ -228,7 +232,7 @@ void Directory::on_facts(std::uint32_t pid, const ProcessFacts& facts) {
   if (process->exec_pending && first) {
     process->exec_pending = false;
     if (service != nullptr && service->significant) {
-      if (stream::Event* event = kernel_event(process->exec_ns, "process.exec", pid, service->id, process->comm)) {
+      if (stream::Event* event = kernel_event(process->exec_ns, "process.exec", pid, service->id, process->comm, kExecsPerSecond)) {
         event->severity = stream::kDebug;
         event->attributes.emplace_back("process.executable.path", facts.exe);
         if (!facts.script.empty()) event->attributes.emplace_back("process.script", process->facts.script);
@@ -258,7 +262,48 @@ void Directory::assign(Process& process, Service* service) {
   service->seen_ns = now_ns_;
   if (!service->alive) began(*service, process);
   if (service->main_pid == 0) choose_main(*service);
-  if (service->watched) update_watch(process);
+  if (service->watch_whole) update_watch(process);
+}
+
+// Two cgroups may end in the same name ("/a/shop", "/b/shop"): they are two services. The watched one has the plain
+// name, else the one that was there first.
+Service* Directory::open_service(const ServiceName& name, const Process& process) {
+  if (name.by != NamedBy::Cgroup || name.path.empty()) return open_service(name);
+  if (const auto known = by_path_.find(name.path); known != by_path_.end()) {
+    if (Service* service = find(known->second); service != nullptr) return service;
+  }
+  Service* holder = nullptr;
+  if (const auto found = by_name_.find(name.name); found != by_name_.end()) holder = find(found->second);
+  ServiceName wanted = name;
+  if (holder != nullptr && holder->by == NamedBy::Cgroup && holder->path != name.path) {
+    if (!holder->alive) {
+      by_path_.erase(holder->path);  // it moved: deployed anew into another cgroup
+      holder->cgroup.clear();
+      holder->cgroup_memory_v1.clear();
+    } else if (!holder->watched && watch_of(process, nullptr, name.name) != nullptr) {
+      rename(*holder, qualified_name(holder->name, holder->path));
+    } else {
+      wanted.name = qualified_name(name.name, name.path);
+    }
+  }
+  Service* service = open_service(wanted);
+  if (service != nullptr && service->by == NamedBy::Cgroup) {
+    service->path = name.path;
+    by_path_[name.path] = service->id;
+  }
+  return service;
+}
+
+void Directory::rename(Service& service, std::string name) {
+  if (by_name_.contains(name)) return;
+  renamed_.emplace_back(service.id, service.name);
+  by_name_.erase(service.name);
+  by_name_[name] = service.id;
+  service.entity = "service:" + name;
+  service.name = std::move(name);
+  service.mask = {};
+  service.endpoints.clear();
+  ++epoch_;
 }
 
 Service* Directory::open_service(const ServiceName& name) {
@@ -305,26 +350,34 @@ void Directory::ask(Process& process) {
   output_.sink().want_facts(process.pid);
 }
 
+const Match* Directory::watch_of(const Process& process, const Service* service, std::string_view name) const {
+  if (!process.has_facts || process.facts.exe.empty()) return nullptr;
+  std::vector<std::uint16_t> ports;
+  if (service != nullptr) ports.assign(service->ports.begin(), service->ports.end());
+  const Candidate candidate{process.pid, &process.facts, name, ports};
+  for (const Match& match : options_.watch) {
+    if (matches(match, candidate)) return &match;
+  }
+  return nullptr;
+}
+
 void Directory::update_watch(Process& process) {
   if (process.pid == options_.own_pid || process.pid == options_.sensor_pid) return;
   Service* service = find(process.service);
-  bool watch = process.watched_self || (service != nullptr && service->watched);
-  if (process.has_facts && !process.facts.exe.empty()) {
-    if (options_.watch_all) watch = true;
-    std::vector<std::uint16_t> ports;
-    if (service != nullptr) ports.assign(service->ports.begin(), service->ports.end());
-    const Candidate candidate{process.pid, &process.facts, service == nullptr ? std::string_view() : service->name, ports};
-    for (const Match& match : options_.watch) {
-      if (!matches(match, candidate)) continue;
+  bool watch = process.watched_self || (service != nullptr && service->watch_whole);
+  if (options_.watch_all && process.has_facts && !process.facts.exe.empty()) watch = true;
+  if (!options_.watch.empty()) {
+    if (const Match* match = watch_of(process, service, service == nullptr ? std::string_view() : service->name); match != nullptr) {
       watch = true;
-      if (match.pid != 0) {
+      if (match->pid != 0) {
         process.watched_self = true;
-      } else if (service != nullptr && !service->watched) {
-        service->watched = true;
+      } else if (service != nullptr && !service->watch_whole && (!match->service.empty() || !match->unit.empty() || match->port != 0)) {
+        service->watch_whole = true;
         update_watch(*service);
       }
     }
   }
+  if (watch && service != nullptr) service->watched = true;
   const unsigned flags = watch ? kWatchPayload | kWatchLogs : 0;
   if (flags == process.watched) return;
   process.watched = flags;
@@ -361,7 +414,7 @@ void Directory::listens(std::uint32_t pid, std::uint16_t port) {
   if (new_port) {
     for (const ServiceRule& rule : options_.service_rules) {
       if (rule.match.port != port) continue;
-      if (Service* better = open_service(name_of(*process)); better != nullptr && better != service) {
+      if (Service* better = open_service(name_of(*process), *process); better != nullptr && better != service) {
         assign(*process, better);
         better->ports.insert(port);
         become_significant(*better);

@@ -90,7 +90,9 @@ struct Service {
   ServiceId id = ServiceId::None;
   std::string name, entity;
   NamedBy by = NamedBy::Nothing;
-  bool significant = false, watched = false;
+  bool significant = false;
+  bool watched = false;     // some process of it is
+  bool watch_whole = false; // all of its processes are, by its name, unit or port
   bool alive = false;       // has processes
   bool announced = false;   // its start is known to readers: by a change, or because it ran before us
   std::set<std::uint32_t> pids;
@@ -100,7 +102,7 @@ struct Service {
   std::optional<Program> program;
   bool program_listens = false;
   std::int64_t started_ns = 0, stopped_ns = 0, seen_ns = 0;
-  std::string cgroup, cgroup_memory_v1;
+  std::string cgroup, cgroup_memory_v1, path;  // path: of the cgroup that named it
   double memory_limit_ratio = 0, accept_queue_ratio = 0, throttled = 0;
   std::int64_t memory_limit_bytes = -1, throttled_ns = -1, throttled_at_ns = 0;
 
@@ -141,9 +143,9 @@ class Directory {
   // The endpoint of an operation, or the service's "/*" when there are too many.
   Endpoint* endpoint(Service& service, std::string_view method, const std::string& path);
 
-  // Kernel event with the attributes common to all. nullptr if limited (counted).
+  // Kernel event with the attributes common to all. nullptr if limited (counted). limit: per second, 0: as configured.
   stream::Event* kernel_event(std::int64_t time_ns, std::string_view name, std::uint32_t pid, ServiceId id,
-                              std::string_view comm);
+                              std::string_view comm, std::size_t limit = 0);
   void submit(stream::Event* event);  // of kernel_event, when its attributes are complete
 
   void set_now(std::int64_t now_ns);
@@ -151,6 +153,9 @@ class Directory {
   // Once a second, after usage is known: significance, versions, newcomers, questions, and what may be forgotten.
   void tick();
   std::uint64_t epoch() const { return epoch_; }  // changes whenever a process changes its service
+
+  // A service that had to give its name to a watched one: its id, and the name it had. Once each.
+  std::vector<std::pair<ServiceId, std::string>> take_renamed() { return std::exchange(renamed_, {}); }
 
   auto& processes() { return processes_; }
   auto& services() { return services_; }
@@ -162,7 +167,10 @@ class Directory {
   Process* add(std::uint32_t pid, std::int64_t start_ns);
   void remove(std::uint32_t pid, std::int64_t time_ns);
   void assign(Process& process, Service* service);
+  Service* open_service(const ServiceName& name, const Process& process);
   Service* open_service(const ServiceName& name);
+  const Match* watch_of(const Process& process, const Service* service, std::string_view name) const;
+  void rename(Service& service, std::string name);
   ServiceName name_of(const Process& process);
   void ask(Process& process);
   void update_watch(Process& process);
@@ -186,6 +194,8 @@ class Directory {
   std::unordered_map<std::uint32_t, std::unique_ptr<Process>> processes_;
   std::map<ServiceId, std::unique_ptr<Service>> services_;
   std::unordered_map<std::string, ServiceId> by_name_;
+  std::unordered_map<std::string, ServiceId> by_path_;      // of the cgroup that named it
+  std::vector<std::pair<ServiceId, std::string>> renamed_;
   std::unordered_map<std::uint64_t, ServiceId> by_cgroup_;  // v2 id, of services that have a cgroup of their own
   RateLimit newcomer_limit_;
   std::map<std::string, RateLimit, std::less<>> other_limits_;  // events of processes without a service

@@ -12,6 +12,7 @@ namespace {
 
 constexpr std::int64_t kSecond = 1'000'000'000;
 constexpr std::int64_t kForgetNs = 600 * kSecond;
+constexpr std::int64_t kLongAgo = -2 * kForgetNs;
 
 std::string errno_name(int error) {
   const char* name = strerrorname_np(error);
@@ -116,16 +117,30 @@ void Network::emit_second(std::int64_t now_ns, double seconds) {
   }
 }
 
-void Network::forget(std::int64_t now_ns) {
-  for (auto found = edges_.begin(); found != edges_.end();) {
-    if (now_ns - found->second->used_ns > kForgetNs || directory_.find(found->second->caller) == nullptr) {
-      for (auto& [sock, socket] : sockets_) {
-        if (socket->edge == found->second.get()) socket->edge = nullptr;
-      }
-      found = edges_.erase(found);
-    } else {
-      ++found;
+void Network::forget_name(ServiceId id, const std::string& old_name) {
+  for (auto& [key, edge] : edges_) {
+    if (edge->caller == id || edge->callee == old_name) edge->used_ns = kLongAgo;
+  }
+  for (auto& [port, list] : listeners_) {
+    for (Listener& listener : list) {
+      const Service* service = directory_.find(listener.service);
+      if (listener.service == id && service != nullptr) listener.name = service->name;
     }
+  }
+  ++epoch_;
+  forget(directory_.now_ns());
+}
+
+void Network::forget(std::int64_t now_ns) {
+  std::unordered_set<const Edge*> gone;
+  for (const auto& [key, edge] : edges_) {
+    if (now_ns - edge->used_ns > kForgetNs || directory_.find(edge->caller) == nullptr) gone.insert(edge.get());
+  }
+  if (!gone.empty()) {
+    for (auto& [sock, socket] : sockets_) {
+      if (gone.contains(socket->edge)) socket->edge = nullptr;
+    }
+    std::erase_if(edges_, [&](const auto& entry) { return gone.contains(entry.second.get()); });
   }
   for (auto& [port, list] : listeners_) {
     listener_count_ -= std::erase_if(list, [&](const Listener& listener) {

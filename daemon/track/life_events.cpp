@@ -12,6 +12,8 @@ namespace {
 // /proc gives the start of a process in clock ticks of 10 ms.
 constexpr std::int64_t kStartToleranceNs = 25'000'000;
 
+constexpr std::size_t kSmallFryPerSecond = 3;
+
 std::string signal_name(int signal) {
   const char* name = sigabbrev_np(signal);
   return name == nullptr ? "SIG" + std::to_string(signal) : "SIG" + std::string(name);
@@ -25,12 +27,12 @@ bool stops(int signal) { return signal == SIGSTOP || signal == SIGTSTP || signal
 }  // namespace
 
 stream::Event* Directory::kernel_event(std::int64_t time_ns, std::string_view name, std::uint32_t pid, ServiceId id,
-                                       std::string_view comm) {
+                                       std::string_view comm, std::size_t limit) {
   Service* service = find(id);
   auto& limits = service == nullptr ? other_limits_ : service->event_limits;
   auto found = limits.find(name);
   if (found == limits.end()) found = limits.emplace(std::string(name), RateLimit{}).first;  // names are few
-  if (!found->second.allow(time_ns, options_.limits.kernel_events_per_second)) {
+  if (!found->second.allow(time_ns, limit != 0 ? limit : options_.limits.kernel_events_per_second)) {
     ++stats_.kernel_events_limited;
     return nullptr;
   }
@@ -74,7 +76,9 @@ void Directory::on_exit(const culprit_exit_event& event) {
     const bool killed = signal != 0 && !asked_to_end(signal);
     const bool tell = service->significant ? (signal != 0 || status != 0 || main || lasting) : killed;
     if (tell) {
-      if (stream::Event* out = kernel_event(time_ns, "process.exit", pid, id, comm_of(event.task.comm))) {
+      // Commands of scripts fail all the time: a few are enough, and they must not use up the places of others.
+      const std::size_t limit = main || lasting || killed ? 0 : kSmallFryPerSecond;
+      if (stream::Event* out = kernel_event(time_ns, "process.exit", pid, id, comm_of(event.task.comm), limit)) {
         out->severity = killed                     ? stream::kError
                         : signal != 0              ? stream::kInfo
                         : status != 0 && (main || lasting) ? stream::kError

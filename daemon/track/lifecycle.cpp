@@ -186,6 +186,7 @@ void Directory::tick() {
       const std::int64_t keep_ns = service.significant ? options_.restart_memory_ns : kSecond;
       if (now_ns_ - std::max(service.stopped_ns, service.seen_ns) > keep_ns) {
         std::erase_if(by_cgroup_, [&](const auto& entry) { return entry.second == service.id; });
+        std::erase_if(by_path_, [&](const auto& entry) { return entry.second == service.id; });
         by_name_.erase(service.name);
         found = services_.erase(found);
         continue;

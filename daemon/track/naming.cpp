@@ -71,17 +71,23 @@ ServiceName name_of_cgroup(std::string_view path) {
   for (std::size_t i = components.size(); i-- > 0;) {
     const std::string_view component = components[i];
     if (auto name = container_name(component, i > 0 ? components[i - 1] : ""); !name.empty()) {
-      return {std::move(name), NamedBy::Container};
+      return {std::move(name), NamedBy::Container, {}};
     }
     if (component.ends_with(".service") && component.size() > 8 && !component.starts_with("user@")) {
-      return {clean(component.substr(0, component.size() - 8)), NamedBy::Unit};
+      return {clean(component.substr(0, component.size() - 8)), NamedBy::Unit, {}};
     }
   }
   if (components.empty() || names_nothing(components.back())) return {};
   std::string_view last = components.back();
   if (last.ends_with(".scope")) last.remove_suffix(6);
   if (last.empty()) return {};
-  return {clean(last), NamedBy::Cgroup};
+  return {clean(last), NamedBy::Cgroup, {}};
+}
+
+std::string qualified_name(std::string_view name, std::string_view path) {
+  const auto components = components_of(path);
+  const std::string_view parent = components.size() > 1 ? components[components.size() - 2] : "root";
+  return std::string(name) + "@" + clean(parent);
 }
 
 std::string_view base_name(std::string_view path) {
@@ -147,14 +153,17 @@ ServiceName name_of_process(const ProcessFacts& facts, std::span<const std::stri
   for (const std::string& path : {facts.cgroup, facts.cgroup_memory_v1}) {
     const bool skip = std::ranges::any_of(ignored, [&](const std::string& glob) { return glob_match(glob, path); });
     if (skip) continue;
-    if (auto name = name_of_cgroup(path); name.by != NamedBy::Nothing) return name;
+    if (auto name = name_of_cgroup(path); name.by != NamedBy::Nothing) {
+      name.path = path;
+      return name;
+    }
   }
   if (facts.exe.empty()) return {};
   const std::string script = facts.script.empty() ? script_of(facts.exe, facts.cmdline) : facts.script;
   if (!script.empty()) {
-    if (auto name = clean(name_of_script(script)); !name.empty()) return {std::move(name), NamedBy::Script};
+    if (auto name = clean(name_of_script(script)); !name.empty()) return {std::move(name), NamedBy::Script, {}};
   }
-  return {clean(base_name(facts.exe)), NamedBy::Executable};
+  return {clean(base_name(facts.exe)), NamedBy::Executable, {}};
 }
 
 bool matches(const Match& match, const Candidate& candidate) {

@@ -16,6 +16,7 @@ enum class NamedBy { Nothing, Rule, Unit, Container, Cgroup, Script, Executable 
 struct ServiceName {
   std::string name;
   NamedBy by = NamedBy::Nothing;
+  std::string path{};  // of the cgroup that gave the name
 };
 
 // Name that a cgroup path gives: "x.service" -> x, a container -> "<runtime>-<12 hex digits>", else the last
@@ -26,6 +27,9 @@ inline bool named(NamedBy by) {
 }
 
 ServiceName name_of_cgroup(std::string_view path);
+
+// For a second cgroup of the same last component: "/b/shop" -> "shop@b".
+std::string qualified_name(std::string_view name, std::string_view path);
 
 // "/usr/bin/python3.11" -> "python3.11"; without " (deleted)".
 std::string_view base_name(std::string_view path);

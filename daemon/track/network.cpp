@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <limits>
 
 namespace culprit::track {
 
@@ -287,6 +288,10 @@ std::string Network::callee_name(Socket& socket) {
   if (const Socket* peer = peer_of(socket); peer != nullptr && peer->tgid != 0) {
     if (const Service* service = directory_.find(directory_.service_of(peer->tgid)); service != nullptr) return service->name;
   }
+  return address_of_callee(socket);
+}
+
+std::string Network::address_of_callee(const Socket& socket) {
   const bool v4 = is_v4(socket.id.remote_addr);
   return v4 ? fmt::format("{}:{}", address_text(socket.id.remote_addr), socket.id.remote_port)
             : fmt::format("[{}]:{}", address_text(socket.id.remote_addr), socket.id.remote_port);
@@ -320,11 +325,16 @@ Edge* Network::edge_of(Socket& socket) {
     socket.edge->used_ns = directory_.now_ns();
     return socket.edge;
   }
-  socket.edge = nullptr;
+  Edge* before = std::exchange(socket.edge, nullptr);
   const ServiceId caller = directory_.service_of(socket.tgid);
   if (caller == ServiceId::None) return nullptr;
   const std::string callee = callee_name(socket);
   socket.edge = open_edge(caller, callee);
+  // An address whose owner has become known is no edge of its own any more.
+  if (before != nullptr && socket.edge != nullptr && before != socket.edge && before->window.durations.count() == 0 &&
+      before->callee == address_of_callee(socket)) {
+    before->used_ns = std::numeric_limits<std::int64_t>::min() / 2;
+  }
   socket.edge_epoch = epoch;
   if (Process* process = directory_.find(socket.tgid); process != nullptr && !process->connects) {
     const Service* service = directory_.find(caller);

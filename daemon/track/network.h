@@ -131,6 +131,7 @@ class Network {
   void retransmit(Socket& socket, std::uint64_t count);
   void emit_second(std::int64_t now_ns, double seconds);  // failures, resets, and samples of edges
   void forget(std::int64_t now_ns);                       // edges and listeners out of use
+  void forget_name(ServiceId id, const std::string& old_name);  // of a service that has another one now
 
   auto& sockets() { return sockets_; }
   auto& edges() { return edges_; }
@@ -152,6 +153,7 @@ class Network {
   Edge* open_edge(ServiceId caller, const std::string& callee);
   Edge* any_edge(Socket& socket);
   std::string callee_name(Socket& socket);
+  static std::string address_of_callee(const Socket& socket);
   void drop_tuple(const Socket& socket);
 
   const TrackerOptions& options_;

@@ -64,6 +64,7 @@ struct Tracker::Impl {
   void process_until(std::int64_t until_ns);
   void process(std::span<const std::byte> record);
   void on_tcp_info(std::int64_t now_ns, std::span<const culprit_tcp_info> sockets);
+  void follow_names();
   void tick(std::int64_t now_ns);
 
   TrackerOptions options;
@@ -214,11 +215,17 @@ void Tracker::Impl::on_tcp_info(std::int64_t now_ns, std::span<const culprit_tcp
   while (const auto evicted = network.evict()) requests.closed(*evicted, now_ns, 0, false);
 }
 
+// Names that changed reach the edges.
+void Tracker::Impl::follow_names() {
+  for (const auto& [id, old_name] : directory.take_renamed()) network.forget_name(id, old_name);
+}
+
 void Tracker::Impl::tick(std::int64_t now_ns) {
   if (horizon_ns < now_ns - kTickReorderNs) process_until(now_ns - kTickReorderNs);
   directory.set_now(now_ns);
   const double seconds = tick_ns == 0 || now_ns <= tick_ns ? 1.0 : static_cast<double>(now_ns - tick_ns) * 1e-9;
   tick_ns = now_ns;
+  follow_names();
   requests.accrue(horizon_ns);
   lines.tick(now_ns);
   directory.tick();
@@ -262,6 +269,7 @@ void Tracker::advance(std::int64_t until_ns) {
 void Tracker::on_facts(std::uint32_t pid, const ProcessFacts& facts) {
   if (pid == 0) return;
   impl_->directory.on_facts(pid, facts);
+  impl_->follow_names();
   for (const std::uint64_t inode : facts.sockets) impl_->network.on_socket_owner(pid, inode);
   impl_->output.flush();
 }

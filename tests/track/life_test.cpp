@@ -241,6 +241,33 @@ TEST(Life, PidReuse) {
   EXPECT_EQ(host.out.find(Kind::Change, "service:shop", "service.stop").size(), 1u);
 }
 
+// Two cgroups of the same last name are two services; the watched one has the plain name, and is watched alone.
+TEST(Life, SameNameInTwoCgroups) {
+  for (const bool watched_first : {true, false}) {
+    SCOPED_TRACE(watched_first);
+    TrackerOptions options;
+    options.watch.push_back({.cgroup = "/b/*"});
+    Host host(std::move(options));
+    const auto one = host.facts("/usr/bin/shop", "/a/shop", {}, kStart - kSecond), two = host.facts("/usr/bin/shop", "/b/shop", {}, kStart - kSecond);
+    if (!watched_first) host.tracker.on_facts(10, one);
+    host.tracker.on_facts(20, two);
+    if (watched_first) host.tracker.on_facts(10, one);
+    host.tracker.on_facts(11, one);
+    host.tracker.on_facts(21, two);
+    host.tick(kStart + kSecond);
+    for (const std::uint32_t pid : {10u, 11u}) {
+      EXPECT_EQ(host.tracker.service_of(pid), "shop@a");
+      EXPECT_FALSE(host.out.watched.contains(pid));
+    }
+    for (const std::uint32_t pid : {20u, 21u}) {
+      EXPECT_EQ(host.tracker.service_of(pid), "shop");
+      EXPECT_EQ(host.out.watched[pid], kWatchPayload | kWatchLogs);
+    }
+    EXPECT_EQ(host.out.last("service:shop", "process.count"), 2.0);
+    EXPECT_EQ(host.out.last("service:shop@a", "process.count"), 2.0);
+  }
+}
+
 // Only what was asked for is watched: by name, port, pid with its children, or everything; never ourselves.
 TEST(Life, Watch) {
   TrackerOptions options;

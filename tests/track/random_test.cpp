@@ -108,7 +108,7 @@ class Chaos {
 }  // namespace
 
 TEST(Random, NothingCrashesNothingIsLost) {
-  for (std::uint64_t seed = 1; seed <= 4; ++seed) {
+  for (std::uint64_t seed = 1; seed <= 2; ++seed) {
     SCOPED_TRACE(seed);
     TrackerOptions options;
     options.watch_all = true;
@@ -122,7 +122,7 @@ TEST(Random, NothingCrashesNothingIsLost) {
     Host host(std::move(options));
     Chaos chaos(seed);
     std::uint64_t sent = 0;
-    for (int step = 0; step < 400; ++step) {
+    for (int step = 0; step < 300; ++step) {
       const std::int64_t now = kStart + kSecond + step * 20 * kMs;
       for (int i = 0; i < 25; ++i, ++sent) host.tracker.on_record(chaos.record(now));
       if (chaos.pick(2) == 0) {
@@ -144,7 +144,7 @@ TEST(Random, NothingCrashesNothingIsLost) {
         host.tracker.on_tcp_info(now, infos);
         host.tracker.tick(now);
       }
-      if (step == 200) host.tracker.on_gap(now - kSecond, now);
+      if (step == 150) host.tracker.on_gap(now - kSecond, now);
       const TrackStats stats = host.tracker.stats();
       ASSERT_EQ(stats.records_in, sent);
       ASSERT_EQ(stats.records_in, stats.processed + stats.pending + stats.dropped_bad_size + stats.dropped_unknown_kind);
