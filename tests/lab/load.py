@@ -105,7 +105,9 @@ def summary(file, begin, end):
     return {"seconds": len(seconds), "rate": round(sum(s["answered"] for s in seconds) / len(seconds), 1),
             "errors": round(sum(s["errors"] for s in seconds) / max(asked, 1), 4),
             "p50_ms": round(median("p50") * 1000, 1), "p99_ms": round(median("p99") * 1000, 1),
-            "max_ms": round(max(s["max"] or 0 for s in seconds) * 1000, 1)}
+            "max_ms": round(max(s["max"] or 0 for s in seconds) * 1000, 1),
+            # Seconds in which users really waited: tells a false incident from a machine that others disturb.
+            "slow_seconds": sum((s["p99"] or 99) > 0.1 for s in seconds)}
 
 
 if __name__ == "__main__":
