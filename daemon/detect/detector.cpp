@@ -20,6 +20,7 @@ using stream::Kind;
 constexpr std::int64_t kForgetServiceNs = 3600 * kNsPerSecond;
 constexpr std::int64_t kHousekeepingNs = 60 * kNsPerSecond;
 constexpr std::int64_t kJoinNs = 60 * kNsPerSecond;  // a symptom this long after an incident's last is another story
+constexpr std::int64_t kWaveQuietNs = 12 * kNsPerSecond;  // without a strong deviation: the next one is a new wave
 constexpr std::size_t kSymptomsMax = 32;             // an incident names
 
 std::string_view strip(std::string_view text, std::string_view prefix) {
@@ -56,6 +57,7 @@ struct Detector::State {
   std::map<std::string, ServiceWatch, std::less<>> services;
   std::map<std::string, Second, std::less<>> seconds;  // of this call, by service
   std::vector<Incident> open;
+  std::map<std::uint64_t, std::int64_t> strong_ns;  // of an open incident: last second with a strong deviation
   std::map<std::string, std::int64_t, std::less<>> edge_used_ns;  // last time calls on the edge went through
   std::uint64_t next_id = 1;
   std::int64_t housekeeping_ns = 0;
@@ -182,6 +184,31 @@ struct Detector::State {
     return best;
   }
 
+  // Trouble that lingers weakly and then is strong again is most likely a new trouble: a new wave, with symptoms of
+  // its own. True if one begins.
+  bool new_wave(Incident& incident, std::int64_t second_ns) {
+    const bool strong = std::ranges::any_of(incident.services, [&](const std::string& name) {
+      const auto found = services.find(name);
+      return found != services.end() && found->second.strongly(second_ns);
+    });
+    if (!strong) return false;
+    std::int64_t& last = strong_ns[incident.id];
+    const std::int64_t quiet_since = last != 0 ? last : incident.onset_ns;
+    last = second_ns;
+    if (quiet_since >= second_ns - kWaveQuietNs) return false;
+    std::int64_t since = second_ns - kNsPerSecond;
+    for (const std::string& name : incident.services) {
+      const auto found = services.find(name);
+      if (found == services.end()) continue;
+      for (const Symptom& symptom : found->second.symptoms()) {
+        if (symptom.since_ns > quiet_since) since = std::min(since, symptom.since_ns);
+      }
+    }
+    incident.wave_ns = since;
+    incident.symptoms.clear();  // refresh() puts in what is felt now
+    return true;
+  }
+
   // True if what it says (not only its numbers) is different now.
   bool refresh(Incident& incident, std::int64_t second_ns) {
     std::vector<Symptom> symptoms;
@@ -196,7 +223,7 @@ struct Detector::State {
       }
     }
     // A symptom that is over stays part of what happened.
-    bool changed = false;
+    bool changed = new_wave(incident, second_ns);
     for (Symptom& symptom : symptoms) {
       const auto known = std::ranges::find_if(incident.symptoms, [&](const Symptom& other) {
         return other.entity == symptom.entity && other.series == symptom.series;
@@ -212,7 +239,9 @@ struct Detector::State {
       }
     }
     std::ranges::sort(incident.symptoms, worse);
+    const bool first_wave = incident.wave_ns == incident.onset_ns;
     for (const Symptom& symptom : incident.symptoms) incident.onset_ns = std::min(incident.onset_ns, symptom.since_ns);
+    if (first_wave) incident.wave_ns = incident.onset_ns;
     const std::string service = attribute(incident.services);
     if (!service.empty() && service != incident.service) {
       incident.service = service;
@@ -250,7 +279,7 @@ struct Detector::State {
         }
         home = &open.emplace_back();
         home->id = next_id++;
-        home->onset_ns = home->opened_ns = home->last_symptom_ns = second_ns;
+        home->onset_ns = home->wave_ns = home->opened_ns = home->last_symptom_ns = second_ns;
         opened.insert(home->id);
         ++stats.incidents_opened;
       }
@@ -268,6 +297,9 @@ struct Detector::State {
       } else if (changed) {
         updates.push_back({IncidentUpdate::What::Changed, incident});
       }
+    }
+    for (const Incident& incident : open) {
+      if (incident.state == IncidentState::Closed) strong_ns.erase(incident.id);
     }
     std::erase_if(open, [](const Incident& incident) { return incident.state == IncidentState::Closed; });
     return updates;
@@ -303,6 +335,7 @@ void Detector::restore(std::span<const Incident> incidents) {
     if (incident.state != IncidentState::Open || state_->open.size() >= kIncidentsMax) continue;
     state_->open.push_back(incident);
     std::ranges::sort(state_->open.back().services);
+    state_->strong_ns[incident.id] = INT64_MAX;  // what goes on after a restart is no new wave
     state_->next_id = std::max(state_->next_id, incident.id + 1);
   }
 }

@@ -48,7 +48,7 @@ Result<Incident> examine(const stream::EventStore& store, std::string_view servi
   Incident best;
   best.service = service;
   best.services = {best.service};
-  best.onset_ns = from_ns;
+  best.onset_ns = best.wave_ns = from_ns;
   best.opened_ns = best.last_symptom_ns = to_ns;
   for (Incident& incident : found) {
     if (!std::ranges::binary_search(incident.services, service)) continue;

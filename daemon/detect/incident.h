@@ -31,6 +31,7 @@ struct Incident {
   std::string service;                // the service asked about: the most upstream one with a symptom, without "service:"
   std::vector<std::string> services;  // all with a symptom, sorted
   std::int64_t onset_ns = 0;          // earliest `since` of its symptoms
+  std::int64_t wave_ns = 0;           // start of its latest wave: strong again after a quiet while; the onset at first
   std::int64_t opened_ns = 0;         // when it passed the bar
   std::int64_t last_symptom_ns = 0;   // last second with a symptom
   std::int64_t closed_ns = 0;         // 0 while open

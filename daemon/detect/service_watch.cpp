@@ -181,6 +181,10 @@ bool ServiceWatch::symptomatic() const {
   return std::ranges::any_of(trackers_, [](const Tracker& tracker) { return tracker.active(); });
 }
 
+bool ServiceWatch::strongly(std::int64_t second_ns) const {
+  return std::ranges::any_of(trackers_, [&](const Tracker& t) { return t.active() && t.strong_ns() == second_ns; });
+}
+
 Symptom ServiceWatch::describe(Series series) const {
   const Tracker& tracker = trackers_[series];
   Symptom out{.entity = "service:" + name_,

@@ -44,6 +44,7 @@ class ServiceWatch {
   bool learned() const { return load_s_ >= warm_up_s_; }
   int load_s() const { return load_s_; }
   bool symptomatic() const;
+  bool strongly(std::int64_t second_ns) const;  // something deviates strongly in this very second
   std::vector<Symptom> symptoms() const;  // the active ones
   std::int64_t last_seen_ns() const { return last_seen_ns_; }
 

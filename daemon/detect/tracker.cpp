@@ -19,6 +19,7 @@ void Tracker::deviate(std::int64_t second_ns, double value, double normal, doubl
   points_ = std::min(kPointsMax, points_ + static_cast<int>(gain));
   if (points_ >= kOpenPoints) active_ = true;
   last_ns_ = second_ns;
+  if (gain != Gain::Weak) strong_ns_ = second_ns;
   score_ = std::max(score_, score);
   if (values_.size() < kValuesMax) {
     values_.push_back(value);

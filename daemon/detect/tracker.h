@@ -23,6 +23,7 @@ class Tracker {
   bool pending() const { return points_ > 0; }
   std::int64_t since_ns() const { return since_ns_; }
   std::int64_t last_ns() const { return last_ns_; }
+  std::int64_t strong_ns() const { return strong_ns_; }  // last second of a strong deviation
   double normal() const { return normal_; }
   double score() const { return score_; }
   double value() const;  // the median of the recent deviating seconds
@@ -30,7 +31,7 @@ class Tracker {
  private:
   int points_ = 0;
   bool active_ = false;
-  std::int64_t since_ns_ = 0, last_ns_ = 0;
+  std::int64_t since_ns_ = 0, last_ns_ = 0, strong_ns_ = 0;
   double normal_ = 0, score_ = 0;
   std::vector<double> values_;  // at most kValuesMax, a ring
   std::size_t next_ = 0;

@@ -36,7 +36,7 @@ constexpr std::array kKinds = std::to_array<KindRow>({
     {"connect.duration.mean", {false, 0.005, 1.0}},
     {"tcp.retransmits", {true, 1.0, 2.0}},
     {"tcp.resets", {true, 1.0, 2.0}},
-    {"tcp.rtt", {false, 0.003, 1.0}},
+    {"tcp.rtt", {false, 0.006, 1.0}},
     {"tcp.accept_queue.ratio", {true, 0.3, 0.5}},
     {"cpu.time", {true, 0.15, 0.5}},
     {"cpu.run_queue.wait", {true, 0.10, 1.0}},
@@ -53,7 +53,7 @@ constexpr std::array kKinds = std::to_array<KindRow>({
     {"process.fds.ratio", {false, 0.2, 0.5}},
     {"disk.read.bytes", {true, 2e6, 1.0}},
     {"disk.write.bytes", {true, 2e6, 1.0}},
-    {"disk.wait", {true, 0.05, 1.0}},
+    {"disk.wait", {true, 0.10, 1.0}},
     {"fsync.rate", {true, 5, 1.0}},
     {"fsync.mean", {false, 0.005, 1.0}},
     {"fsync.max", {false, 0.020, 1.0}},
@@ -186,7 +186,10 @@ View view_of(const stream::Series& series, const Windows& windows, std::int64_t 
   if (view.score > -1 && view.score < 1) {
     double burst = (view.peak - view.normal) / bar;
     if (base.size() >= 20) burst = std::min(burst, (view.peak - high) / kind.floor);
-    view.score = std::max(view.score, 0.5 * burst);
+    if (0.5 * burst > view.score) {
+      view.score = 0.5 * burst;
+      view.burst = true;
+    }
   }
   view.score = std::clamp(view.score, -50.0, 50.0);
 

@@ -41,6 +41,9 @@ struct View {
   std::int64_t onset_ns = 0;  // since when; 0 if it does not deviate
   std::size_t base_points = 0, now_points = 0;
 
+  bool burst = false;     // it is up only at times: then peak, not now, is what deviates
+
+  double value() const { return burst ? peak : now; }
   bool up() const { return score >= 1; }
   bool down() const { return score <= -1; }
   double change() const { return now - normal; }

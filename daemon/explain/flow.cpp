@@ -174,14 +174,19 @@ std::vector<const Edge*> Scene::callers_of(std::string_view service) const {
   return out;
 }
 
+bool Scene::has_endpoints(std::string_view service) const {
+  const std::string prefix = "endpoint:" + std::string(service) + " ";
+  const auto at = std::ranges::lower_bound(views_, prefix, {}, &View::entity);
+  return at != views_.end() && at->entity.starts_with(prefix);
+}
+
 bool Scene::errors_hidden(std::string_view service) const {
   for (const Edge* edge : callers_of(service)) {
     if (flow(edge->caller) < 0.3) continue;
     const View& errors = of_service(edge->caller, "request.errors");
     const View& mean = of_service(edge->caller, "request.duration.mean");
     const View& age = of_service(edge->caller, "request.inflight.age.max");
-    const bool answers = of_service(service, "request.rate").now_points > 0;
-    if (errors.up() && !mean.up() && !age.up() && !answers) return true;
+    if (errors.up() && !mean.up() && !age.up() && !has_endpoints(service)) return true;
   }
   return false;
 }

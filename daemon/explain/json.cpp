@@ -113,6 +113,7 @@ json incident_to_record(const detect::Incident& incident) {
           {"service", incident.service},
           {"services", incident.services},
           {"onset_ns", incident.onset_ns},
+          {"wave_ns", incident.wave_ns},
           {"opened_ns", incident.opened_ns},
           {"last_symptom_ns", incident.last_symptom_ns},
           {"closed_ns", incident.closed_ns},
@@ -130,6 +131,10 @@ Result<detect::Incident> incident_from_record(const json& record) {
   ASSIGN(incident.services, field<std::vector<std::string>>(record, "services"));
   std::ranges::sort(incident.services);
   ASSIGN(incident.onset_ns, field<std::int64_t>(record, "onset_ns"));
+  incident.wave_ns = incident.onset_ns;
+  if (record.contains("wave_ns")) {
+    ASSIGN(incident.wave_ns, field<std::int64_t>(record, "wave_ns"));
+  }
   ASSIGN(incident.opened_ns, field<std::int64_t>(record, "opened_ns"));
   ASSIGN(incident.last_symptom_ns, field<std::int64_t>(record, "last_symptom_ns"));
   ASSIGN(incident.closed_ns, field<std::int64_t>(record, "closed_ns"));

@@ -58,7 +58,7 @@ bool sane(std::int64_t time_ns) { return time_ns > -kTimeMax && time_ns < kTimeM
 
 Result<void> check_times(const Replayable& replay) {
   const detect::Incident& incident = replay.incident;
-  for (const std::int64_t time_ns : {incident.onset_ns, incident.opened_ns, incident.last_symptom_ns, incident.closed_ns,
+  for (const std::int64_t time_ns : {incident.onset_ns, incident.wave_ns, incident.opened_ns, incident.last_symptom_ns, incident.closed_ns,
                                      replay.options.now_ns, replay.options.wall_offset_ns}) {
     if (!sane(time_ns)) return fail(Code::Invalid, fmt::format("line 1: a time is out of range: {}", time_ns));
   }
@@ -101,7 +101,7 @@ Result<std::string> export_incident(const stream::EventStore& store, const detec
   out += '\n';
   stream::Query query;
   query.from_ns = incident.onset_ns - kHistoryNs;
-  query.to_ns = std::max(incident.onset_ns, std::min(options.now_ns, incident.onset_ns + kIncidentNsMax)) + 1;
+  query.to_ns = std::max(incident.onset_ns, std::min(options.now_ns, std::max(incident.onset_ns, incident.wave_ns) + kIncidentNsMax)) + 1;
   std::size_t count = 0;
   TRY(store.scan(query, [&](const stream::Event& event) {
     if (++count > kExportEventsMax) return false;

@@ -70,6 +70,7 @@ std::vector<std::string> ruled_out(const Scene& scene, const Draft& draft) {
   for (const Edge* edge : scene.callees_of(scene.root())) {
     if (edge->callee == draft.service || edge->share >= 0.15 || edge->suspicious) continue;
     if (out.size() >= 6) break;
+    if (edge->callee.find(':') != std::string::npos) continue;  // an address: nobody we know
     out.push_back(edge->wait_now > 0 ? fmt::format("{} ({} of the time)", edge->callee, percent(edge->wait_now)) : edge->callee);
   }
   if (!(blamed & kNetwork) && !scene.edges().empty()) {

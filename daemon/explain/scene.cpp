@@ -57,9 +57,10 @@ Result<Scene> Scene::load(const stream::EventStore& store, const detect::Inciden
   scene.options_ = &options;
   scene.root_ = options.focus.empty() ? incident.service : options.focus;
   Windows& windows = scene.windows_;
-  const std::int64_t onset = incident.onset_ns;
-  windows.base_from_ns = onset - kBaseNs;
-  windows.base_to_ns = onset - kGuardNs;
+  // The latest wave is explained, and compared with the time before the first.
+  const std::int64_t onset = scene.onset_ns();
+  windows.base_from_ns = incident.onset_ns - kBaseNs;
+  windows.base_to_ns = incident.onset_ns - kGuardNs;
   windows.now_from_ns = onset;
   const std::int64_t latest = std::max(onset + kNsPerSecond, std::min(options.now_ns, onset + kIncidentNsMax));
   windows.now_to_ns = std::min(latest, std::max(incident.last_symptom_ns + kTailNs, onset + kShortestNs));

@@ -3,6 +3,7 @@
 // Built once per explanation; then only read.
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 #include <map>
 #include <set>
@@ -53,7 +54,7 @@ class Scene {
   const detect::Incident& incident() const { return *incident_; }
   const ExplainOptions& options() const { return *options_; }
   const std::string& root() const { return root_; }  // the service explained
-  std::int64_t onset_ns() const { return incident_->onset_ns; }
+  std::int64_t onset_ns() const { return std::max(incident_->onset_ns, incident_->wave_ns); }  // of the latest wave
   std::int64_t end_ns() const { return windows_.now_to_ns; }
   const Windows& windows() const { return windows_; }
   bool has_symptom(std::string_view series_prefix) const;  // of the root or, without any of it, of anyone
@@ -76,6 +77,7 @@ class Scene {
   double self(std::string_view service) const;
   // Its callers fail, not wait, and its answers are in a protocol that we do not read: the failure may be its own.
   bool errors_hidden(std::string_view service) const;
+  bool has_endpoints(std::string_view service) const;  // it answers HTTP: its errors are seen
   // Could its trouble be the root's: the root, or reached by calls from it.
   bool in_reach(std::string_view service) const { return flow_.contains(std::string(service)); }
   const std::map<std::string, double>& reach() const { return flow_; }

@@ -100,6 +100,23 @@ TEST(Incident, StaysOpenWhileBroken) {
   EXPECT_EQ(world.opened(), 1);
 }
 
+// Trouble that lingers weakly and is then joined by another: the incident goes on, the new wave is what is explained.
+TEST(Incident, ANewWaveIsExplainedByItself) {
+  World world(12);
+  world.run(60);
+  ASSERT_TRUE(world.break_with(faults::cache_stopped(world), 6));
+  world.run(40, [](World&, Second& now, int) { now.app_self = 0.015; });  // healed, but weakly slow for another reason
+  ASSERT_EQ(world.detector.open_incidents().size(), 1u);
+  const std::int64_t second_fault_ns = world.now_ns();
+  world.run(10, [fault = faults::pg_lock(world)](World& w, Second& now, int t) {
+    fault(w, now, t);
+    now.app_self = 0.015;
+  });
+  EXPECT_EQ(world.opened(), 1);
+  EXPECT_GE(world.incident().wave_ns, second_fault_ns);
+  EXPECT_EQ(world.explain().candidates.at(0).failure_mode, "postgresql/lock-wait");
+}
+
 TEST(Incident, GoesOnAfterARestartOfTheDaemon) {
   World world(7);
   world.run(60);

@@ -59,6 +59,9 @@ std::vector<Hog> growing(const Scene& scene) {
   }
   std::vector<Hog> out;
   for (auto& [service, hog] : hogs) {
+    for (const auto& [pid, process] : scene.processes()) {
+      hog.newcomer = hog.newcomer || (process.newcomer && process.service == service);
+    }
     const View& total = scene.of_service(service, "cpu.time");
     if (total.now_points == 0) {  // only processes are known
       double sum = 0;

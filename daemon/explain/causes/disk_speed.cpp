@@ -26,8 +26,8 @@ Told slow_for(const Scene& scene, const std::string& service) {
     bool seconds;
   };
   static constexpr std::array kRows = std::to_array<Row>({
-      {"fsync.mean", "fsync takes", true},
-      {"fsync.max", "the longest fsync takes", true},
+      {"fsync.mean", "fsync", true},
+      {"fsync.max", "the longest fsync", true},
       {"disk.wait", "waits for the disk", false},
       {"cpu.blocked", "is blocked in the kernel", false},
   });
@@ -37,8 +37,8 @@ Told slow_for(const Scene& scene, const std::string& service) {
     if (!view.up()) continue;
     if (told.view != nullptr && view.score <= told.view->score) continue;
     told.view = &view;
-    told.text = row.seconds ? fmt::format("{} of {} {}", row.words, service, from_to(view.normal, view.now, format_seconds))
-                            : fmt::format("{} {} {:.2f} s/s (normal {:.2f})", service, row.words, view.now, view.normal);
+    told.text = row.seconds ? fmt::format("{} of {} takes {}", row.words, service, from_to(view.normal, view.value(), format_seconds))
+                            : fmt::format("{} {} {:.2f} s/s (normal {:.2f})", service, row.words, view.value(), view.normal);
   }
   // A call that never returned has no mean yet; the kernel tells of it singly.
   if (told.view == nullptr) {
@@ -112,8 +112,10 @@ void causes_disk_speed(const Scene& scene, Drafts& drafts) {
       draft.add(weight::kAgainst, since, "no service on the way waits for the disk", {"kernel"});
     }
     if (device != nullptr) {
-      draft.add(weight::kSignal, device->onset_ns, fmt::format("requests of {} take {}", device->entity.substr(7), from_to(device->normal, device->now, format_seconds)), {"block layer"});
+      draft.add(weight::kSignal, device->onset_ns, fmt::format("requests of {} take {}", device->entity.substr(7), from_to(device->normal, device->value(), format_seconds)), {"block layer"});
     }
+    const bool starved = std::ranges::any_of(sufferers, [&](const std::string& service) { return scene.of_service(service, "cpu.run_queue.mean").up(); });
+    if (starved) draft.add(weight::kAgainst, since, fmt::format("{} also waits for a CPU", sufferers.front()), {"run queue"});
     locate_any(scene, draft, sufferers);
   };
   if (writer.view != nullptr) {
@@ -143,7 +145,7 @@ void causes_disk_speed(const Scene& scene, Drafts& drafts) {
   Draft draft = draft_of(scene, "linux-kernel/disk-slow", sufferers.empty() ? scene.root() : sufferers.front());
   if (device != nullptr) draft.entity = device->entity;
   draft.onset_ns = since;
-  draft.title = device != nullptr ? fmt::format("{}: requests take {}, {} waits", device->entity.substr(7), from_to(device->normal, device->now, format_seconds), draft.service)
+  draft.title = device != nullptr ? fmt::format("{}: requests take {}, {} waits", device->entity.substr(7), from_to(device->normal, device->value(), format_seconds), draft.service)
                                   : fmt::format("{}: its disk answers slowly ({})", draft.service, told.text);
   add_common(draft);
   if (writer.view != nullptr) {

@@ -28,7 +28,8 @@ std::string_view before_slash(std::string_view id) { return id.substr(0, id.find
 Match match_of(const ModeMatch& known) {
   Match match{{}, {known.id}, known.middleware, known.name, known.weight};
   const FailureMode* mode = find_mode(known.id);
-  match.mode = mode != nullptr ? std::string(mode->id) : fmt::format("{}/{}", known.middleware, known.id);
+  match.mode = mode != nullptr ? std::string(mode->id)
+               : known.id.find('/') != std::string::npos ? known.id : fmt::format("{}/{}", known.middleware, known.id);
   return match;
 }
 
@@ -109,6 +110,8 @@ void causes_logs(const Scene& scene, Drafts& drafts) {
     const Match& best = found.front().match;
     draft.title = fmt::format("{}: {}", service, best.name.empty() ? std::string(mode.name) : best.name);
     draft.also = best.also;
+    // That a server is silent or gone, its callers' logs tell; why, they do not.
+    if (mode_id.ends_with("/down") || mode_id.ends_with("/stopped")) draft.generic = true;
     if (mode.effect) {
       draft.generic = true;
       draft.prior += weight::kAgainst;

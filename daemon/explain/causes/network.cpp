@@ -30,7 +30,7 @@ void loss(const Scene& scene, Drafts& drafts, const Edge& edge) {
   draft.generic = !lossy && !rtt.up();
   const std::string between = fmt::format("{} and {}", edge.caller, edge.callee);
   if (lossy) {
-    draft.title = fmt::format("network: packets between {} get lost ({} retransmits)", between, per_second(retransmits.now));
+    draft.title = fmt::format("network: packets between {} get lost ({} retransmits)", between, per_second(retransmits.value()));
     draft.onset_ns = retransmits.onset_ns;
     draft.add(weight::kStrongSignal, retransmits.onset_ns, fmt::format("retransmits between {} {}", between, from_to(retransmits.normal, std::max(retransmits.now, retransmits.peak), per_second)), {"kernel"});
   }
@@ -42,6 +42,13 @@ void loss(const Scene& scene, Drafts& drafts, const Edge& edge) {
   if (resets.up()) {
     if (draft.generic) draft.title = fmt::format("network: connections between {} are reset {}", between, per_second(std::max(resets.now, resets.peak)));
     draft.add(weight::kHint, resets.onset_ns, fmt::format("resets between {} {}", between, from_to(resets.normal, std::max(resets.now, resets.peak), per_second)), {"kernel"});
+  }
+  // On a host without free CPUs acknowledgements come late: loss and delay are then effects, also on loopback.
+  const View& queue = scene.of_service(edge.callee, "cpu.run_queue.mean");
+  const View& caller_queue = scene.of_service(edge.caller, "cpu.run_queue.mean");
+  if (queue.up() || caller_queue.up()) {
+    const View& worse = queue.score > caller_queue.score ? queue : caller_queue;
+    draft.add(weight::kStrongAgainst, worse.onset_ns, fmt::format("both ends wait for a CPU ({})", from_to(worse.normal, worse.value(), format_seconds)), {"run queue"});
   }
   const double between_s = gap(scene, edge);
   if (between_s > 0.005) {
