@@ -27,7 +27,7 @@ bool is_variable(std::string_view segment) {
   // u17, user42, item_7: a word and its number; not v1 to v99 (a version) and not oauth2, mp3.
   if (run == digits && digits > 0 && letters + digits + (segment[letters] == '_' || segment[letters] == '-') == segment.size()) {
     const bool version = letters == 1 && (segment[0] == 'v' || segment[0] == 'V') && digits <= 2;
-    if (!version && (letters <= 2 || digits >= 2 || letters + digits < segment.size())) return true;
+    if (!version && (letters == 1 || digits >= 2 || letters + digits < segment.size())) return true;
   }
   if (run_max >= 4) return true;                                              // order-20481
   if (digits > 0 && hex + dashes == segment.size() && segment.size() >= 8) return true;  // UUIDs, hashes
