@@ -10,7 +10,8 @@
  *
  * A thread gathers its times in its own storage and adds them to its process's per-CPU row when it leaves the
  * CPU: one hash look-up a switch. Storage is made where allocating is harmless (at fork, and for threads that
- * existed before by the iterator), never under a run queue's lock.
+ * existed before by the iterator), never under a run queue's lock. Two switches, two wake-ups and four system
+ * calls (`./dev bench syscalls`, context-switch) cost 680 ns more, 940 ns with hash look-ups instead.
  */
 #include "ring.bpf.h"
 

@@ -2,7 +2,13 @@
 /*
  * System calls at their return: failures counted, fsync/fdatasync/open timed, payload of watched processes on TCP
  * sockets, their log lines. Runs at every system call of the host, so it leaves at once for those we do not
- * look at. io_uring and splice do not pass here. Needs Linux 6.1 and BTF.
+ * look at. io_uring, splice, sendmmsg and recvmmsg do not pass here. Needs Linux 6.1 and BTF.
+ *
+ * Added to one call (Linux 6.18, 2 vCPU, `./dev bench syscalls`, best of many rounds): 38 ns to a call that is
+ * not looked at (most of it the kernel's own slow path for traced calls), 47 ns to an unwatched write, 121 ns to
+ * a watched write that is neither payload nor log, 197 ns to a captured log line, 270 to 410 ns to 400 captured
+ * bytes of HTTP, 250 ns to an open, timed and, if it fails, counted. User memory that is not resident cannot be
+ * read here and is counted as a fault: only devices that ignore what is written to them (/dev/null) leave it so.
  */
 #include "calls.bpf.h"
 #include "latency.bpf.h"

@@ -232,6 +232,8 @@ void Snapshots::sample_processes(Snapshot& snapshot) {
                                                           : fail(Code::Exhausted, "enough sampled");
     if (sample) snapshot.processes.push_back(std::move(*sample));
     const bool gone = !sample && sample.error().code == Code::NotFound;
+    // The exit probe does this too, where the kernel let it attach.
+    if (gone) (void)bpf_map_delete_elem(probes_.watched_tgids(), &it->first);
     it = gone || now_ns_ - it->second > kSampleForNs ? sampled_.erase(it) : std::next(it);
   }
 }

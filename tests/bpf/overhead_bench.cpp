@@ -28,7 +28,7 @@ namespace {
 
 using namespace culprit;
 
-constexpr int kRoundsPerTurn = 60;
+constexpr int kRoundsPerTurn = 300;  // short ones: a busy machine lets few run undisturbed
 constexpr int kTurns = 4;  // without, with, without, ...
 
 struct Workload {
@@ -111,16 +111,16 @@ void echo_loop(int fd, int calls) {
 }
 
 const Workload kWorkloads[] = {
-    {"getppid", "getppid, a call that is not looked at", 0, 20'000, getppid_loop, open_null},
-    {"write-null", "write of 100 bytes to /dev/null, not watched", 0, 20'000, write_loop, open_null},
-    {"write-null-watched", "the same by a watched process: neither socket nor log", 3, 20'000, write_loop, open_null},
-    {"write-log", "100 bytes appended to a file, not watched", 0, 5'000, write_loop, open_append},
-    {"write-log-watched", "the same, captured", 3, 5'000, write_loop, open_append},
-    {"tcp-write", "400 bytes of HTTP to a TCP socket, not watched", 0, 2'000, http_loop, open_tcp},
-    {"tcp-write-watched", "the same, captured", 3, 2'000, http_loop, open_tcp},
-    {"open-close", "open and close of /dev/null: two calls, one timed", 0, 10'000, open_loop, open_null},
-    {"open-enoent", "open that fails: timed and counted", 0, 10'000, enoent_loop, open_null},
-    {"context-switch", "byte to and fro on one CPU: two switches, four calls", 0, 2'000, echo_loop, open_echo},
+    {"getppid", "getppid, a call that is not looked at", 0, 4'000, getppid_loop, open_null},
+    {"write-null", "write of 100 bytes to /dev/null, not watched", 0, 4'000, write_loop, open_null},
+    {"write-null-watched", "the same by a watched process: neither socket nor log", 3, 4'000, write_loop, open_null},
+    {"write-log", "100 bytes appended to a file, not watched", 0, 1'000, write_loop, open_append},
+    {"write-log-watched", "the same, captured", 3, 1'000, write_loop, open_append},
+    {"tcp-write", "400 bytes of HTTP to a TCP socket, not watched", 0, 300, http_loop, open_tcp},
+    {"tcp-write-watched", "the same, captured", 3, 300, http_loop, open_tcp},
+    {"open-close", "open and close of /dev/null: two calls, one timed", 0, 2'000, open_loop, open_null},
+    {"open-enoent", "open that fails: timed and counted", 0, 2'000, enoent_loop, open_null},
+    {"context-switch", "byte to and fro on one CPU: two switches, four calls", 0, 300, echo_loop, open_echo},
 };
 
 // What the child shares with us: it runs one round whenever `go` rises.
