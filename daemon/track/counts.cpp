@@ -14,6 +14,7 @@ namespace {
 
 constexpr std::size_t kErrorSeriesPerService = 64;
 constexpr std::size_t kDevicesMax = 256;
+constexpr std::int64_t kForgetNs = 60'000'000'000;
 
 // now - before, or all of now if the count began anew.
 double delta(std::uint64_t now, std::uint64_t before) { return static_cast<double>(now >= before ? now - before : now); }
@@ -39,6 +40,17 @@ const char* call_name(std::uint32_t call) {
 
 }  // namespace
 
+// A row that is missing from a snapshot did not change. Its base stays while its process lives; then the number
+// may be given to another one, whose counts begin anew.
+template <typename Bases, typename TgidOf>
+void Counts::forget(Bases& bases, std::int64_t now_ns, TgidOf tgid_of) {
+  std::erase_if(bases, [&](const auto& entry) {
+    if (now_ns - entry.second.seen_ns < kForgetNs) return false;
+    const std::uint32_t tgid = tgid_of(entry.first);
+    return tgid != 0 && directory_.find(tgid) == nullptr;
+  });
+}
+
 Counts::Counts(const TrackerOptions& options, TrackStats& stats, Output& output, Directory& directory)
     : options_(options), stats_(stats), output_(output), directory_(directory) {}
 
@@ -52,11 +64,10 @@ void Counts::forget_base() {
 
 void Counts::on_sched(std::int64_t now_ns, Tracker::Snapshot<std::uint32_t, culprit_sched_counts> counts) {
   const double seconds = sched_pace_.step(now_ns);
-  ++round_;
   for (const auto& [tgid, now] : counts) {
-    auto [base, fresh] = sched_.try_emplace(tgid, SchedBase{{}, round_});
+    auto [base, fresh] = sched_.try_emplace(tgid, SchedBase{{}, now_ns});
     const culprit_sched_counts before = base->second.counts;
-    base->second = {now, round_};
+    base->second = {now, now_ns};
     Process* process = directory_.meet(tgid, now.cgroup_id, now.comm);
     if (seconds <= 0 || tgid == 0) continue;  // the base line; the idle task
     // A key that is new in a later snapshot is a new process: all of its time is of this second.
@@ -71,17 +82,16 @@ void Counts::on_sched(std::int64_t now_ns, Tracker::Snapshot<std::uint32_t, culp
     host_usage_.add(usage);
     if (process != nullptr) process->usage.add(usage);
   }
-  std::erase_if(sched_, [&](const auto& entry) { return entry.second.round != round_; });
+  forget(sched_, now_ns, [](const auto& key) { return key; });
 }
 
 void Counts::on_syscall_errors(std::int64_t now_ns, Tracker::Snapshot<culprit_syscall_error_key, culprit_syscall_error_counts> counts) {
   const double seconds = error_pace_.step(now_ns);
-  ++round_;
   for (const auto& [key, now] : counts) {
     std::array<std::uint64_t, 2> id{key.cgroup_id, static_cast<std::uint64_t>(key.tgid) << 32 | static_cast<std::uint64_t>(key.syscall) << 16 | key.error};
-    auto [base, fresh] = errors_.try_emplace(id, ErrorBase{0, round_});
+    auto [base, fresh] = errors_.try_emplace(id, ErrorBase{0, now_ns});
     const std::uint64_t before = base->second.count;
-    base->second = {now.count, round_};
+    base->second = {now.count, now_ns};
     if (seconds <= 0) continue;
     const auto count = static_cast<std::uint64_t>(delta(now.count, before));
     if (count == 0) continue;
@@ -91,17 +101,16 @@ void Counts::on_syscall_errors(std::int64_t now_ns, Tracker::Snapshot<culprit_sy
     if (!service->syscall_errors.contains(label) && service->syscall_errors.size() >= kErrorSeriesPerService) continue;
     service->syscall_errors[label].count += count;
   }
-  std::erase_if(errors_, [&](const auto& entry) { return entry.second.round != round_; });
+  forget(errors_, now_ns, [](const auto& key) { return static_cast<std::uint32_t>(key[1] >> 32); });
 }
 
 void Counts::on_timed_calls(std::int64_t now_ns, Tracker::Snapshot<culprit_timed_call_key, culprit_latency> counts) {
   const double seconds = timed_pace_.step(now_ns);
-  ++round_;
   for (const auto& [key, now] : counts) {
     const std::uint64_t id = static_cast<std::uint64_t>(key.tgid) << 32 | key.call;
-    auto [base, fresh] = timed_.try_emplace(id, LatencyBase{0, 0, 0, round_});
+    auto [base, fresh] = timed_.try_emplace(id, LatencyBase{0, 0, 0, now_ns});
     const LatencyBase before = base->second;
-    base->second = {now.count, now.sum_ns, now.max_ns, round_};
+    base->second = {now.count, now.sum_ns, now.max_ns, now_ns};
     if (seconds <= 0) continue;
     const double count = delta(now.count, before.count);
     if (count <= 0) continue;
@@ -121,7 +130,7 @@ void Counts::on_timed_calls(std::int64_t now_ns, Tracker::Snapshot<culprit_timed
       usage.fsync_max_s = std::max(usage.fsync_max_s, longest_s);
     }
   }
-  std::erase_if(timed_, [&](const auto& entry) { return entry.second.round != round_; });
+  forget(timed_, now_ns, [](const auto& key) { return static_cast<std::uint32_t>(key >> 32); });
 }
 
 Counts::Device& Counts::device(std::uint32_t number) {
@@ -139,11 +148,10 @@ std::string Counts::device_name(std::uint32_t number) const {
 
 void Counts::on_block(std::int64_t now_ns, Tracker::Snapshot<culprit_block_key, culprit_block_counts> counts) {
   const double seconds = block_pace_.step(now_ns);
-  ++round_;
   for (const auto& [key, now] : counts) {
-    auto [base, fresh] = block_.try_emplace({key.device, key.tgid, key.op}, BlockBase{{}, round_});
+    auto [base, fresh] = block_.try_emplace({key.device, key.tgid, key.op}, BlockBase{{}, now_ns});
     const culprit_block_counts before = base->second.counts;
-    base->second = {now, round_};
+    base->second = {now, now_ns};
     if (seconds <= 0) continue;
     const double count = delta(now.latency.count, before.latency.count);
     if (count <= 0) continue;
@@ -165,7 +173,7 @@ void Counts::on_block(std::int64_t now_ns, Tracker::Snapshot<culprit_block_key, 
     if (key.op == CULPRIT_BLOCK_WRITE) process->usage.write_bytes += bytes;
     process->usage.disk_wait += sum_s / seconds;
   }
-  std::erase_if(block_, [&](const auto& entry) { return entry.second.round != round_; });
+  forget(block_, now_ns, [](const auto& key) { return key[1]; });
 }
 
 void Counts::on_cgroup_limits(std::int64_t now_ns, std::span<const CgroupFacts> cgroups) {

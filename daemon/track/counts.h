@@ -1,7 +1,7 @@
 // Counts: what the probes count in maps, cumulative since they were loaded, as differences per second of processes,
 // services, devices and the host; and the sampled facts of control groups, file systems and the host.
 //
-// The first snapshot is only a base line. A count that went down began anew (the key was reused): it counts whole.
+// A snapshot holds the rows that changed since the one before it; the first has all and is only a base line. A count that went down began anew (the key was reused): it counts whole.
 #pragma once
 
 #include <array>
@@ -49,17 +49,19 @@ class Counts {
   };
   struct SchedBase {
     culprit_sched_counts counts;
-    std::uint64_t round;
+    std::int64_t seen_ns;
   };
   struct ErrorBase {
-    std::uint64_t count, round;
+    std::uint64_t count;
+    std::int64_t seen_ns;
   };
   struct LatencyBase {
-    std::uint64_t count, sum_ns, max_ns, round;
+    std::uint64_t count, sum_ns, max_ns;
+    std::int64_t seen_ns;
   };
   struct BlockBase {
     culprit_block_counts counts;
-    std::uint64_t round;
+    std::int64_t seen_ns;
   };
   struct Device {
     std::string entity;
@@ -71,6 +73,8 @@ class Counts {
   struct Mount {
     SampleMask mask;
   };
+  template <typename Bases, typename TgidOf>
+  void forget(Bases& bases, std::int64_t now_ns, TgidOf tgid_of);
   Device& device(std::uint32_t number);
   std::string device_name(std::uint32_t number) const;
   void emit_usage(std::int64_t now_ns, const std::string& entity, SampleMask& mask, const Usage& usage);
@@ -80,7 +84,6 @@ class Counts {
   Output& output_;
   Directory& directory_;
   Pace sched_pace_, error_pace_, timed_pace_, block_pace_;
-  std::uint64_t round_ = 0;
   std::unordered_map<std::uint32_t, SchedBase> sched_;
   std::map<std::array<std::uint64_t, 2>, ErrorBase> errors_;
   std::unordered_map<std::uint64_t, LatencyBase> timed_;   // tgid << 32 | call

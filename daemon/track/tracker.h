@@ -164,7 +164,7 @@ class Tracker {
   void on_facts(std::uint32_t pid, const ProcessFacts& facts);
   void on_socket_owner(std::uint32_t pid, std::uint64_t inode);  // as ProcessFacts::sockets, one by one
 
-  // Cumulative counts, about once a second, before tick().
+  // Cumulative counts, about once a second, before tick(): all rows, or at least those that changed.
   template <typename Key, typename Counts>
   using Snapshot = std::span<const std::pair<Key, Counts>>;
   void on_sched(std::int64_t now_ns, Snapshot<std::uint32_t, culprit_sched_counts> counts);  // key: tgid

@@ -164,6 +164,27 @@ TEST(Life, BusyNewcomer) {
   EXPECT_NEAR(*host.out.last("host", "cpu.time"), 0.95, 1e-9);
 }
 
+// A row that is missing from a snapshot did not change: what comes with its return is only the difference.
+TEST(Life, IdleProcessReturns) {
+  Host host;
+  host.runs(200, "shop");
+  culprit_sched_counts counts{};
+  counts.on_cpu_ns = 500 * kSecond;  // from before we looked
+  counts.switches = 1;
+  std::pair<std::uint32_t, culprit_sched_counts> rows[] = {{200, counts}};
+  host.tracker.on_sched(kStart + kSecond, rows);
+  host.tick(kStart + kSecond);
+  for (int second = 2; second <= 90; ++second) {
+    host.tracker.on_sched(kStart + second * kSecond, std::span(rows).first(0));
+    host.tick(kStart + second * kSecond);
+  }
+  rows[0].second.on_cpu_ns += 50 * kMs;
+  ++rows[0].second.switches;
+  host.tracker.on_sched(kStart + 91 * kSecond, rows);
+  host.tick(kStart + 91 * kSecond);
+  EXPECT_NEAR(*host.out.last("service:shop", "cpu.time"), 0.05, 1e-9);
+}
+
 // A process that is stopped by somebody shows at once, with who did it, and until it goes on.
 TEST(Life, StoppedBySignal) {
   Host host;
