@@ -158,10 +158,14 @@ Result<Columns> DayFile::read(std::int64_t id, std::uint32_t wanted) const {
     }
   }
   if (!reader) {
-    std::error_code error;
-    if (!std::filesystem::exists(path_, error)) return fail(Code::NotFound, "file was deleted");
-    ASSIGN(reader, Database::open(path_, Database::Mode::Read, vfs_));
-    TRY(reader.execute("PRAGMA cache_size = -512"));
+    auto opened = Database::open(path_, Database::Mode::Read, vfs_);
+    auto ready = opened ? opened->execute("PRAGMA cache_size = -512") : std::unexpected(opened.error());
+    if (!ready) {  // retention may have deleted the file meanwhile
+      std::error_code error;
+      if (!std::filesystem::exists(path_, error)) return fail(Code::NotFound, "file was deleted");
+      return std::unexpected(ready.error());
+    }
+    reader = std::move(*opened);
   }
   Columns columns;
   bool found = false;

@@ -23,6 +23,20 @@ constexpr std::uint32_t kGroupColumns = kAllColumns & ~column_bit(Column::Sequen
 constexpr std::uint32_t kSeriesColumns =
     column_bit(Column::Keys) | column_bit(Column::Times) | column_bit(Column::Values);
 
+// Keeps the order of points of one time. (std::stable_sort does too, but clang finds it deprecated within.)
+void sort_by_time(std::vector<Point>& points) {
+  const auto earlier = [](const Point& a, const Point& b) { return a.time_ns < b.time_ns; };
+  if (std::is_sorted(points.begin(), points.end(), earlier)) return;
+  std::vector<std::pair<std::int64_t, std::size_t>> order;
+  order.reserve(points.size());
+  for (const Point& point : points) order.emplace_back(point.time_ns, order.size());
+  std::sort(order.begin(), order.end());
+  std::vector<Point> sorted;
+  sorted.reserve(points.size());
+  for (const auto& [time, index] : order) sorted.push_back(points[index]);
+  points = std::move(sorted);
+}
+
 }  // namespace
 
 void Active::collect(const Matcher& matcher, std::vector<Hit>& out) const {
@@ -166,11 +180,8 @@ Result<std::vector<Series>> EmbeddedStore::series(const Query& query) const {
   for (const Hit& hit : snapshot.hits) slot(*hit.key).push_back({hit.time_ns, hit.value});
 
   std::vector<Series> answer;
-  const auto earlier = [](const Point& a, const Point& b) { return a.time_ns < b.time_ns; };
   for (std::size_t i = 0; i < points.size(); ++i) {
-    if (!std::is_sorted(points[i].begin(), points[i].end(), earlier)) {
-      std::stable_sort(points[i].begin(), points[i].end(), earlier);
-    }
+    sort_by_time(points[i]);
     answer.push_back({keys[i].entity, keys[i].name, std::move(points[i])});
   }
   std::sort(answer.begin(), answer.end(), [](const Series& a, const Series& b) {

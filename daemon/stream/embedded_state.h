@@ -73,6 +73,7 @@ struct EmbeddedStore::State {
   Result<void> load(const std::filesystem::path& file);
   Result<void> recover(const std::shared_ptr<DayFile>& file);
   Result<void> append(std::vector<Event> events);
+  Result<void> flush();
   Result<void> commit(bool even_if_waiting);
   Result<void> commit_active(std::int64_t now_ns);
   Result<void> open_current(std::int64_t now_ns);

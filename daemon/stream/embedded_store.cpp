@@ -73,7 +73,7 @@ EmbeddedStore::~EmbeddedStore() {
 }
 
 Result<void> EmbeddedStore::append(std::vector<Event> events) { return state_->append(std::move(events)); }
-Result<void> EmbeddedStore::flush() { return state_->options.folder.empty() ? Result<void>() : state_->commit(true); }
+Result<void> EmbeddedStore::flush() { return state_->flush(); }
 Result<void> EmbeddedStore::prune(std::int64_t older_than_ns) { return state_->prune(older_than_ns); }
 
 StoreStats EmbeddedStore::stats() const {
@@ -226,6 +226,17 @@ Result<void> EmbeddedStore::State::append(std::vector<Event> events) {
   if (last_commit_ns == INT64_MIN) last_commit_ns = now_ns;
   if (now_ns - last_commit_ns >= options.commit_ns) (void)commit(false);  // counted and said by disk_failed
   return {};
+}
+
+Result<void> EmbeddedStore::State::flush() {
+  if (options.folder.empty()) return {};
+  const std::int64_t now_ns = clock.now_ns();
+  if (now_ns < retry_ns) {
+    return fail(last_reason == "disk_full" ? Code::Exhausted : Code::Io,
+                fmt::format("{}; the next try is in {:.1f} s", last_reason,
+                            static_cast<double>(retry_ns - now_ns) / kNsPerSecond));
+  }
+  return commit(false);
 }
 
 Result<void> EmbeddedStore::State::commit(bool even_if_waiting) {

@@ -102,7 +102,8 @@ class EventStore {
                                                   std::int64_t now_to_ns) const = 0;
 
   // Makes everything appended so far durable. The owner calls it when no event came for a second.
-  // Errors: Exhausted (disk full), Io; the events stay in memory and the next call tries again.
+  // Errors: Exhausted (disk full), Io; the events stay in memory. After a failure the disk is tried again at
+  // growing distances of at most 30 s; a call before that only tells the error again.
   virtual Result<void> flush() = 0;
 
   // Drops whole days (or memory) older than this, and the oldest beyond the limit in bytes.

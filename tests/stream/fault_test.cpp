@@ -139,7 +139,10 @@ TEST_F(FaultTest, OneFailedWriteLosesNothing) {
         fill(**store);
         clock_.advance(60 * kNsPerSecond);
         EXPECT_EQ(scan_all(**store).size(), next_);
-        ASSERT_TRUE((*store)->flush() || (*store)->flush());
+        if (!(*store)->flush()) {
+          clock_.advance(60 * kNsPerSecond);
+          ASSERT_TRUE((*store)->flush());
+        }
         const StoreStats stats = (*store)->stats();
         EXPECT_EQ(stats.pending, 0u);
         EXPECT_TRUE(stats.dropped.empty());
@@ -173,6 +176,7 @@ TEST_F(FaultTest, FullDiskIsCountedAndHeals) {
   expect_conserved(stats);
   EXPECT_EQ(scan_all(**store).size(), stats.stored);
   heal();
+  clock_.advance(60 * kNsPerSecond);
   EXPECT_TRUE((*store)->flush());
   stats = (*store)->stats();
   EXPECT_EQ(stats.pending, 0u);
