@@ -18,6 +18,7 @@ namespace {
 constexpr std::int64_t kYoungNs = 60 * kNsPerSecond;    // ranked every second until then, if that is cheap
 constexpr std::int64_t kRankShare = 8;                  // ranking takes at most an eighth of the thread's time
 constexpr std::int64_t kLaterEveryNs = 10 * kNsPerSecond;
+constexpr std::int64_t kEdgesNs = 60 * kNsPerSecond;  // who called whom lately
 constexpr std::size_t kClosedKeptMax = 64;              // explanations kept in memory after closing
 constexpr std::int64_t kRuleWindowNs = 60 * kNsPerSecond;   // before the onset
 constexpr std::int64_t kRuleSamplesNs = 30 * kNsPerSecond;  // of samples, after it
@@ -72,6 +73,7 @@ struct Diagnosis::Impl {
   explain::ExplainOptions options_for(const detect::Incident& incident, std::int64_t now_ns) const;
   std::vector<explain::RuleHit> rule_hits(const detect::Incident& incident, std::int64_t now_ns) const;
   Result<explain::Explanation> rank(const detect::Incident& incident, std::int64_t now_ns) const;
+  Result<std::set<std::string>> callers_of(const std::string& service, std::int64_t now_ns) const;
   void loop();
   void on_second(const DetectInput& input);
   void rank_and_save(const detect::Incident& incident, std::int64_t now_ns);
@@ -127,6 +129,32 @@ std::vector<explain::RuleHit> Diagnosis::Impl::rule_hits(const detect::Incident&
 
 Result<explain::Explanation> Diagnosis::Impl::rank(const detect::Incident& incident, std::int64_t now_ns) const {
   return explain::explain(parts.store, incident, options_for(incident, now_ns));
+}
+
+// Everybody who called the service lately, directly or through others.
+Result<std::set<std::string>> Diagnosis::Impl::callers_of(const std::string& service, std::int64_t now_ns) const {
+  stream::Query query;
+  query.kinds = {stream::Kind::Sample};
+  query.entities = {"edge:*"};
+  query.names = {"client.rate", "client.inflight"};
+  query.from_ns = now_ns - kEdgesNs;
+  ASSIGN(const auto series, parts.store.series(query));
+  std::multimap<std::string, std::string> callers;  // callee -> caller
+  for (const stream::Series& edge : series) {
+    const std::size_t arrow = edge.entity.find("->");
+    if (arrow != std::string::npos) callers.emplace(edge.entity.substr(arrow + 2), edge.entity.substr(5, arrow - 5));
+  }
+  std::set<std::string> found;
+  std::vector<std::string> next = {service};
+  while (!next.empty()) {
+    const std::string callee = std::move(next.back());
+    next.pop_back();
+    const auto [first, last] = callers.equal_range(callee);
+    for (auto caller = first; caller != last; ++caller) {
+      if (found.insert(caller->second).second) next.push_back(caller->second);
+    }
+  }
+  return found;
 }
 
 void Diagnosis::Impl::loop() {
@@ -263,12 +291,22 @@ Result<std::unique_ptr<Diagnosis>> Diagnosis::start(Parts parts) {
 
 Result<explain::Explanation> Diagnosis::why(const std::string& service, std::int64_t since_ns) const {
   const std::int64_t now = impl_->parts.clock.now_ns();
-  for (const detect::Incident& incident : open_incidents()) {
-    if (incident.service == service || std::ranges::find(incident.services, service) != incident.services.end()) {
-      auto options = impl_->options_for(incident, now);
-      options.focus = service;
-      return explain::explain(impl_->parts.store, incident, options);
-    }
+  const auto open = open_incidents();
+  const auto has_symptom = [&](const detect::Incident& incident) {
+    return incident.service == service || std::ranges::find(incident.services, service) != incident.services.end();
+  };
+  if (const auto own = std::ranges::find_if(open, has_symptom); own != open.end()) {
+    auto options = impl_->options_for(*own, now);
+    options.focus = service;
+    return explain::explain(impl_->parts.store, *own, options);
+  }
+  // Its callers may suffer while it shows no symptom of its own: then theirs is the incident that is asked about.
+  if (!open.empty()) {
+    ASSIGN(const auto callers, impl_->callers_of(service, now));
+    const auto of_caller = [&](const detect::Incident& incident) {
+      return std::ranges::any_of(incident.services, [&](const std::string& name) { return callers.contains(name); });
+    };
+    if (const auto theirs = std::ranges::find_if(open, of_caller); theirs != open.end()) return impl_->rank(*theirs, now);
   }
   ASSIGN(const detect::Incident incident, detect::examine(impl_->parts.store, service, now - since_ns, now));
   return impl_->rank(incident, now);
