@@ -242,7 +242,11 @@ Result<Role> Supervisor::run() {
 std::string default_sensor_path() {
   std::error_code error;
   const auto self = std::filesystem::read_symlink("/proc/self/exe", error);
-  return error ? "culprit-sensor" : (self.parent_path() / "culprit-sensor").string();
+  if (error) return "culprit-sensor";
+  // In a build folder the programs lie side by side; installed, the sensor is no command for people.
+  const auto installed = self.parent_path().parent_path() / "libexec/culprit/culprit-sensor";
+  const auto beside = self.parent_path() / "culprit-sensor";
+  return (!std::filesystem::exists(beside, error) && std::filesystem::exists(installed, error) ? installed : beside).string();
 }
 
 Result<SensorProcess> spawn_sensor(const std::string& path, const SensorSettings& settings,

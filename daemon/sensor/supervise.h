@@ -23,7 +23,7 @@
 namespace culprit::sensor {
 
 struct SuperviseOptions {
-  std::string sensor_path;  // culprit-sensor; empty: beside the running executable
+  std::string sensor_path;  // culprit-sensor; empty: default_sensor_path()
   SensorSettings settings;
   std::chrono::milliseconds backoff_first{200};  // before a restart; doubles up to backoff_max
   std::chrono::milliseconds backoff_max{5000};
@@ -49,7 +49,7 @@ struct SensorProcess {
 Result<SensorProcess> spawn_sensor(const std::string& path, const SensorSettings& settings,
                                    std::span<const pid_t> ignored = {});
 
-// culprit-sensor beside the running executable.
+// culprit-sensor beside the running executable, or where `cmake --install` puts it.
 std::string default_sensor_path();
 
 }  // namespace culprit::sensor
