@@ -55,7 +55,10 @@ class Culprit:
         return any(process["name"] == "culprit-sensor" and process["state"] == "running" for process in status.get("processes", []))
 
     def text(self, *arguments, timeout=20):
-        done = subprocess.run(self.client_command(*arguments), capture_output=True, text=True, timeout=timeout)
+        try:
+            done = subprocess.run(self.client_command(*arguments), capture_output=True, text=True, timeout=timeout)
+        except subprocess.TimeoutExpired:
+            raise RuntimeError(f"culprit {' '.join(arguments)} took more than {timeout} s") from None
         if done.returncode:
             raise RuntimeError(f"culprit {' '.join(arguments)}: exit {done.returncode}: {done.stderr.strip()}")
         return done.stdout
