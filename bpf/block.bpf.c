@@ -97,9 +97,11 @@ int BPF_PROG(on_block_done, struct request *rq, int error, unsigned int bytes)
 	counts = bpf_map_lookup_elem(&block_counts, &key);
 	if (!counts) {
 		zeros = bpf_map_lookup_elem(&zero_counts, &zero);
-		if (zeros && bpf_map_update_elem(&block_counts, &key, zeros, BPF_NOEXIST))
-			count_full(CULPRIT_TABLE_BLOCK_COUNTS);
+		if (zeros)
+			bpf_map_update_elem(&block_counts, &key, zeros, BPF_NOEXIST);
 		counts = bpf_map_lookup_elem(&block_counts, &key);
+		if (!counts)
+			count_full(CULPRIT_TABLE_BLOCK_COUNTS);
 	}
 	if (counts) {
 		add_latency(&counts->latency, duration);

@@ -86,9 +86,12 @@ static __always_inline struct culprit_sched_counts *counts_of(struct task_struct
 		return NULL;
 	fresh->cgroup_id = get_cgroup_id(task);
 	bpf_probe_read_kernel_str(fresh->comm, sizeof(fresh->comm), task->group_leader->comm);
-	if (bpf_map_update_elem(&sched_counts, &tgid, fresh, BPF_NOEXIST))
+	/* Another CPU may have made the row meanwhile: full is only what is still missing. */
+	bpf_map_update_elem(&sched_counts, &tgid, fresh, BPF_NOEXIST);
+	counts = bpf_map_lookup_elem(&sched_counts, &tgid);
+	if (!counts)
 		count_full(CULPRIT_TABLE_SCHED_COUNTS);
-	return bpf_map_lookup_elem(&sched_counts, &tgid);
+	return counts;
 }
 
 static __always_inline __u32 state_of(__u64 bits)

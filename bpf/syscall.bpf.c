@@ -92,8 +92,15 @@ static __always_inline void count_error(__u32 nr, __u32 error, __u32 tgid)
 	}
 	first.count = 1;
 	first.last_ns = now;
-	if (bpf_map_update_elem(&syscall_errors, &key, &first, BPF_NOEXIST))
+	if (!bpf_map_update_elem(&syscall_errors, &key, &first, BPF_NOEXIST))
+		return;
+	counts = bpf_map_lookup_elem(&syscall_errors, &key);
+	if (counts) {	/* another CPU made the row meanwhile */
+		counts->count++;
+		counts->last_ns = now;
+	} else {
 		count_full(CULPRIT_TABLE_SYSCALL_ERRORS);
+	}
 }
 
 /* ---- timed calls ---- */
@@ -132,9 +139,11 @@ static __always_inline void finish_timed(struct task_struct *task, __u32 call, _
 	latency = bpf_map_lookup_elem(&timed_calls, &key);
 	if (!latency) {
 		scratch = bpf_map_lookup_elem(&scratches, &zero);
-		if (scratch && bpf_map_update_elem(&timed_calls, &key, &scratch->zero_latency, BPF_NOEXIST))
-			count_full(CULPRIT_TABLE_TIMED_CALLS);
+		if (scratch)
+			bpf_map_update_elem(&timed_calls, &key, &scratch->zero_latency, BPF_NOEXIST);
 		latency = bpf_map_lookup_elem(&timed_calls, &key);
+		if (!latency)
+			count_full(CULPRIT_TABLE_TIMED_CALLS);
 	}
 	if (latency)
 		add_latency(latency, duration);
