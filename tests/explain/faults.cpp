@@ -171,11 +171,14 @@ World::Fault fd_leak(World&) {
 World::Fault bad_release(World&) {
   return [](World& w, Second& now, int t) {
     if (t == 0) {
+      now.events.push_back(World::kernel(w.names.app, 200, "process.signal", {{"signal", "SIGTERM"}, {"sender.pid", "77"}, {"sender.comm", "deploy"}, {"target.pid", "200"}}));
       now.events.push_back(World::kernel(w.names.app, 200, "process.exit", {{"exit.code", "0"}, {"exit.signal", "SIGTERM"}}));
       w.processes.erase(200);
       w.processes[900] = {w.names.app, w.names.app_command};
       now.events.push_back(World::kernel(w.names.app, 900, "process.exec"));
       now.events.push_back(World::change(w.names.app, "service.version", {{"old", "/srv/app/v1.py"}, {"new", "/srv/app/v2.py"}, {"process.pid", "900"}}));
+    }
+    if (t < 2) {  // nobody listens while it starts
       now.front_errors = 0.5;
       now.set[{w.e(w.names.front, w.names.app), connect("ECONNREFUSED")}] = 60;
     }

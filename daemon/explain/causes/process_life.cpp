@@ -126,6 +126,23 @@ void also_of_middleware(const Scene& scene, Draft& draft, std::string_view what)
   if (!middleware.empty()) draft.also.push_back(fmt::format("{}/{}", middleware, what));
 }
 
+constexpr std::int64_t kBackNs = 10 * kNsPerSecond;  // from an orderly end to the start that belongs to it
+
+// The start that followed an orderly end: the two are one restart.
+const Event* came_back(const Scene& scene, const std::string& service, int signal, std::int64_t end_ns) {
+  if (signal != 1 && signal != 2 && signal != 15) return nullptr;
+  const Event* found = nullptr;
+  for (const Event& event : scene.changes()) {
+    if (event.time_ns < end_ns - kPairNs || event.time_ns > end_ns + kBackNs) continue;
+    std::string of = scene.service_of_entity(event.entity);
+    if (of.empty()) of = event.attribute("service");
+    if (of != service) continue;
+    if (event.name == "service.version") return &event;
+    if (event.name == "service.restart" || event.name == "service.start") found = &event;
+  }
+  return found;
+}
+
 struct End {
   const Event* event;
   std::int64_t pid;
@@ -139,6 +156,8 @@ void ended(const Scene& scene, Drafts& drafts, const std::string& service, const
     const auto rank = [](const End& e) { return e.signal != 0 ? 0 : 1; };
     if (rank(end) < rank(*first)) first = &end;
   }
+  const Event* back = is_gone(scene, service) ? nullptr : came_back(scene, service, first->signal, first->event->time_ns);
+  if (back != nullptr && back->name == "service.version") return;  // a step of a release: change.cpp tells that story
   const bool crash = is_crash(first->signal);
   const bool killed = first->signal != 0 && !crash;
   const std::string_view mode =
@@ -170,6 +189,7 @@ void ended(const Scene& scene, Drafts& drafts, const std::string& service, const
     draft.add(weight::kHint, ends.back().event->time_ns, fmt::format("{} processes of {} ended so", ends.size(), service), {"kernel"});
   }
   if (sent != nullptr) draft.trigger = Trigger{sent->time_ns, fmt::format("{} sent {} to {}", sender_of(*sent), signal_name(first->signal), first->pid)};
+  if (back != nullptr) draft.add(weight::kStrongAgainst, back->time_ns, fmt::format("{} was started again: an orderly restart", service), {"kernel"});
   add_impact(scene, draft, service);
   if (crash && child) {
     draft.add(weight::kHint, first->event->time_ns, fmt::format("requests in process {} were lost", first->pid), {"kernel"});
