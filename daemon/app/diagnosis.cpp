@@ -29,7 +29,6 @@ constexpr std::size_t kObservationsMax = 200'000;
 std::vector<explain::ModeMatch> GraphKnowledge::match(std::string_view text, std::string_view program) const {
   std::vector<explain::ModeMatch> matches;
   for (const graph::Match& match : known_->match(text, known_->middleware_of_program(program))) {
-    // The longest-known alias is the id people search for; explain takes any.
     matches.push_back({std::string(match.failure_mode()), std::string(match.middleware()), std::string(match.name()), match.weight});
   }
   return matches;

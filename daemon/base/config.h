@@ -34,7 +34,7 @@ struct Config {
   std::vector<std::string> watch;
   std::vector<ServiceRule> services;
   std::uint32_t control_ring_bytes = 1U << 20U;  // each CPU; process life and TCP state are rare
-  std::uint32_t data_ring_bytes = 4U << 20U;     // each CPU; 80 ms of 100,000 payload records a second
+  std::uint32_t data_ring_bytes = 4U << 20U;     // each CPU; some 6,000 to 20,000 payload records, by their size
   std::uint32_t payload_per_second = 20'000;     // records a second and CPU; bounds the cost for the watched
   std::uint32_t slow_ms = 100;                   // a timed call or block request above it is an event
   std::uint32_t memory_bytes_max = 48U << 20U;   // events held in memory
