@@ -1,24 +1,22 @@
 // SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
 /*
- * System calls at their return: failures counted, fsync/fdatasync/open timed, payload of watched processes on TCP
- * sockets, their log lines. Runs at every system call of the host, so it leaves at once for those we do not
- * look at. io_uring, splice, sendmmsg and recvmmsg do not pass here. Needs Linux 6.1 and BTF.
+ * System calls at their return: failures counted, open timed (and fsync where sync.bpf.c cannot), payload of watched
+ * processes on TCP sockets, their log lines. io_uring, splice, sendmmsg and recvmmsg do not pass here. Linux 6.1, BTF.
  *
- * Added to one call (Linux 6.18, 2 vCPU, `./dev bench syscalls`, best of many rounds): 38 ns to a call that is
- * not looked at (most of it the kernel's own slow path for traced calls), 47 ns to an unwatched write, 121 ns to
- * a watched write that is neither payload nor log, 197 ns to a captured log line, 270 to 410 ns to 400 captured
- * bytes of HTTP, 250 ns to an open, timed and, if it fails, counted. User memory that is not resident cannot be
- * read here and is counted as a fault: only devices that ignore what is written to them (/dev/null) leave it so.
+ * These two programs run at every system call of the host, and the kernel's slow path for traced calls comes on
+ * top: an empty one adds 78 ns to getppid (Linux 6.18, 2 vCPU), two add 135 to 145. So the sensor attaches them only
+ * when it pays (daemon/sensor/call_schedule.h): on_sys_exit while somebody is watched, both in short
+ * windows and while the daemon looks closely. User memory that is not resident cannot be read here and is counted
+ * as a fault: only devices that ignore what is written to them (/dev/null) leave it so.
  */
 #include "calls.bpf.h"
-#include "latency.bpf.h"
 #include "socket.bpf.h"
+#include "timed.bpf.h"
 #include "watch.bpf.h"
 
-const volatile __u64 slow_ns = 100000000;
 const volatile __u32 payload_budget = 20000;	/* payload and log records per CPU and window */
 const volatile __u32 watch_all = 0;	/* CULPRIT_WATCH_* of every process */
-const volatile __u32 ignored_tgids[CULPRIT_IGNORED_MAX] = {};
+const volatile __u32 syncs_timed = CULPRIT_SYNCS_NONE;	/* by sync.bpf.c */
 
 #define BUDGET_WINDOW_SHIFT 30	/* a window is 2^30 ns */
 #define IOVECS_MAX 4	/* of a call are looked at */
@@ -31,26 +29,10 @@ struct {
 	__type(value, struct culprit_syscall_error_counts);
 } syscall_errors SEC(".maps");
 
-struct {
-	__uint(type, BPF_MAP_TYPE_TASK_STORAGE);
-	__uint(map_flags, BPF_F_NO_PREALLOC);
-	__type(key, int);
-	__type(value, __u64);	/* CLOCK_MONOTONIC at entry, 0 outside of timed calls */
-} call_starts SEC(".maps");
-
-struct {
-	__uint(type, BPF_MAP_TYPE_PERCPU_HASH);
-	__uint(map_flags, BPF_F_NO_PREALLOC);
-	__uint(max_entries, 16384);
-	__type(key, struct culprit_timed_call_key);
-	__type(value, struct culprit_latency);
-} timed_calls SEC(".maps");
-
 /* Scratch of one CPU. The kernel does not run one program twice on a CPU at a time. */
 struct scratch {
 	__u64 window;	/* of the budget */
 	__u64 used;
-	struct culprit_latency zero_latency;
 	struct user_iovec iovecs[IOVECS_MAX];
 	__u8 data[2 * CULPRIT_PAYLOAD_LARGE];
 };
@@ -61,16 +43,6 @@ struct {
 	__type(key, __u32);
 	__type(value, struct scratch);
 } scratches SEC(".maps");
-
-static __always_inline bool is_ignored(__u32 tgid)
-{
-	int i;
-
-	for (i = 0; i < CULPRIT_IGNORED_MAX; i++)
-		if (ignored_tgids[i] == tgid)
-			return true;
-	return false;
-}
 
 /* ---- failures ---- */
 
@@ -105,56 +77,9 @@ static __always_inline void count_error(__u32 nr, __u32 error, __u32 tgid)
 
 /* ---- timed calls ---- */
 
-static __always_inline void report_slow(__u64 duration, long result, __u32 call, int fd)
-{
-	struct culprit_syscall_slow_event *e;
-	void *ring;
-
-	e = ring_reserve(CULPRIT_EVENT_SYSCALL_SLOW, sizeof(*e), &ring);
-	if (!e)
-		return;
-	fill_task(&e->task);
-	e->duration_ns = duration;
-	e->result = result;
-	e->call = call;
-	e->fd = fd;
-	ring_submit(e, ring);
-}
-
-static __always_inline void finish_timed(struct task_struct *task, __u32 call, __u64 id, long result, int fd)
-{
-	struct culprit_timed_call_key key;
-	struct culprit_latency *latency;
-	struct scratch *scratch;
-	__u32 zero = 0;
-	__u64 duration;
-	__u64 *start = bpf_task_storage_get(&call_starts, task, 0, 0);
-
-	if (!start || !*start)
-		return;
-	duration = bpf_ktime_get_ns() - *start;
-	*start = 0;
-	key.tgid = id >> 32;
-	key.call = call;
-	latency = bpf_map_lookup_elem(&timed_calls, &key);
-	if (!latency) {
-		scratch = bpf_map_lookup_elem(&scratches, &zero);
-		if (scratch)
-			bpf_map_update_elem(&timed_calls, &key, &scratch->zero_latency, BPF_NOEXIST);
-		latency = bpf_map_lookup_elem(&timed_calls, &key);
-		if (!latency)
-			count_full(CULPRIT_TABLE_TIMED_CALLS);
-	}
-	if (latency)
-		add_latency(latency, duration);
-	if (duration >= slow_ns)
-		report_slow(duration, result, call, fd);
-}
-
 SEC("tp_btf/sys_enter")
 int BPF_PROG(on_sys_enter, struct pt_regs *regs, long nr)
 {
-	__u64 *start;
 	__u32 class;
 
 	if ((__u64)nr >= CALLS_MAX)
@@ -162,13 +87,11 @@ int BPF_PROG(on_sys_enter, struct pt_regs *regs, long nr)
 	class = call_classes[nr & (CALLS_MAX - 1)];
 	if (class == CLASS_NONE || class > CLASS_TIMED_LAST)
 		return 0;
+	if (class != CLASS_OPEN && syncs_timed == CULPRIT_SYNCS_ALL)
+		return 0;
 	if (is_ignored(bpf_get_current_pid_tgid() >> 32))
 		return 0;
-	start = bpf_task_storage_get(&call_starts, bpf_get_current_task_btf(), 0, BPF_LOCAL_STORAGE_GET_F_CREATE);
-	if (start)
-		*start = bpf_ktime_get_ns();
-	else
-		count_full(CULPRIT_TABLE_CALL_STARTS);
+	start_timed();
 	return 0;
 }
 
@@ -386,6 +309,17 @@ static __always_inline struct file *file_of(struct task_struct *task, __u32 fd)
 	return file;
 }
 
+/* Whether sync.bpf.c times the fsync of this file. */
+static __always_inline bool is_timed_sync(struct task_struct *task, __u32 fd)
+{
+	struct file *file;
+
+	if (syncs_timed != CULPRIT_SYNCS_EXT4)
+		return syncs_timed == CULPRIT_SYNCS_ALL;
+	file = file_of(task, fd);
+	return file && BPF_CORE_READ(file, f_inode, i_sb, s_magic) == EXT4_SUPER_MAGIC;
+}
+
 /* Fills the transfer from the call's arguments. False: this call tells us nothing. */
 static __always_inline bool read_arguments(struct transfer *t, struct pt_regs *regs, __u32 class, long result,
 					   struct scratch *scratch, bool *readable)
@@ -515,8 +449,10 @@ int BPF_PROG(on_sys_exit, struct pt_regs *regs, long result)
 		count_error(nr, -result, tgid);
 	if (class == CLASS_NONE)
 		return 0;
-	if (class <= CLASS_TIMED_LAST)
-		finish_timed(task, class, id, result, class == CLASS_OPEN ? -1 : (int)CALL_ARG0(regs));
+	if (class == CLASS_OPEN)
+		finish_timed(task, class, result, -1, true);
+	else if (class <= CLASS_TIMED_LAST)
+		finish_timed(task, class, result, (int)CALL_ARG0(regs), !is_timed_sync(task, (__u32)CALL_ARG0(regs)));
 	else if (!failed)
 		observe_io(task, regs, class, result, flags);
 	return 0;

@@ -212,7 +212,7 @@ Result<int> run_worker(const Start& start, sensor::Role role) {
   app::DetectChannel detect({.name = "detect", .capacity = 64, .when_full = concurrent::WhenFull::Wait, .registry = &registry});
   const std::filesystem::path graph_file = config.state_dir / "graph.db";
   ASSIGN(auto diagnosis, app::Diagnosis::start({clock, *store, accounting, detect, graph_file, host.boot_id(), *knowledge, *rules}));
-  ASSIGN(auto pipeline, app::Pipeline::start({config, clock, *store, registry, accounting, detect, std::move(role.control)}));
+  ASSIGN(auto pipeline, app::Pipeline::start({config, clock, *store, registry, accounting, detect, std::move(role.control), [&diagnosis] { return diagnosis->something_wrong(); }}));
   app::LiveBackend backend({config, clock, *store, registry, accounting, *pipeline, *diagnosis, graph_file, started_ns, CULPRIT_VERSION, user.name});
   ASSIGN(auto server, api::Server::start(std::move(listeners), backend, {.page = web::assets()}));
   log::info("ready socket='{}' page={} state='{}' user='{}'", config.socket.string(),
@@ -260,6 +260,7 @@ int run(int argc, char** argv) {
   options.sensor_path = start.sensor_path;
   options.settings.payload_records_per_cpu = start.config.payload_per_second;
   options.settings.slow_ms = start.config.slow_ms;
+  options.settings.calls_percent = start.config.calls_percent;
   options.settings.control_ring_bytes = start.config.control_ring_bytes;
   options.settings.data_ring_bytes = start.config.data_ring_bytes;
   const bool all = std::ranges::find(start.config.watch, "all") != start.config.watch.end();

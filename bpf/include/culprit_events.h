@@ -29,7 +29,7 @@ typedef unsigned char culprit_u8;
 #define CULPRIT_ASSERT_SIZE(type, size) _Static_assert(sizeof(type) == (size), #type)
 #endif
 
-#define CULPRIT_EVENTS_VERSION 1
+#define CULPRIT_EVENTS_VERSION 2
 #define CULPRIT_COMM_LEN 16
 #define CULPRIT_PATH_LEN 128	/* bytes of a path kept, with its terminating zero */
 #define CULPRIT_PAYLOAD_SMALL 64	/* bytes kept of a payload whose start is not an HTTP message */
@@ -266,20 +266,17 @@ struct culprit_latency {
 };
 CULPRIT_ASSERT_SIZE(struct culprit_latency, 24 + 4 * CULPRIT_LATENCY_BUCKETS);
 
-/* Time of a process, all its threads together. Key: tgid. */
+/* Time of a process, all its threads together, those that ended too. Key: tgid. */
 struct culprit_sched_counts {
 	culprit_u64 on_cpu_ns;
-	culprit_u64 run_queue_ns;	/* runnable but waiting for a CPU */
-	culprit_u64 run_queue_count;
-	culprit_u64 run_queue_max_ns;
-	culprit_u64 sleep_ns;	/* off CPU, interruptible: waiting for a peer, a timer, a futex */
-	culprit_u64 blocked_ns;	/* off CPU, uninterruptible: disk, memory, kernel locks */
-	culprit_u64 stopped_ns;	/* off CPU, stopped by a signal or a debugger (counted when it goes on) */
+	culprit_u64 run_queue_ns;	/* runnable but waiting for a CPU; counted when it gets one */
+	culprit_u64 run_queue_count;	/* times it got one */
+	culprit_u64 blocked_ns;	/* off CPU, uninterruptible: disk, memory, kernel locks; sampled by the sensor */
 	culprit_u64 switches;
 	culprit_u64 cgroup_id;
 	char comm[CULPRIT_COMM_LEN];
 };
-CULPRIT_ASSERT_SIZE(struct culprit_sched_counts, 88);
+CULPRIT_ASSERT_SIZE(struct culprit_sched_counts, 64);
 
 /* System calls that failed. EAGAIN, EINPROGRESS, EINTR, ETIMEDOUT of futex and restarts are not failures. */
 struct culprit_syscall_error_key {

@@ -97,9 +97,14 @@ struct thread_info {
 	__u32 status;
 };
 
+struct super_block {
+	unsigned long s_magic;
+};
+
 struct inode {
 	unsigned short i_mode;
 	unsigned long i_ino;
+	struct super_block *i_sb;
 };
 
 struct socket;
@@ -119,8 +124,21 @@ struct files_struct {
 	struct fdtable *fdt;
 };
 
+struct sched_entity {
+	__u64 sum_exec_runtime;
+};
+
+struct sched_info {
+	unsigned long pcount;
+	unsigned long long run_delay;
+};
+
 struct task_struct {
 	struct thread_info thread_info;
+	struct sched_entity se;
+	struct sched_info sched_info;
+	unsigned long nvcsw;
+	unsigned long nivcsw;
 	unsigned int __state;
 	unsigned int flags;
 	int exit_code;
@@ -289,6 +307,7 @@ struct user_msghdr_head {
 #define S_IFSOCK 0140000
 #define S_IFREG 0100000
 #define O_APPEND 02000
+#define EXT4_SUPER_MAGIC 0xef53
 #define AF_INET 2
 #define AF_INET6 10
 #define SOCK_STREAM 1

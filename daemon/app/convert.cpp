@@ -76,6 +76,7 @@ void give_snapshot(track::Tracker& tracker, const sensor::Snapshot& snapshot) {
   std::vector<std::pair<std::uint32_t, culprit_sched_counts>> sched;
   for (const auto& row : snapshot.sched) sched.emplace_back(row.tgid, row.counts);
   tracker.on_sched(now, sched);
+  tracker.on_calls_observed(now, snapshot.returns_observed_ns, snapshot.entries_observed_ns);
   std::vector<std::pair<culprit_syscall_error_key, culprit_syscall_error_counts>> errors;
   for (const auto& row : snapshot.syscall_errors) errors.emplace_back(row.key, row.counts);
   tracker.on_syscall_errors(now, errors);
@@ -85,7 +86,7 @@ void give_snapshot(track::Tracker& tracker, const sensor::Snapshot& snapshot) {
   std::vector<std::pair<culprit_block_key, culprit_block_counts>> block;
   for (const auto& row : snapshot.block) block.emplace_back(row.key, row.counts);
   tracker.on_block(now, block);
-  tracker.on_tcp_info(now, snapshot.sockets);
+  if (snapshot.has_sockets) tracker.on_tcp_info(now, snapshot.sockets);
 }
 
 void add_counts(collect::CollectorCounts& to, const collect::CollectorCounts& from) {

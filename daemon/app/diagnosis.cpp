@@ -22,6 +22,7 @@ constexpr std::int64_t kEdgesNs = 60 * kNsPerSecond;  // who called whom lately
 constexpr std::size_t kClosedKeptMax = 64;              // explanations kept in memory after closing
 constexpr std::int64_t kRuleWindowNs = 60 * kNsPerSecond;   // before the onset
 constexpr std::int64_t kRuleSamplesNs = 30 * kNsPerSecond;  // of samples, after it
+constexpr std::int64_t kAskedForNs = 30 * kNsPerSecond;     // somebody who asked will ask again
 constexpr std::size_t kObservationsMax = 200'000;
 
 }  // namespace
@@ -64,6 +65,7 @@ struct Diagnosis::Impl {
   std::vector<detect::Incident> open GUARDED_BY(mutex);
   std::map<std::string, int> learned GUARDED_BY(mutex);
   DiagnosisStats seen GUARDED_BY(mutex);
+  std::int64_t asked_ns GUARDED_BY(mutex) = 0;  // why() was called last
   std::vector<std::pair<std::int64_t, std::int64_t>> past GUARDED_BY(mutex);  // [onset, closed) of earlier incidents
 
   detect::Detector detector;  // detect thread
@@ -290,6 +292,10 @@ Result<std::unique_ptr<Diagnosis>> Diagnosis::start(Parts parts) {
 
 Result<explain::Explanation> Diagnosis::why(const std::string& service, std::int64_t since_ns) const {
   const std::int64_t now = impl_->parts.clock.now_ns();
+  {
+    const MutexLock lock(impl_->mutex);
+    impl_->asked_ns = now;
+  }
   const auto open = open_incidents();
   const auto has_symptom = [&](const detect::Incident& incident) {
     return incident.service == service || std::ranges::find(incident.services, service) != incident.services.end();
@@ -348,6 +354,12 @@ Result<std::string> Diagnosis::export_incident(std::uint64_t id) const {
 std::vector<detect::Incident> Diagnosis::open_incidents() const {
   const MutexLock lock(impl_->mutex);
   return impl_->open;
+}
+
+bool Diagnosis::something_wrong() const {
+  const std::int64_t now = impl_->parts.clock.now_ns();
+  const MutexLock lock(impl_->mutex);
+  return !impl_->open.empty() || (impl_->asked_ns != 0 && now - impl_->asked_ns < kAskedForNs);
 }
 
 std::optional<explain::Explanation> Diagnosis::last_explanation(std::uint64_t id) const {

@@ -64,6 +64,8 @@ class Diagnosis {
   Result<std::string> export_incident(std::uint64_t id) const;
 
   std::vector<detect::Incident> open_incidents() const;
+  // An incident is open, or somebody asked why a moment ago: more detail is worth its cost.
+  bool something_wrong() const;
   std::optional<explain::Explanation> last_explanation(std::uint64_t id) const;
   // Seconds of load of a service that detection has seen, up to its warm-up.
   std::map<std::string, int> learned() const;

@@ -19,9 +19,14 @@ using namespace std::chrono_literals;
 constexpr std::int64_t kTickNs = kNsPerSecond;
 constexpr std::int64_t kFilesystemsEveryNs = 5 * kNsPerSecond;
 constexpr std::int64_t kCgroupsEveryNs = 2 * kNsPerSecond;
+constexpr std::int64_t kLookEveryNs = 5 * kNsPerSecond;
+constexpr std::uint32_t kLookS = 15;  // outlasts a few lost requests
 constexpr std::int64_t kSocketsEveryNs = 30 * kNsPerSecond;
 constexpr std::int64_t kTrimEveryNs = 30 * kNsPerSecond;
 constexpr std::size_t kCgroupsMax = 256;       // asked for limits in one round
+constexpr std::chrono::milliseconds kPollBusy{20};  // how often the rings are looked at (they wake us when a quarter full)
+constexpr std::chrono::milliseconds kPollIdle{50};  // not longer than records are held back
+constexpr std::int64_t kIdleAfterNs = 500 * kNsPerMs;
 constexpr std::int64_t kReorderNs = 50 * kNsPerMs;  // records of two CPUs may be this far out of order
 
 struct FactsInput {
@@ -55,7 +60,7 @@ struct StreamInput {
 
 struct Pipeline::Impl : track::Sink {
   explicit Impl(Parts p)
-      : config(p.config), clock(p.clock), store(p.store), accounting(p.accounting), detect(p.detect),
+      : config(p.config), clock(p.clock), store(p.store), accounting(p.accounting), detect(p.detect), something_wrong(std::move(p.something_wrong)),
         track_in({.name = "track", .capacity = 256, .when_full = concurrent::WhenFull::Wait, .registry = &p.registry}),
         stream_in({.name = "stream", .capacity = 1024, .when_full = concurrent::WhenFull::Wait, .registry = &p.registry}),
         series(&p.registry) {}
@@ -65,6 +70,7 @@ struct Pipeline::Impl : track::Sink {
   stream::EventStore& store;
   Accounting& accounting;
   DetectChannel& detect;
+  std::function<bool()> something_wrong;
   Host host;
 
   concurrent::Channel<TrackInput> track_in;
@@ -84,7 +90,9 @@ struct Pipeline::Impl : track::Sink {
   std::int64_t lost_at_ns GUARDED_BY(mutex) = 0;
 
   std::vector<stream::Event> emitted;  // track thread: since the last hand-over
-  std::int64_t filesystems_at_ns = 0, cgroups_at_ns = 0, sockets_at_ns = 0;  // sensor thread
+  std::int64_t filesystems_at_ns = 0, cgroups_at_ns = 0, sockets_at_ns = 0, looked_at_ns = 0;  // sensor thread
+  std::int64_t snapshot_at_ns = 0;
+  std::uint64_t returns_ns = 0, entries_ns = 0;  // observed, as the last snapshot said
 
   // Threads last: they end before what they use.
   std::jthread stream_thread, track_thread, collect_thread, sensor_thread;
@@ -194,6 +202,12 @@ void Pipeline::Impl::ask_periodically() {
       });
     }
   }
+  if (now - looked_at_ns >= kLookEveryNs && something_wrong()) {
+    looked_at_ns = now;
+    client->look_closely(kLookS, [](Result<void> done) {
+      if (!done) log::warn("look closely at system calls: {}", done.error().message);
+    });
+  }
   if (now - sockets_at_ns >= kSocketsEveryNs) {
     sockets_at_ns = now;
     client->list_sockets(0, [this](Result<std::vector<sensor::SocketOwner>> owners) {
@@ -227,7 +241,8 @@ void Pipeline::Impl::on_hello(sensor::Hello hello, collect::RingFds fds) {
     accounting.add_gap(lost_at, now);
     push(GapInput{lost_at, now});
   }
-  filesystems_at_ns = cgroups_at_ns = sockets_at_ns = 0;
+  filesystems_at_ns = cgroups_at_ns = sockets_at_ns = looked_at_ns = 0;
+  snapshot_at_ns = 0;
   client->list_processes([this](Result<std::vector<sensor::ProcessRow>> rows) {
     if (rows) push(ProcessesInput{std::move(*rows)});
   });
@@ -250,6 +265,14 @@ void Pipeline::Impl::on_snapshot(sensor::Snapshot snapshot) {
     sensor_seen.cpu_ns = snapshot.sensor_cpu_ns;
     sensor_seen.rss_bytes = snapshot.sensor_rss_bytes;
     ++sensor_seen.snapshots;
+    if (snapshot_at_ns != 0 && snapshot.time_ns > snapshot_at_ns) {
+      const auto passed = static_cast<double>(snapshot.time_ns - snapshot_at_ns);
+      sensor_seen.returns_share = std::min(1.0, static_cast<double>(snapshot.returns_observed_ns - returns_ns) / passed);
+      sensor_seen.entries_share = std::min(1.0, static_cast<double>(snapshot.entries_observed_ns - entries_ns) / passed);
+    }
+    snapshot_at_ns = snapshot.time_ns;
+    returns_ns = snapshot.returns_observed_ns;
+    entries_ns = snapshot.entries_observed_ns;
     if (collector) counts = collector->counts();
   }
   std::uint64_t produced = 0;
@@ -266,6 +289,7 @@ void Pipeline::Impl::on_snapshot(sensor::Snapshot snapshot) {
 
 void Pipeline::Impl::collect_loop(const std::stop_token& stop) {
   std::shared_ptr<collect::Collector> current;
+  std::int64_t filled_at = 0;
   while (!stop.stop_requested()) {
     std::shared_ptr<collect::Collector> newest;
     {
@@ -286,10 +310,12 @@ void Pipeline::Impl::collect_loop(const std::stop_token& stop) {
       continue;
     }
     collect::RecordBatch batch;
-    if (auto count = current->poll(20ms, batch); !count) {
+    const bool idle = clock.now_ns() - filled_at > kIdleAfterNs;
+    if (auto count = current->poll(idle ? kPollIdle : kPollBusy, batch); !count) {
       log::warn("read rings: {}; trying again", count.error().message);
       std::this_thread::sleep_for(100ms);
     } else if (!batch.empty()) {
+      filled_at = clock.now_ns();
       push(std::move(batch));
     }
   }
@@ -298,12 +324,19 @@ void Pipeline::Impl::collect_loop(const std::stop_token& stop) {
 void Pipeline::Impl::track_loop() {
   std::int64_t tick_at = clock.now_ns() / kTickNs * kTickNs + kTickNs;
   std::int64_t advanced_at = 0;
+  std::int64_t taken_at = 0;
   while (true) {
     TrackInput input;
-    const auto outcome = track_in.recv(input, {.timeout_ns = 20 * kNsPerMs});
+    // Records that are held back want to go on soon; when there are none, the next tick is the next thing to do.
+    const std::int64_t before = clock.now_ns();
+    const std::int64_t to_tick = std::clamp<std::int64_t>(tick_at + kReorderNs - before, kNsPerMs, kNsPerSecond);
+    const auto outcome = track_in.recv(input, {.timeout_ns = before - taken_at > 2 * kReorderNs ? to_tick : std::min(to_tick, 20 * kNsPerMs)});
     if (outcome == concurrent::Outcome::Closed) break;
-    if (outcome == concurrent::Outcome::Done) take(input);
     const std::int64_t now = clock.now_ns();
+    if (outcome == concurrent::Outcome::Done) {
+      take(input);
+      taken_at = now;
+    }
     if (now - advanced_at >= 10 * kNsPerMs) {
       tracker->advance(now - kReorderNs);
       advanced_at = now;

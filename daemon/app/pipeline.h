@@ -56,6 +56,7 @@ struct SensorView {
   std::vector<sensor::FilesystemSpace> filesystems;
   std::uint64_t cpu_ns = 0, rss_bytes = 0;
   std::uint64_t snapshots = 0;
+  double returns_share = 0, entries_share = 0;  // of the last second in which system calls were observed
   std::string lost_reason;
   collect::SensorClientCounts client;
 };
@@ -70,6 +71,7 @@ class Pipeline {
     Accounting& accounting;
     DetectChannel& detect;
     Fd control;  // the worker's end towards its supervisor
+    std::function<bool()> something_wrong;  // asked now and then, from the sensor thread: then the probes look closely
   };
   static Result<std::unique_ptr<Pipeline>> start(Parts parts);
   ~Pipeline();  // stops the threads; what was received is still stored

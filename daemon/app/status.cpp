@@ -79,6 +79,7 @@ Result<Json> LiveBackend::status() {
   return Json{
       {"api", 1}, {"time", wall(now)}, {"version", parts_.version}, {"pid", ::getpid()}, {"uptime_s", uptime_s}, {"sources", sources},
       {"channels", channels}, {"maps", maps}, {"kernel_tables", tables}, {"kernel_runs_missed", missed},
+      {"calls", {{"returns_observed_share", sensor.returns_share}, {"entries_observed_share", sensor.entries_share}}},
       {"stream", {{"events", store.stored}, {"in_memory", store.in_memory}, {"pending", store.pending}, {"disk_bytes", store.on_disk_bytes},
                   {"oldest", store.stored > 0 ? Json(wall(store.oldest_ns)) : Json(nullptr)}, {"newest", store.stored > 0 ? Json(wall(store.newest_ns)) : Json(nullptr)}}},
       {"track", {{"processes", track.processes}, {"services", track.services}, {"sockets", track.sockets}, {"edges", track.edges}, {"requests_open", track.requests_open},
@@ -120,6 +121,9 @@ Result<Json> LiveBackend::doctor() {
                         {"reason", program.reason.empty() ? Json(nullptr) : Json(program.reason)}, {"instructions", program.instructions}});
   }
   checks.push_back(check("sensor", "programs", attached == sensor.hello.programs.size() && attached > 0 ? "ok" : "warn", fmt::format("{} of {} attached", attached, sensor.hello.programs.size())));
+  checks.push_back(check("sensor", "system calls", "ok",
+                         fmt::format("failures seen {:.0f} % of the last second, opens timed {:.0f} % (always while a target is watched or something is wrong; "
+                                     "calls_percent otherwise)", 100 * sensor.returns_share, 100 * sensor.entries_share)));
   for (const sensor::TableSample& table : sensor.tables) {
     if (table.full > 0) checks.push_back(check("kernel", "map " + table.name, "warn", fmt::format("full: {} updates found no room (limit {})", table.full, table.limit)));
   }

@@ -416,6 +416,9 @@ void SensorClient::filesystem_spaces(Reply<std::vector<sensor::FilesystemSpace>>
 void SensorClient::read_cgroup(const std::string& path, Reply<sensor::CgroupLimits> reply) {
   impl_->request(RequestKind::ReadCgroup, arguments(path), decode_into(std::move(reply)));
 }
+void SensorClient::look_closely(std::uint32_t seconds, Reply<void> reply) {
+  impl_->request(RequestKind::LookClosely, arguments(seconds), decode_nothing(std::move(reply)));
+}
 
 SensorClientCounts SensorClient::counts() const {
   const std::lock_guard lock(impl_->mutex);

@@ -57,6 +57,8 @@ class SensorClient {
   void list_sockets(std::uint32_t tgid, Reply<std::vector<sensor::SocketOwner>> reply);
   void filesystem_spaces(Reply<std::vector<sensor::FilesystemSpace>> reply);
   void read_cgroup(const std::string& path, Reply<sensor::CgroupLimits> reply);
+  // Every system call is observed for so long, at most sensor::kCloselyMaxS; else a small share of them is.
+  void look_closely(std::uint32_t seconds, Reply<void> reply);
 
   SensorClientCounts counts() const;
   static constexpr std::size_t kRequestsMax = 4096;

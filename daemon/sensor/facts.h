@@ -48,6 +48,7 @@ struct SensorSettings {
   std::uint32_t data_ring_bytes = 1024 * 1024;
   std::uint32_t rings_max = 64;                    // per set; more CPUs share rings
   std::uint32_t snapshot_ms = 1000;
+  std::uint32_t calls_percent = 2;                 // of the time in which system calls are observed without a reason
   bool watch_all_payload = false;                  // capture of every process, not only watched ones
   bool watch_all_logs = false;
 };
@@ -178,7 +179,8 @@ struct ProgramSample {
 };
 
 // Once a second. Counts are cumulative; only rows that changed since the last snapshot are sent, the first
-// one has all. sockets are whole each time.
+// one has all. sockets are whole where has_sockets is set: every other time, since the kernel's walk over its table of
+// connections costs the same for ten of them as for ten thousand.
 struct Snapshot {
   std::int64_t time_ns = 0;
   std::uint64_t sequence = 0;
@@ -187,9 +189,14 @@ struct Snapshot {
   std::vector<TimedCallSample> timed_calls;
   std::vector<BlockSample> block;
   std::vector<culprit_tcp_info> sockets;
+  bool has_sockets = false;
   std::vector<ProcessSample> processes;
   std::vector<TableSample> tables;
   std::vector<ProgramSample> programs;
+  // How long system calls were observed since the sensor started: at their return (failures), and at their entry
+  // too (durations of open). Counts of the time between two snapshots are of this part of it.
+  std::uint64_t returns_observed_ns = 0;
+  std::uint64_t entries_observed_ns = 0;
   std::uint64_t sensor_cpu_ns = 0;  // the sensor's own CPU time, cumulative
   std::uint64_t sensor_rss_bytes = 0;
 };

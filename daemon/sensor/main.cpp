@@ -47,7 +47,8 @@ bool parse(int argc, char** argv, Start& start) {
                  {"--control-ring-bytes", &s.control_ring_bytes},
                  {"--data-ring-bytes", &s.data_ring_bytes},
                  {"--rings-max", &s.rings_max},
-                 {"--snapshot-ms", &s.snapshot_ms}};
+                 {"--snapshot-ms", &s.snapshot_ms},
+                 {"--calls-percent", &s.calls_percent}};
   for (int i = 1; i < argc; ++i) {
     const std::string_view word = argv[i];
     if (word == "--watch-all-payload") {

@@ -20,6 +20,7 @@
 #include "process.skel.h"
 #include "sched.skel.h"
 #include "signal.skel.h"
+#include "sync.skel.h"
 #include "syscall.skel.h"
 #include "tcp.skel.h"
 #include "tcp_iter.skel.h"
@@ -31,7 +32,7 @@ constexpr std::uint32_t kWatchedTgidsMax = 16'384;
 constexpr std::uint32_t kWatchedCgroupsMax = 1'024;
 constexpr std::size_t kLibbpfLogBytesMax = 256 * 1024;
 constexpr std::size_t kReasonBytesMax = 400;
-constexpr std::size_t kSocketsBytesMax = 64 << 20;
+constexpr std::size_t kRowsBytesMax = 64 << 20;  // of one reading of an iterator
 
 using Link = Handle<bpf_link, bpf_link__destroy>;
 using Btf = Handle<btf, btf__free>;
@@ -85,6 +86,7 @@ std::string reason_of(std::string_view text, int error) {
     } else if (inside && !line.starts_with("processed ")) {
       verifier = line;
     } else if (!inside && line.find("failed to load object") == std::string_view::npos &&
+               line.find("try raising 'ulimit -l'") == std::string_view::npos &&  // a guess, wrong since 5.11
                line.find("failed to load: ") == std::string_view::npos) {
       last = line.starts_with("libbpf: ") ? line.substr(8) : line;
     }
@@ -160,7 +162,6 @@ KernelHooks inspect_kernel() {
   if (const btf_type* proto = tracepoint_proto(types.get(), "sched_process_exit")) {
     hooks.exit_has_group_dead = btf_vlen(proto) >= 3;
   }
-  if (const btf_type* proto = tracepoint_proto(types.get(), "sched_switch")) hooks.switch_has_state = btf_vlen(proto) >= 5;
   if (const btf_type* proto = tracepoint_proto(types.get(), "mark_victim"); proto != nullptr && btf_vlen(proto) >= 2) {
     const btf_type* argument = btf__type_by_id(types.get(), btf_params(proto)[1].type);
     hooks.victim_is_task = argument != nullptr && btf_is_ptr(argument);
@@ -177,6 +178,7 @@ struct Probes::Family {
   std::string name;
   std::function<Opened()> open;               // with the settings written
   std::map<std::string, std::string> stands_in;  // program -> the one it replaces where that is refused
+  std::set<std::string> on_demand;               // attached by observe_calls(), at the start only to see whether they can
   std::set<std::string> refused;
   Opened opened;
   std::vector<std::pair<std::string, Link>> links;
@@ -206,6 +208,8 @@ Result<void> Probes::create_maps(const SensorSettings& settings) {
   ASSIGN(watched_tgids_, create_map(BPF_MAP_TYPE_HASH, "watched_tgids", 4, 4, kWatchedTgidsMax, BPF_F_NO_PREALLOC));
   ASSIGN(watched_cgroups_,
          create_map(BPF_MAP_TYPE_HASH, "watched_cgroups", 8, 4, kWatchedCgroupsMax, BPF_F_NO_PREALLOC));
+  ASSIGN(timed_calls_, create_map(BPF_MAP_TYPE_PERCPU_HASH, "timed_calls", sizeof(culprit_timed_call_key),
+                                  sizeof(culprit_latency), CULPRIT_TIMED_CALLS_MAX, BPF_F_NO_PREALLOC));
   ASSIGN(table_full_, create_map(BPF_MAP_TYPE_ARRAY, "table_full", 4, 8, CULPRIT_TABLES));
   return {};
 }
@@ -242,7 +246,8 @@ bool Probes::try_load(Family& family, std::vector<Program>& verdicts) {
     int fd;
   } shared[] = {{"control_rings", control_rings_.get()}, {"data_rings", data_rings_.get()},
                 {"kind_counts", counters_.get()},        {"table_full", table_full_.get()},
-                {"watched_tgids", watched_tgids_.get()}, {"watched_cgroups", watched_cgroups_.get()}};
+                {"watched_tgids", watched_tgids_.get()}, {"watched_cgroups", watched_cgroups_.get()},
+                {"timed_calls", timed_calls_.get()}};
   for (const auto& map : shared) {
     if (bpf_map* found = bpf_object__find_map_by_name(object, map.name)) (void)bpf_map__reuse_fd(found, map.fd);
   }
@@ -282,22 +287,11 @@ void Probes::attach(Family& family, std::vector<Program>& verdicts) {
     std::uint32_t bytes = sizeof(info);
     const int fd = bpf_program__fd(program);
     const bool known = bpf_prog_get_info_by_fd(fd, &info, &bytes) == 0;
-    verdicts.push_back({family.name, name, ProgramState::Attached, "", known ? info.verified_insns : 0});
+    const bool on_demand = family.on_demand.contains(name);
+    verdicts.push_back({family.name, name, ProgramState::Attached, on_demand ? "only while wanted: see calls_percent" : "",
+                        known ? info.verified_insns : 0});
     family.program_fds.emplace_back(name, fd);
-    family.links.emplace_back(name, std::move(link));
-  }
-}
-
-// Some programs make room for what existed before them; they are iterators that are read once.
-void Probes::visit_existing(const Family& family) {
-  for (const auto& [name, link] : family.links) {
-    if (name != "on_each_task") continue;
-    const Fd fd(bpf_iter_create(bpf_link__fd(link.get())));
-    char nothing[64];
-    ssize_t bytes = 1;
-    while (fd && (bytes > 0 || (bytes < 0 && (errno == EAGAIN || errno == EINTR)))) {
-      bytes = read(fd.get(), nothing, sizeof(nothing));
-    }
+    if (!on_demand) family.links.emplace_back(name, std::move(link));
   }
 }
 
@@ -320,7 +314,14 @@ void Probes::load_family(Family& family) {
     }
     attach(family, verdicts);
   }
-  visit_existing(family);
+  // What a stand-in sees is not missing: the one program tells both stories.
+  for (const auto& [name, original] : family.stands_in) {
+    const auto stand_in = std::ranges::find_if(verdicts, [&](const Program& p) { return p.name == name && p.state == ProgramState::Attached; });
+    const auto replaced = std::ranges::find_if(verdicts, [&](const Program& p) { return p.name == original; });
+    if (stand_in == verdicts.end() || replaced == verdicts.end()) continue;
+    stand_in->reason = fmt::format("in place of {}: {}", original, replaced->reason);
+    verdicts.erase(replaced);
+  }
   programs_.insert(programs_.end(), verdicts.begin(), verdicts.end());
 }
 
@@ -360,8 +361,7 @@ Result<std::unique_ptr<Probes>> Probes::open(const SensorSettings& settings, std
   });
   probes->families_.back()->stands_in = {{"on_oom_classic", "on_oom_victim"}};
   add("signal", signal_probe__open, signal_probe__destroy, [](auto*) {});
-  add("sched", sched_probe__open, sched_probe__destroy,
-      [hooks](auto* rodata) { rodata->switch_has_state = hooks.switch_has_state; });
+  add("sched", sched_probe__open, sched_probe__destroy, [](auto*) {});
   add("block", block_probe__open, block_probe__destroy, [slow_ns](auto* rodata) { rodata->slow_ns = slow_ns; });
   add("tcp", tcp_probe__open, tcp_probe__destroy, [](auto*) {});
   add("tcp_iter", tcp_iter_probe__open, tcp_iter_probe__destroy, [](auto*) {});
@@ -369,12 +369,20 @@ Result<std::unique_ptr<Probes>> Probes::open(const SensorSettings& settings, std
   own.resize(CULPRIT_IGNORED_MAX, 0);
   const std::uint32_t watch_all = (settings.watch_all_payload ? CULPRIT_WATCH_PAYLOAD : 0U) |
                                   (settings.watch_all_logs ? CULPRIT_WATCH_LOGS : 0U);
-  add("syscall", syscall_probe__open, syscall_probe__destroy, [=](auto* rodata) {
+  const auto timed = [=](auto* rodata) {
     rodata->slow_ns = slow_ns;
+    for (std::size_t i = 0; i < CULPRIT_IGNORED_MAX; ++i) rodata->ignored_tgids[i] = own[i];
+  };
+  add("sync", sync_probe__open, sync_probe__destroy, timed);
+  probes->families_.back()->stands_in = {{"on_ext4_sync", "on_sync_start"}, {"on_ext4_synced", "on_sync_end"}};
+  Probes* const self = probes.get();
+  add("syscall", syscall_probe__open, syscall_probe__destroy, [=](auto* rodata) {
+    timed(rodata);
+    rodata->syncs_timed = self->timed_syncs();  // sync is loaded before this
     rodata->payload_budget = settings.payload_records_per_cpu;
     rodata->watch_all = watch_all;
-    for (std::size_t i = 0; i < CULPRIT_IGNORED_MAX; ++i) rodata->ignored_tgids[i] = own[i];
   });
+  probes->families_.back()->on_demand = {"on_sys_enter", "on_sys_exit"};
   for (auto& family : probes->families_) probes->load_family(*family);
   return probes;
 }
@@ -387,28 +395,68 @@ int Probes::map_fd(const char* family, const char* name) const {
   return -1;
 }
 
-Result<std::vector<culprit_tcp_info>> Probes::read_sockets() const {
+bool Probes::is_attached(const char* program) const {
+  return std::ranges::any_of(programs_, [&](const Program& p) { return p.name == program && p.state == ProgramState::Attached; });
+}
+
+culprit_syncs Probes::timed_syncs() const {
+  if (is_attached("on_sync_start") && is_attached("on_sync_end")) return CULPRIT_SYNCS_ALL;
+  if (is_attached("on_ext4_sync") && is_attached("on_ext4_synced")) return CULPRIT_SYNCS_EXT4;
+  return CULPRIT_SYNCS_NONE;
+}
+
+void Probes::observe_calls(bool returns, bool entries) {
+  const auto family = std::ranges::find_if(families_, [](const auto& f) { return f->name == "syscall"; });
+  if (family == families_.end() || (*family)->opened.object == nullptr) return;
+  const struct {
+    const char* program;
+    bool wanted;
+    bool& observed;
+  } changes[] = {{"on_sys_exit", returns, returns_observed_}, {"on_sys_enter", entries, entries_observed_}};
+  for (const auto& [name, wanted, observed] : changes) {
+    if (wanted == observed || !is_attached(name)) continue;
+    if (!wanted) {
+      std::erase_if((*family)->links, [name](const auto& link) { return link.first == name; });
+    } else {
+      libbpf_log().clear();
+      Link link(bpf_program__attach(bpf_object__find_program_by_name((*family)->opened.object, name)));
+      if (!link) {
+        log::warn("attach {}: {}; trying again later", name, reason_of(libbpf_log(), errno));
+        continue;
+      }
+      (*family)->links.emplace_back(name, std::move(link));
+    }
+    observed = wanted;
+  }
+}
+
+template <typename T>
+Result<std::vector<T>> Probes::read_all(const char* family_name, const char* program) const {
   for (const auto& family : families_) {
-    if (family->name != "tcp_iter" || family->links.empty()) continue;
-    const Fd fd(bpf_iter_create(bpf_link__fd(family->links.front().second.get())));
-    if (!fd) return fail_errno(errno, "start the socket iterator");
-    std::vector<culprit_tcp_info> sockets;
+    if (family->name != family_name) continue;
+    const auto link = std::ranges::find_if(family->links, [&](const auto& named) { return named.first == program; });
+    if (link == family->links.end()) break;
+    const Fd fd(bpf_iter_create(bpf_link__fd(link->second.get())));
+    if (!fd) return fail_errno(errno, fmt::format("start the iterator {}", program));
+    std::vector<T> rows;
     std::size_t have = 0;
-    while (have < kSocketsBytesMax) {
+    while (have < kRowsBytesMax) {
       constexpr std::size_t kStep = 512;
-      sockets.resize(have / sizeof(culprit_tcp_info) + kStep);
-      const ssize_t bytes = read(fd.get(), reinterpret_cast<std::byte*>(sockets.data()) + have,
-                                 sockets.size() * sizeof(culprit_tcp_info) - have);
+      rows.resize(have / sizeof(T) + kStep);
+      const ssize_t bytes = read(fd.get(), reinterpret_cast<std::byte*>(rows.data()) + have, rows.size() * sizeof(T) - have);
       if (bytes < 0 && (errno == EINTR || errno == EAGAIN)) continue;
-      if (bytes < 0) return fail_errno(errno, "read the socket iterator");
+      if (bytes < 0) return fail_errno(errno, fmt::format("read the iterator {}", program));
       if (bytes == 0) break;
       have += static_cast<std::size_t>(bytes);
     }
-    sockets.resize(have / sizeof(culprit_tcp_info));
-    return sockets;
+    rows.resize(have / sizeof(T));
+    return rows;
   }
-  return fail(Code::Unsupported, "the socket iterator is not attached");
+  return fail(Code::Unsupported, fmt::format("the iterator {} is not attached", program));
 }
+
+Result<std::vector<culprit_tcp_info>> Probes::read_sockets() const { return read_all<culprit_tcp_info>("tcp_iter", "on_tcp_socket"); }
+Result<std::vector<culprit_task_time>> Probes::read_tasks() const { return read_all<culprit_task_time>("sched", "on_each_task"); }
 
 std::vector<ProgramSample> Probes::missed() const {
   std::vector<ProgramSample> samples;

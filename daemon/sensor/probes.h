@@ -25,7 +25,6 @@ struct KernelHooks {
   bool btf = false;
   bool exit_has_group_dead = false;
   bool victim_is_task = false;
-  bool switch_has_state = false;
 };
 KernelHooks inspect_kernel();
 
@@ -51,9 +50,18 @@ class Probes {
   int watched_tgids() const { return watched_tgids_.get(); }
   int watched_cgroups() const { return watched_cgroups_.get(); }
   int table_full() const { return table_full_.get(); }
+  int timed_calls() const { return timed_calls_.get(); }
 
   // All TCP sockets of this network namespace. Errors: Unsupported (the iterator is not attached), Io.
   Result<std::vector<culprit_tcp_info>> read_sockets() const;
+  // All threads of the host that exist. Errors: likewise.
+  Result<std::vector<culprit_task_time>> read_tasks() const;
+
+  // Attaches and detaches the programs on every system call: on_sys_exit, on_sys_enter. What the kernel refuses is
+  // in programs() from the start; a later failure is logged and tried again at the next call.
+  void observe_calls(bool returns, bool entries);
+  bool returns_observed() const { return returns_observed_; }
+  bool entries_observed() const { return entries_observed_; }
   std::vector<ProgramSample> missed() const;
 
  private:
@@ -63,14 +71,20 @@ class Probes {
   void load_family(Family& family);
   bool try_load(Family& family, std::vector<Program>& verdicts);
   void attach(Family& family, std::vector<Program>& verdicts);
-  static void visit_existing(const Family& family);
+  bool is_attached(const char* program) const;
+  culprit_syncs timed_syncs() const;
+  // Everything an iterator writes, as rows. T: the record that the program writes.
+  template <typename T>
+  Result<std::vector<T>> read_all(const char* family, const char* program) const;
 
   RingGeometry geometry_;
   std::vector<Fd> control_;
   std::vector<Fd> data_;
-  Fd control_rings_, data_rings_, counters_, watched_tgids_, watched_cgroups_, table_full_;
+  Fd control_rings_, data_rings_, counters_, watched_tgids_, watched_cgroups_, table_full_, timed_calls_;
   std::vector<Program> programs_;
   std::vector<std::unique_ptr<Family>> families_;
+  bool returns_observed_ = false;
+  bool entries_observed_ = false;
 };
 
 }  // namespace culprit::sensor

@@ -38,6 +38,7 @@ void encode(Writer& out, const SensorSettings& s) {
   out.put(s.data_ring_bytes);
   out.put(s.rings_max);
   out.put(s.snapshot_ms);
+  out.put(s.calls_percent);
   out.put(static_cast<std::uint8_t>(s.watch_all_payload));
   out.put(static_cast<std::uint8_t>(s.watch_all_logs));
 }
@@ -49,6 +50,7 @@ void decode(Reader& in, SensorSettings& s) {
   s.data_ring_bytes = in.get<std::uint32_t>();
   s.rings_max = in.get<std::uint32_t>();
   s.snapshot_ms = in.get<std::uint32_t>();
+  s.calls_percent = in.get<std::uint32_t>();
   s.watch_all_payload = in.get<std::uint8_t>() != 0;
   s.watch_all_logs = in.get<std::uint8_t>() != 0;
 }
@@ -346,6 +348,9 @@ std::vector<std::vector<std::byte>> encode_parts(const Snapshot& snapshot) {
     out.put(std::uint32_t{1});
     out.put(snapshot.time_ns);
     out.put(snapshot.sequence);
+    out.put(static_cast<std::uint8_t>(snapshot.has_sockets));
+    out.put(snapshot.returns_observed_ns);
+    out.put(snapshot.entries_observed_ns);
     out.put(snapshot.sensor_cpu_ns);
     out.put(snapshot.sensor_rss_bytes);
   }
@@ -382,6 +387,9 @@ bool decode_part(std::span<const std::byte> body, Snapshot& into) {
       case Section::Times:
         into.time_ns = in.get<std::int64_t>();
         into.sequence = in.get<std::uint64_t>();
+        into.has_sockets = in.get<std::uint8_t>() != 0;
+        into.returns_observed_ns = in.get<std::uint64_t>();
+        into.entries_observed_ns = in.get<std::uint64_t>();
         into.sensor_cpu_ns = in.get<std::uint64_t>();
         into.sensor_rss_bytes = in.get<std::uint64_t>();
         good = in.ok();

@@ -16,7 +16,7 @@
 
 namespace culprit::sensor {
 
-inline constexpr std::uint32_t kProtocolVersion = 1;
+inline constexpr std::uint32_t kProtocolVersion = 2;
 inline constexpr std::size_t kMessageBytesMax = 64 * 1024;
 inline constexpr std::size_t kFdsPerMessageMax = 64;
 inline constexpr std::uint32_t kMessageMagic = 0x43554c50;  // "CULP"
@@ -32,6 +32,7 @@ enum class MessageType : std::uint16_t {
 };
 
 inline constexpr std::uint16_t kLastPart = 1;
+inline constexpr std::uint32_t kCloselyMaxS = 60;
 
 struct MessageHeader {
   std::uint32_t magic = kMessageMagic;
@@ -52,6 +53,7 @@ enum class RequestKind : std::uint32_t {
   ListSockets = 6,      // u32 tgid (0: all) -> vector<SocketOwner>
   FilesystemSpaces = 7, // -> vector<FilesystemSpace>, real mounts only
   ReadCgroup = 8,       // string path -> CgroupLimits
+  LookClosely = 9,      // u32 seconds, at most kCloselyMaxS -> nothing; every system call is observed for so long
 };
 
 // Encodes fields into a growing buffer.

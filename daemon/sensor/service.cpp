@@ -20,6 +20,7 @@ namespace {
 constexpr std::size_t kReplyPartBytes = 48 * 1024;
 constexpr std::size_t kRequestsPerTurn = 64;  // then snapshots get their chance
 constexpr int kSocketBytes = 4 << 20;
+constexpr std::uint32_t kTaskSamples = 4;  // readings of who is blocked, for each snapshot
 constexpr std::uint32_t kCaptureAll = kCapturePayload | kCaptureLogs;
 
 MessageHeader header_of(MessageType type, std::uint32_t id = 0, std::uint16_t flags = 0) {
@@ -53,7 +54,8 @@ Result<void> put_values(std::vector<std::byte>& body, const std::vector<T>& valu
 }  // namespace
 
 Service::Service(Fd socket, const SensorSettings& settings, Probes& probes, const Procfs& procfs, const Clock& clock)
-    : socket_(std::move(socket)), settings_(settings), probes_(probes), procfs_(procfs), snapshots_(probes, procfs, clock) {
+    : socket_(std::move(socket)), settings_(settings), probes_(probes), procfs_(procfs), clock_(clock), snapshots_(probes, procfs, clock),
+      schedule_(settings.calls_percent, static_cast<std::uint64_t>(clock.now_ns())) {
   // A daemon that does not read for a second loses a snapshot; the next one is whole again.
   const timeval wait{1, 0};
   setsockopt(socket_.get(), SOL_SOCKET, SO_SNDTIMEO, &wait, sizeof(wait));
@@ -63,6 +65,8 @@ Service::Service(Fd socket, const SensorSettings& settings, Probes& probes, cons
 }
 
 Result<void> Service::greet(std::vector<std::string> notes) {
+  schedule_.set_watching(anyone_watched());
+  (void)observe_calls();  // who hears our hello may count on it
   Hello hello;
   hello.version = kProtocolVersion;
   hello.sensor_pid = static_cast<std::uint32_t>(getpid());
@@ -107,6 +111,7 @@ Result<void> Service::watch_tgid(std::uint32_t tgid, std::uint32_t flags) {
   if (bpf_map_update_elem(probes_.watched_tgids(), &tgid, &flags, BPF_ANY) != 0) {
     return fail(Code::Exhausted, "too many watched processes");
   }
+  schedule_.set_watching(true);
   // Asked after the update: one that ended in between would leave its entry behind for ever.
   if (!procfs_.exists(tgid)) {
     (void)bpf_map_delete_elem(probes_.watched_tgids(), &tgid);
@@ -124,6 +129,8 @@ Result<void> Service::watch_cgroup(const std::string& path, std::uint32_t flags)
       (void)bpf_map_delete_elem(probes_.watched_cgroups(), &*id);
     } else if (bpf_map_update_elem(probes_.watched_cgroups(), &*id, &flags, BPF_ANY) != 0) {
       return fail(Code::Exhausted, "too many watched cgroups");
+    } else {
+      schedule_.set_watching(true);  // whoever is born there is watched from the start
     }
   }
   const auto members = procfs_.cgroup_members(path);
@@ -163,6 +170,12 @@ Result<void> Service::answer_into(std::span<const std::byte> request, std::vecto
       return complete() ? put_values(body, procfs_.socket_owners(tgid)) : malformed();
     }
     case RequestKind::FilesystemSpaces: return complete() ? put_values(body, procfs_.filesystems()) : malformed();
+    case RequestKind::LookClosely: {
+      const auto seconds = in.get<std::uint32_t>();
+      if (!complete() || seconds > kCloselyMaxS) return malformed();
+      schedule_.look_closely(clock_.now_ns() + seconds * kNsPerSecond);
+      return {};
+    }
     case RequestKind::ReadCgroup: {
       const std::string path = in.get_string(4096);
       return complete() ? put_value(body, procfs_.cgroup(path)) : malformed();
@@ -193,7 +206,11 @@ Result<void> Service::send_reply(std::uint32_t id, std::span<const std::byte> bo
 }
 
 Result<void> Service::send_snapshot() {
-  const Snapshot snapshot = snapshots_.take();
+  Snapshot snapshot = snapshots_.take();
+  schedule_.set_watching(anyone_watched());
+  (void)observe_calls();
+  snapshot.returns_observed_ns = returns_observed_ns_;
+  snapshot.entries_observed_ns = entries_observed_ns_;
   const auto parts = encode_parts(snapshot);
   for (std::size_t i = 0; i < parts.size(); ++i) {
     const std::uint16_t flags = i + 1 == parts.size() ? kLastPart : 0;
@@ -227,16 +244,36 @@ Result<void> Service::serve_requests() {
   return {};
 }
 
+bool Service::anyone_watched() const {
+  if (settings_.watch_all_payload || settings_.watch_all_logs) return true;
+  std::uint32_t tgid = 0;
+  std::uint64_t cgroup = 0;
+  return bpf_map_get_next_key(probes_.watched_tgids(), nullptr, &tgid) == 0 ||
+         bpf_map_get_next_key(probes_.watched_cgroups(), nullptr, &cgroup) == 0;
+}
+
+int Service::observe_calls() {
+  const std::int64_t now = clock_.now_ns();
+  const auto passed = static_cast<std::uint64_t>(observed_at_ns_ == 0 ? 0 : now - observed_at_ns_);
+  if (probes_.returns_observed()) returns_observed_ns_ += passed;
+  if (probes_.entries_observed()) entries_observed_ns_ += passed;
+  const CallSchedule::Wanted wanted = schedule_.wanted(now);
+  probes_.observe_calls(wanted.returns, wanted.entries);
+  observed_at_ns_ = clock_.now_ns();
+  return static_cast<int>((schedule_.next_change_ns(now) - now) / 1'000'000 + 1);
+}
+
 Result<void> Service::run() {
   const Fd timer(timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK));
   if (!timer) return fail_errno(errno, "timer");
-  const auto ms = static_cast<long>(std::clamp<std::uint32_t>(settings_.snapshot_ms, 10, 60'000));
+  const auto ms = static_cast<long>(std::clamp<std::uint32_t>(settings_.snapshot_ms / kTaskSamples, 5, 60'000));
   const timespec period{ms / 1000, ms % 1000 * 1'000'000};
   const itimerspec spec{period, period};
   if (timerfd_settime(timer.get(), 0, &spec, nullptr) != 0) return fail_errno(errno, "timer");
-  while (true) {
+  for (std::uint64_t ticks = 0;;) {
+    const int wait_ms = observe_calls();
     pollfd wait[] = {{socket_.get(), POLLIN, 0}, {timer.get(), POLLIN, 0}};
-    if (poll(wait, 2, -1) < 0 && errno != EINTR) return fail_errno(errno, "wait");
+    if (poll(wait, 2, wait_ms) < 0 && errno != EINTR) return fail_errno(errno, "wait");
     if (wait[0].revents != 0) {
       if (auto served = serve_requests(); !served) {
         if (served.error().code == Code::NotFound) return {};
@@ -244,7 +281,12 @@ Result<void> Service::run() {
       }
     }
     std::uint64_t expired = 0;
-    if (read(timer.get(), &expired, sizeof(expired)) == sizeof(expired)) TRY(send_snapshot());
+    if (read(timer.get(), &expired, sizeof(expired)) != sizeof(expired)) continue;
+    if (++ticks % kTaskSamples == 0) {
+      TRY(send_snapshot());
+    } else {
+      snapshots_.sample_tasks();
+    }
   }
 }
 

@@ -2,6 +2,7 @@
 // allow-list, and ends when the daemon's end of the socket closes.
 #pragma once
 
+#include "daemon/sensor/call_schedule.h"
 #include "daemon/sensor/snapshot.h"
 
 namespace culprit::sensor {
@@ -24,12 +25,20 @@ class Service {
   Result<void> send_reply(std::uint32_t id, std::span<const std::byte> body);
   Result<void> send_snapshot();
   Result<void> serve_requests();
+  // Brings the programs on system calls to what is wanted now; returns how long that holds, in ms for poll().
+  int observe_calls();
+  bool anyone_watched() const;
 
   Fd socket_;
   SensorSettings settings_;
   Probes& probes_;
   const Procfs& procfs_;
+  const Clock& clock_;
   Snapshots snapshots_;
+  CallSchedule schedule_;
+  std::int64_t observed_at_ns_ = 0;
+  std::uint64_t returns_observed_ns_ = 0;
+  std::uint64_t entries_observed_ns_ = 0;
 };
 
 }  // namespace culprit::sensor

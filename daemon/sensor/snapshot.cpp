@@ -2,7 +2,6 @@
 
 #include <bpf/bpf.h>
 #include <sys/resource.h>
-#include <time.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -17,6 +16,7 @@ constexpr std::int64_t kAskAliveNs = 2 * kNsPerSecond;    // how long an answer 
 constexpr std::int64_t kSampleForNs = 30 * kNsPerSecond;  // after it was last busy
 constexpr std::uint64_t kBusyNs = 10'000'000;             // of CPU in a second: worth sampling
 constexpr std::size_t kSampledMax = 256;
+constexpr std::int64_t kTasksTookMaxNs = 5'000'000;         // slower with very many threads: then only once a snapshot
 constexpr std::size_t kBatchBytes = 1 << 20;
 
 // Calls `each(key, values)` with one value per CPU for every entry. Returns the number of entries.
@@ -59,12 +59,6 @@ void add(culprit_latency& sum, const culprit_latency& one) {
   for (std::size_t i = 0; i < CULPRIT_LATENCY_BUCKETS; ++i) sum.buckets[i] += one.buckets[i];
 }
 
-std::uint64_t monotonic_ns() {
-  timespec now{};
-  clock_gettime(CLOCK_MONOTONIC, &now);
-  return static_cast<std::uint64_t>(now.tv_sec) * kNsPerSecond + static_cast<std::uint64_t>(now.tv_nsec);
-}
-
 }  // namespace
 
 Snapshots::Snapshots(const Probes& probes, const Procfs& procfs, const Clock& clock)
@@ -73,9 +67,8 @@ Snapshots::Snapshots(const Probes& probes, const Procfs& procfs, const Clock& cl
       clock_(clock),
       cpus_(probes.geometry().cpus),
       sched_map_(probes.map_fd("sched", "sched_counts")),
-      running_map_(probes.map_fd("sched", "running")),
       errors_map_(probes.map_fd("syscall", "syscall_errors")),
-      timed_map_(probes.map_fd("syscall", "timed_calls")),
+      timed_map_(probes.timed_calls()),
       block_map_(probes.map_fd("block", "block_counts")) {}
 
 bool Snapshots::is_dead(std::uint32_t tgid) {
@@ -104,54 +97,78 @@ bool Snapshots::fresh(Rows& rows, int map, const Key& key, std::uint32_t tgid, s
   return false;
 }
 
+// The threads that exist, added up by process; and the time since the last reading for those that are blocked.
+std::vector<SchedSample> Snapshots::read_tasks() {
+  const std::int64_t now = clock_.now_ns();
+  const auto tasks = probes_.read_tasks();
+  if (!tasks) return {};
+  const auto since = static_cast<std::uint64_t>(tasks_read_ns_ == 0 ? 0 : now - tasks_read_ns_);
+  std::vector<SchedSample> samples;
+  std::unordered_map<std::uint32_t, std::size_t> places;
+  for (const culprit_task_time& task : *tasks) {
+    const auto [place, is_new] = places.try_emplace(task.tgid, samples.size());
+    if (is_new) samples.push_back({task.tgid, {}});
+    culprit_sched_counts& sum = samples[place->second].counts;
+    sum.on_cpu_ns += task.on_cpu_ns;
+    sum.run_queue_ns += task.run_queue_ns;
+    sum.run_queue_count += task.run_queue_count;
+    sum.switches += task.switches;
+    if (is_new || task.tid == task.tgid) {  // the first thread names the process
+      sum.cgroup_id = task.cgroup_id;
+      std::copy(std::begin(task.comm), std::end(task.comm), std::begin(sum.comm));
+    }
+    if (task.is_blocked != 0) said_[task.tgid].blocked_ns += since;
+  }
+  tasks_read_ns_ = now;
+  tasks_took_ns_ = clock_.now_ns() - now;
+  return samples;
+}
+
+void Snapshots::sample_tasks() {
+  if (tasks_took_ns_ <= kTasksTookMaxNs) (void)read_tasks();
+}
+
 void Snapshots::read_sched(Snapshot& snapshot) {
-  // Who runs now, and since when: a process that is never switched out would otherwise show no CPU time.
-  const std::uint32_t zero = 0;
-  std::vector<culprit_running> before(cpus_), after(cpus_);
-  const bool known = running_map_ >= 0 && bpf_map_lookup_elem(running_map_, &zero, before.data()) == 0;
-  const std::uint64_t now = monotonic_ns();
+  // Freed threads first: one that is freed between the two readings is missing for a moment, never counted twice.
+  std::unordered_map<std::uint32_t, culprit_sched_counts> freed;
   entries_["sched_counts"] = each_entry<std::uint32_t, culprit_sched_counts>(
       sched_map_, cpus_, [&](std::uint32_t tgid, std::span<const culprit_sched_counts> cpus) {
-        SchedSample sample{tgid, {}};
-        culprit_sched_counts& sum = sample.counts;
+        culprit_sched_counts& sum = freed[tgid];
         for (const auto& one : cpus) {
           sum.on_cpu_ns += one.on_cpu_ns;
           sum.run_queue_ns += one.run_queue_ns;
           sum.run_queue_count += one.run_queue_count;
-          sum.run_queue_max_ns = std::max(sum.run_queue_max_ns, one.run_queue_max_ns);
-          sum.sleep_ns += one.sleep_ns;
-          sum.blocked_ns += one.blocked_ns;
-          sum.stopped_ns += one.stopped_ns;
           sum.switches += one.switches;
           if (one.comm[0] != '\0') {  // the row of the CPU that saw the process first
             sum.cgroup_id = one.cgroup_id;
             std::copy(std::begin(one.comm), std::end(one.comm), std::begin(sum.comm));
           }
         }
-        snapshot.sched.push_back(sample);
       });
-  if (known && bpf_map_lookup_elem(running_map_, &zero, after.data()) == 0) {
-    std::unordered_map<std::uint32_t, std::uint64_t> unfinished;
-    for (std::uint32_t cpu = 0; cpu < cpus_; ++cpu) {
-      const culprit_running& running = before[cpu];
-      if (running.tgid != 0 && running.since_ns == after[cpu].since_ns && now > running.since_ns) {
-        unfinished[running.tgid] += now - running.since_ns;
-      }
-    }
-    for (SchedSample& sample : snapshot.sched) {
-      if (const auto it = unfinished.find(sample.tgid); it != unfinished.end()) sample.counts.on_cpu_ns += it->second;
-    }
+  snapshot.sched = read_tasks();
+  for (SchedSample& sample : snapshot.sched) {
+    const auto gone = freed.find(sample.tgid);
+    if (gone == freed.end()) continue;
+    sample.counts.on_cpu_ns += gone->second.on_cpu_ns;
+    sample.counts.run_queue_ns += gone->second.run_queue_ns;
+    sample.counts.run_queue_count += gone->second.run_queue_count;
+    sample.counts.switches += gone->second.switches;
+    freed.erase(gone);
   }
+  for (const auto& [tgid, counts] : freed) snapshot.sched.push_back({tgid, counts});
   std::erase_if(snapshot.sched, [&](SchedSample& sample) {
     culprit_sched_counts& sum = sample.counts;
-    std::uint64_t& last = on_cpu_[sample.tgid];
-    sum.on_cpu_ns = std::max(sum.on_cpu_ns, last);  // cumulative: never less than said before
-    if (sum.on_cpu_ns - last > kBusyNs && sequence_ > 1) sampled_[sample.tgid] = now_ns_;
-    last = sum.on_cpu_ns;
-    const std::uint64_t print = mix(mix(sum.on_cpu_ns, sum.switches), mix(sum.run_queue_count, sum.sleep_ns + sum.blocked_ns + sum.stopped_ns));
+    SchedSaid& said = said_[sample.tgid];
+    if (sum.on_cpu_ns > said.on_cpu_ns + kBusyNs && sequence_ > 1) sampled_[sample.tgid] = now_ns_;
+    sum.on_cpu_ns = said.on_cpu_ns = std::max(sum.on_cpu_ns, said.on_cpu_ns);
+    sum.run_queue_ns = said.run_queue_ns = std::max(sum.run_queue_ns, said.run_queue_ns);
+    sum.run_queue_count = said.run_queue_count = std::max(sum.run_queue_count, said.run_queue_count);
+    sum.switches = said.switches = std::max(sum.switches, said.switches);
+    sum.blocked_ns = said.blocked_ns;
+    const std::uint64_t print = mix(mix(sum.on_cpu_ns, sum.switches), mix(sum.run_queue_count, sum.blocked_ns));
     const bool send = fresh(sched_, sched_map_, sample.tgid, sample.tgid, print);
     if (!send && !sched_.contains(std::string(reinterpret_cast<const char*>(&sample.tgid), sizeof(sample.tgid)))) {
-      on_cpu_.erase(sample.tgid);  // it was forgotten just now
+      said_.erase(sample.tgid);  // it was forgotten just now
     }
     return !send;
   });
@@ -197,7 +214,6 @@ void Snapshots::read_tables(Snapshot& snapshot) {
     std::uint32_t table;
     int map;
   } tables[] = {{"watched_tgids", CULPRIT_TABLE_WATCHED, probes_.watched_tgids()},
-                {"sched_tasks", CULPRIT_TABLE_SCHED_TASKS, probes_.map_fd("sched", "sched_tasks")},
                 {"sched_counts", CULPRIT_TABLE_SCHED_COUNTS, sched_map_},
                 {"syscall_errors", CULPRIT_TABLE_SYSCALL_ERRORS, errors_map_},
                 {"call_starts", CULPRIT_TABLE_CALL_STARTS, probes_.map_fd("syscall", "call_starts")},
@@ -261,7 +277,11 @@ Snapshot Snapshots::take() {
   read_errors(snapshot);
   read_timed(snapshot);
   read_block(snapshot);
-  if (auto sockets = probes_.read_sockets()) snapshot.sockets = std::move(*sockets);
+  if (sequence_ % 2 == 1) {
+    auto sockets = probes_.read_sockets();
+    snapshot.has_sockets = sockets.has_value();
+    if (sockets) snapshot.sockets = std::move(*sockets);
+  }
   sample_processes(snapshot);
   read_tables(snapshot);
   snapshot.programs = probes_.missed();

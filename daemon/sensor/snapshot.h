@@ -17,6 +17,8 @@ class Snapshots {
   Snapshots(const Probes& probes, const Procfs& procfs, const Clock& clock);
 
   Snapshot take();
+  // Adds up who is in uninterruptible sleep, which the kernel does not keep: call it a few times between snapshots.
+  void sample_tasks();
   // The last one did not arrive: the next one has every row again.
   void resend_all();
 
@@ -28,6 +30,7 @@ class Snapshots {
   };
   using Rows = std::unordered_map<std::string, Sent>;  // by the key's bytes
 
+  std::vector<SchedSample> read_tasks();
   void read_sched(Snapshot& snapshot);
   void read_errors(Snapshot& snapshot);
   void read_timed(Snapshot& snapshot);
@@ -44,11 +47,22 @@ class Snapshots {
   const Procfs& procfs_;
   const Clock& clock_;
   std::uint32_t cpus_;
-  int sched_map_, running_map_, errors_map_, timed_map_, block_map_;
+  int sched_map_, errors_map_, timed_map_, block_map_;
   std::uint64_t sequence_ = 0;
   std::int64_t now_ns_ = 0;
   Rows sched_, errors_, timed_, block_;
-  std::unordered_map<std::uint32_t, std::uint64_t> on_cpu_;   // of each process, as sent last
+  // Of each process: the largest sums said so far, and the time blocked. A thread that ends is for a moment in neither
+  // of the kernel's two sums; what was said never goes back.
+  struct SchedSaid {
+    std::uint64_t on_cpu_ns = 0;
+    std::uint64_t run_queue_ns = 0;
+    std::uint64_t run_queue_count = 0;
+    std::uint64_t switches = 0;
+    std::uint64_t blocked_ns = 0;
+  };
+  std::unordered_map<std::uint32_t, SchedSaid> said_;
+  std::int64_t tasks_read_ns_ = 0;
+  std::int64_t tasks_took_ns_ = 0;
   std::unordered_map<std::uint32_t, std::int64_t> sampled_;   // process -> when it was last worth sampling
   std::unordered_map<std::uint32_t, std::pair<std::int64_t, bool>> alive_;  // process -> when asked, answer
   std::unordered_map<std::string, std::uint64_t> entries_;    // rows seen per table

@@ -43,6 +43,7 @@ std::vector<std::string> sensor_arguments(const std::string& path, const SensorS
   };
   add("--payload-budget", s.payload_records_per_cpu);
   add("--slow-ms", s.slow_ms);
+  add("--calls-percent", s.calls_percent);
   add("--control-ring-bytes", s.control_ring_bytes);
   add("--data-ring-bytes", s.data_ring_bytes);
   add("--rings-max", s.rings_max);

@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <cmath>
 #include <cstring>
 
 #include "daemon/base/text.h"
@@ -59,7 +60,8 @@ void Counts::forget_base() {
   errors_.clear();
   timed_.clear();
   block_.clear();
-  sched_pace_ = error_pace_ = timed_pace_ = block_pace_ = {};
+  returns_ = entries_ = {};
+  sched_pace_ = calls_pace_ = error_pace_ = timed_pace_ = block_pace_ = {};
 }
 
 void Counts::on_sched(std::int64_t now_ns, Tracker::Snapshot<std::uint32_t, culprit_sched_counts> counts) {
@@ -85,6 +87,12 @@ void Counts::on_sched(std::int64_t now_ns, Tracker::Snapshot<std::uint32_t, culp
   forget(sched_, now_ns, [](const auto& key) { return key; });
 }
 
+void Counts::on_calls_observed(std::int64_t now_ns, std::uint64_t returns_ns, std::uint64_t entries_ns) {
+  const double seconds = calls_pace_.step(now_ns);
+  returns_.add(returns_ns, seconds);
+  entries_.add(entries_ns, seconds);
+}
+
 void Counts::on_syscall_errors(std::int64_t now_ns, Tracker::Snapshot<culprit_syscall_error_key, culprit_syscall_error_counts> counts) {
   const double seconds = error_pace_.step(now_ns);
   for (const auto& [key, now] : counts) {
@@ -93,7 +101,7 @@ void Counts::on_syscall_errors(std::int64_t now_ns, Tracker::Snapshot<culprit_sy
     const std::uint64_t before = base->second.count;
     base->second = {now.count, now_ns};
     if (seconds <= 0) continue;
-    const auto count = static_cast<std::uint64_t>(delta(now.count, before));
+    const auto count = static_cast<std::uint64_t>(std::llround(delta(now.count, before) / returns_.share));
     if (count == 0) continue;
     Service* service = directory_.find(directory_.service_of(key.tgid, key.cgroup_id));
     if (service == nullptr) continue;

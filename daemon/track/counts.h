@@ -4,6 +4,7 @@
 // A snapshot holds the rows that changed since the one before it; the first has all and is only a base line. A count that went down began anew (the key was reused): it counts whole.
 #pragma once
 
+#include <algorithm>
 #include <array>
 #include <cstdint>
 #include <map>
@@ -21,6 +22,7 @@ class Counts {
   Counts(const TrackerOptions& options, TrackStats& stats, Output& output, Directory& directory);
 
   void on_sched(std::int64_t now_ns, Tracker::Snapshot<std::uint32_t, culprit_sched_counts> counts);
+  void on_calls_observed(std::int64_t now_ns, std::uint64_t returns_ns, std::uint64_t entries_ns);
   void on_syscall_errors(std::int64_t now_ns, Tracker::Snapshot<culprit_syscall_error_key, culprit_syscall_error_counts> counts);
   void on_timed_calls(std::int64_t now_ns, Tracker::Snapshot<culprit_timed_call_key, culprit_latency> counts);
   void on_block(std::int64_t now_ns, Tracker::Snapshot<culprit_block_key, culprit_block_counts> counts);
@@ -83,7 +85,18 @@ class Counts {
   TrackStats& stats_;
   Output& output_;
   Directory& directory_;
-  Pace sched_pace_, error_pace_, timed_pace_, block_pace_;
+  // Share of the time since the previous snapshot in which the sensor observed one side of system calls.
+  struct Observed {
+    std::uint64_t total_ns = 0;
+    double share = 1;
+    void add(std::uint64_t total, double seconds) {
+      const double observed_s = total >= total_ns ? static_cast<double>(total - total_ns) * 1e-9 : 0;
+      total_ns = total;
+      share = seconds > 0 && observed_s > 0 ? std::min(1.0, observed_s / seconds) : 1;
+    }
+  };
+  Observed returns_, entries_;
+  Pace sched_pace_, calls_pace_, error_pace_, timed_pace_, block_pace_;
   std::unordered_map<std::uint32_t, SchedBase> sched_;
   std::map<std::array<std::uint64_t, 2>, ErrorBase> errors_;
   std::unordered_map<std::uint64_t, LatencyBase> timed_;   // tgid << 32 | call

@@ -280,6 +280,9 @@ void Tracker::on_sched(std::int64_t now_ns, Snapshot<std::uint32_t, culprit_sche
   impl_->directory.set_now(now_ns);
   impl_->counts.on_sched(now_ns, counts);
 }
+void Tracker::on_calls_observed(std::int64_t now_ns, std::uint64_t returns_ns, std::uint64_t entries_ns) {
+  impl_->counts.on_calls_observed(now_ns, returns_ns, entries_ns);
+}
 void Tracker::on_syscall_errors(std::int64_t now_ns, Snapshot<culprit_syscall_error_key, culprit_syscall_error_counts> counts) {
   impl_->counts.on_syscall_errors(now_ns, counts);
 }

@@ -168,10 +168,12 @@ class Tracker {
   template <typename Key, typename Counts>
   using Snapshot = std::span<const std::pair<Key, Counts>>;
   void on_sched(std::int64_t now_ns, Snapshot<std::uint32_t, culprit_sched_counts> counts);  // key: tgid
+  // How long system calls were observed so far (sensor::Snapshot), before the two below: their counts are scaled by it.
+  void on_calls_observed(std::int64_t now_ns, std::uint64_t returns_ns, std::uint64_t entries_ns);
   void on_syscall_errors(std::int64_t now_ns, Snapshot<culprit_syscall_error_key, culprit_syscall_error_counts> counts);
   void on_timed_calls(std::int64_t now_ns, Snapshot<culprit_timed_call_key, culprit_latency> counts);
   void on_block(std::int64_t now_ns, Snapshot<culprit_block_key, culprit_block_counts> counts);
-  void on_tcp_info(std::int64_t now_ns, std::span<const culprit_tcp_info> sockets);  // all sockets of the host
+  void on_tcp_info(std::int64_t now_ns, std::span<const culprit_tcp_info> sockets);  // all sockets of the host, every few seconds
 
   // Sampled facts, every second to every minute.
   void on_cgroup_limits(std::int64_t now_ns, std::span<const CgroupFacts> cgroups);

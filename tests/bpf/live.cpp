@@ -19,6 +19,7 @@ std::unique_ptr<Live> Live::start(const sensor::SensorSettings& settings) {
   std::unique_ptr<Live> live(new Live());
   sensor::SensorSettings quick = settings;
   if (quick.snapshot_ms == 1000) quick.snapshot_ms = 200;
+  if (quick.calls_percent == sensor::SensorSettings{}.calls_percent) quick.calls_percent = 100;  // a sample would prove nothing
   // The sensor denies itself ptrace, which a leak check at its end would need.
   setenv("ASAN_OPTIONS", "detect_leaks=0", 0);
   auto spawned = sensor::spawn_sensor(CULPRIT_SENSOR, quick);

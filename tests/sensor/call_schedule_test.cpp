@@ -1,0 +1,74 @@
+// When system calls are observed: without a reason only a small share of the time, with one all of it.
+#include "daemon/sensor/call_schedule.h"
+
+#include <gtest/gtest.h>
+
+namespace culprit::sensor {
+namespace {
+
+constexpr std::int64_t kMs = 1'000'000;
+constexpr std::int64_t kSecond = 1'000 * kMs;
+constexpr std::int64_t kStart = 5'000 * kSecond + 123 * kMs;
+
+struct Observed {
+  double returns = 0, entries = 0;  // shares of the time
+  std::int64_t changes = 0;
+};
+
+// Follows the schedule from change to change, as the sensor does.
+Observed follow(const CallSchedule& schedule, std::int64_t from, std::int64_t to) {
+  Observed observed;
+  for (std::int64_t now = from; now < to; ++observed.changes) {
+    const std::int64_t next = std::min(schedule.next_change_ns(now), to);
+    EXPECT_GT(next, now);
+    if (next <= now) break;
+    const auto wanted = schedule.wanted(now);
+    EXPECT_EQ(wanted, schedule.wanted(next - 1)) << "changed without being announced";
+    const double share = static_cast<double>(next - now) / static_cast<double>(to - from);
+    observed.returns += wanted.returns ? share : 0;
+    observed.entries += wanted.entries ? share : 0;
+    now = next;
+  }
+  return observed;
+}
+
+TEST(CallScheduleTest, SharesOfTime) {
+  const struct {
+    const char* name;
+    std::uint32_t percent;
+    bool watching;
+    double returns, entries;
+  } cases[] = {{"nothing at all", 0, false, 0, 0},     {"a sample", 5, false, 0.05, 0.05}, {"half", 50, false, 0.5, 0.5},
+               {"always", 100, false, 1, 1},           {"more than all", 250, false, 1, 1}, {"watched", 5, true, 1, 0.05},
+               {"watched, no windows", 0, true, 1, 0}};
+  for (const auto& c : cases) {
+    SCOPED_TRACE(c.name);
+    CallSchedule schedule(c.percent, 7);
+    schedule.set_watching(c.watching);
+    const Observed observed = follow(schedule, kStart, kStart + 200 * kSecond);
+    EXPECT_NEAR(observed.returns, c.returns, 1e-3);
+    EXPECT_NEAR(observed.entries, c.entries, 1e-3);
+    EXPECT_LE(observed.changes, 1000);
+  }
+}
+
+TEST(CallScheduleTest, LooksCloselyUntilThen) {
+  CallSchedule schedule(0, 7);
+  schedule.look_closely(kStart + 10 * kSecond);
+  schedule.look_closely(kStart + 2 * kSecond);  // does not shorten
+  const Observed observed = follow(schedule, kStart, kStart + 20 * kSecond);
+  EXPECT_NEAR(observed.returns, 0.5, 1e-9);
+  EXPECT_NEAR(observed.entries, 0.5, 1e-9);
+}
+
+// What happens at the same moment of every second is seen now and then, not always and not never.
+TEST(CallScheduleTest, WindowsDoNotKeepStep) {
+  const CallSchedule schedule(5, 42);
+  int seen = 0;
+  for (std::int64_t second = 0; second < 2000; ++second) seen += schedule.wanted(kStart + second * kSecond).returns ? 1 : 0;
+  EXPECT_GT(seen, 50);
+  EXPECT_LT(seen, 200);
+}
+
+}  // namespace
+}  // namespace culprit::sensor
