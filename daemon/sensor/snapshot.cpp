@@ -19,7 +19,7 @@ constexpr std::size_t kSampledMax = 256;
 constexpr std::int64_t kTasksTookMaxNs = 5'000'000;         // slower with very many threads: then only once a snapshot
 constexpr std::size_t kBatchBytes = 1 << 20;
 
-// Calls `each(key, values)` with one value per CPU for every entry. Returns the number of entries.
+// Calls `each(key, values)` with one value per CPU for every entry (`cpus` is 1 for a map that is not per CPU). Returns the number of entries.
 template <typename Key, typename Value, typename F>
 std::uint64_t each_entry(int map, std::uint32_t cpus, F each) {
   static_assert(sizeof(Value) % 8 == 0, "per-CPU values stand 8 bytes apart");
@@ -131,20 +131,9 @@ void Snapshots::sample_tasks() {
 void Snapshots::read_sched(Snapshot& snapshot) {
   // Freed threads first: one that is freed between the two readings is missing for a moment, never counted twice.
   std::unordered_map<std::uint32_t, culprit_sched_counts> freed;
+  constexpr std::uint32_t kNotPerCpu = 1;
   entries_["sched_counts"] = each_entry<std::uint32_t, culprit_sched_counts>(
-      sched_map_, cpus_, [&](std::uint32_t tgid, std::span<const culprit_sched_counts> cpus) {
-        culprit_sched_counts& sum = freed[tgid];
-        for (const auto& one : cpus) {
-          sum.on_cpu_ns += one.on_cpu_ns;
-          sum.run_queue_ns += one.run_queue_ns;
-          sum.run_queue_count += one.run_queue_count;
-          sum.switches += one.switches;
-          if (one.comm[0] != '\0') {  // the row of the CPU that saw the process first
-            sum.cgroup_id = one.cgroup_id;
-            std::copy(std::begin(one.comm), std::end(one.comm), std::begin(sum.comm));
-          }
-        }
-      });
+      sched_map_, kNotPerCpu, [&](std::uint32_t tgid, std::span<const culprit_sched_counts> row) { freed[tgid] = row.front(); });
   snapshot.sched = read_tasks();
   for (SchedSample& sample : snapshot.sched) {
     const auto gone = freed.find(sample.tgid);
