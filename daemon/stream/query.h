@@ -5,6 +5,7 @@
 #include <span>
 #include <unordered_map>
 
+#include "daemon/stream/filter.h"
 #include "daemon/stream/store.h"
 
 namespace culprit::stream {
