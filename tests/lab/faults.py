@@ -16,7 +16,9 @@ class Fault:
             self.truth = json.loads((folder / "truth.json").read_text())
         except (OSError, ValueError) as error:
             raise SystemExit(f"lab: fault '{self.name}': {folder / 'truth.json'}: {error}") from None
-        missing = sorted(KEYS - set(self.truth)) + sorted(ACCEPT_KEYS - set(self.truth.get("accept", {})))
+        accept = self.truth.get("accept", [])
+        self.truth["accept"] = accept if isinstance(accept, list) else [accept]
+        missing = sorted(KEYS - set(self.truth)) + [key for one in self.truth["accept"] for key in sorted(ACCEPT_KEYS - set(one))]
         if missing:
             raise SystemExit(f"lab: fault '{self.name}': truth.json lacks {', '.join(missing)}")
         for step in ("inject", "heal"):

@@ -4,11 +4,13 @@ import time
 
 
 def is_truth(candidate, truth):
-    """Both must be right: whom it blames (service or process), and the failure mode by any of its names."""
-    accept = truth["accept"]
-    whom = candidate.get("service") in accept["services"] or candidate.get("process") in accept["processes"]
+    """Both must be right in one of the accepted answers: whom it blames (service or process), and the failure mode by any of its names."""
     modes = {candidate.get("failure_mode"), *(candidate.get("also") or [])}
-    return whom and bool(modes & set(accept["failure_modes"]))
+    for accept in truth["accept"]:
+        whom = candidate.get("service") in accept["services"] or candidate.get("process") in accept["processes"]
+        if whom and modes & set(accept["failure_modes"]):
+            return True
+    return False
 
 
 def rank_of(answer, truth):
