@@ -165,7 +165,8 @@ Result<void> apply(Config& config, const YAML::Node& root, const std::string& na
   for (const auto& entry : root) {
     const auto key = entry.first.as<std::string>();
     const YAML::Node& value = entry.second;
-    config.origins[key] = fmt::format("{}:{}", name, entry.first.Mark().line + 1);
+    const auto [first, fresh] = config.origins.try_emplace(key, fmt::format("{}:{}", name, entry.first.Mark().line + 1));
+    if (!fresh) return fail_at(name, entry.first, fmt::format("'{}' was given at {} already", key, first->second));
     if (key == "services") {
       if (!value.IsSequence()) return fail_at(name, value, "'services' is a list");
       for (const auto& item : value) {
@@ -209,6 +210,7 @@ Result<Config> Config::load(const std::filesystem::path& file) {
   std::string text;
   text.resize(kConfigBytesMax + 1);
   stream.read(text.data(), static_cast<std::streamsize>(text.size()));
+  if (stream.bad()) return fail_errno(errno, fmt::format("read configuration '{}'", file.string()));  // a folder opens, but does not read
   text.resize(static_cast<std::size_t>(stream.gcount()));
   if (text.size() > kConfigBytesMax) return fail(Code::Exhausted, fmt::format("configuration '{}' is larger than 1 MiB", file.string()));
   return parse(text, file.string());
@@ -217,7 +219,7 @@ Result<Config> Config::load(const std::filesystem::path& file) {
 Result<void> Config::set(const std::string& key, const std::string& value, const std::string& origin) {
   const auto field = std::ranges::find_if(fields(), [&](const Field& f) { return key == f.key; });
   if (field == fields().end()) return fail(Code::Invalid, unknown_key(key, keys()));
-  if (auto set = field->set(*this, value); !set) return std::unexpected(set.error().context(origin));
+  if (auto set = field->set(*this, value); !set) return std::unexpected(set.error().context(fmt::format("{}: {}", origin, key)));
   origins[key] = origin;
   return {};
 }

@@ -24,6 +24,9 @@ std::unexpected<Error> fail_errno(int error, std::string_view what) {
   switch (error) {
     case ENOENT:
     case ESRCH: code = Code::NotFound; break;
+    case EISDIR:
+    case ENOTDIR:
+    case ENAMETOOLONG: code = Code::Invalid; break;
     case EPERM:
     case EACCES: code = Code::Denied; break;
     case EAGAIN:

@@ -37,6 +37,8 @@ TEST(ConfigTest, MistakesNameTheirPlace) {
       {"a: [\n", "c.yaml:"},
       {"- a\n", "the configuration is a map"},
       {"log_level: loud\n", "none of debug, info, warn, error"},
+      {"slow_ms: 5\nslow_ms: 6\n", "c.yaml:2: 'slow_ms' was given at c.yaml:1 already"},
+      {"? [a]\n: 1\n", "c.yaml:1: "},
   };
   for (const auto& c : cases) {
     SCOPED_TRACE(c.yaml);
@@ -60,6 +62,29 @@ TEST(ConfigTest, MissingFileIsNotFound) {
   const auto config = Config::load("/nonexistent/c.yaml");
   ASSERT_FALSE(config);
   EXPECT_EQ(config.error().code, Code::NotFound);
+}
+
+TEST(ConfigTest, FolderIsNoConfiguration) {
+  const auto config = Config::load(std::filesystem::temp_directory_path());
+  ASSERT_FALSE(config);
+  EXPECT_EQ(config.error().code, Code::Invalid);
+}
+
+TEST(ConfigTest, MistakesOfTheCommandLineNameTheirKey) {
+  const struct { const char* key; const char* value; const char* message; } cases[] = {
+      {"slow_ms", "", "command line: slow_ms: '' is not a whole number"},
+      {"slow_mss", "5", "unknown key 'slow_mss'; did you mean 'slow_ms'?"},
+      {"watch", "nobody", "command line: watch: watch target 'nobody' is neither 'all' nor KIND:NAME"},
+      {"state_dir", "", "command line: state_dir: an empty path"},
+  };
+  for (const auto& c : cases) {
+    SCOPED_TRACE(c.key);
+    Config config;
+    const auto set = config.set(c.key, c.value, "command line");
+    ASSERT_FALSE(set);
+    EXPECT_EQ(set.error().code, Code::Invalid);
+    EXPECT_THAT(set.error().message, testing::HasSubstr(c.message));
+  }
 }
 
 }  // namespace
