@@ -31,6 +31,7 @@ namespace {
 constexpr std::uint32_t kWatchedTgidsMax = 16'384;
 constexpr std::uint32_t kWatchedCgroupsMax = 1'024;
 constexpr std::size_t kLibbpfLogBytesMax = 256 * 1024;
+constexpr std::size_t kLibbpfTextBytesMax = 16 * 1024;
 constexpr std::size_t kReasonBytesMax = 400;
 constexpr std::size_t kRowsBytesMax = 64 << 20;  // of one reading of an iterator
 
@@ -43,10 +44,20 @@ std::string& libbpf_log() {
   return text;
 }
 
+// The verifier's whole log comes in one call, and what it objects to stands at its end: of a long text the first line, which
+// says what follows, and the end are kept.
 int keep_libbpf_log(libbpf_print_level, const char* format, va_list arguments) {
-  char line[8192];
-  const int bytes = vsnprintf(line, sizeof(line), format, arguments);
-  if (bytes > 0 && libbpf_log().size() < kLibbpfLogBytesMax) libbpf_log() += line;
+  va_list again;
+  va_copy(again, arguments);
+  const int bytes = vsnprintf(nullptr, 0, format, again);
+  va_end(again);
+  std::string& log = libbpf_log();
+  if (bytes <= 0 || log.size() >= kLibbpfLogBytesMax) return bytes;
+  std::string text(static_cast<std::size_t>(bytes) + 1, '\0');
+  vsnprintf(text.data(), text.size(), format, arguments);
+  text.pop_back();
+  if (text.size() > kLibbpfTextBytesMax) text = text.substr(0, text.find('\n') + 1) + text.substr(text.size() - kLibbpfTextBytesMax);
+  log += text;
   return bytes;
 }
 
