@@ -1,6 +1,14 @@
 # add_probe(process): bpf/process.bpf.c -> BPF object -> process.skel.h, used by linking culprit_probe_process.
 find_program(BPF_CLANG NAMES clang-19 clang REQUIRED)
-find_program(BPFTOOL bpftool HINTS /usr/sbin REQUIRED)
+# Ubuntu's /usr/sbin/bpftool only passes on to that of the running kernel, which a container has not: any that runs will do.
+function(bpftool_runs result candidate)
+  execute_process(COMMAND ${candidate} version RESULT_VARIABLE code OUTPUT_QUIET ERROR_QUIET)
+  if(NOT code EQUAL 0)
+    set(${result} FALSE PARENT_SCOPE)
+  endif()
+endfunction()
+file(GLOB bpftool_folders LIST_DIRECTORIES TRUE /usr/lib/linux-tools/* /usr/lib/linux-tools-*)
+find_program(BPFTOOL bpftool HINTS /usr/sbin PATHS ${bpftool_folders} VALIDATOR bpftool_runs REQUIRED)
 if(CMAKE_SYSTEM_PROCESSOR MATCHES "aarch64|arm64")
   set(BPF_ARCH arm64)
 else()
