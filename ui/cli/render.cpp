@@ -232,6 +232,10 @@ std::string render_status(const Json& document, const Style& style) {
                    bytes_of(row, "rss_bytes"), count_of(row, "restarts")});
   }
   out += processes.text(style, 1);
+  if (const Json& calls = field(document, "calls"); calls.is_object()) {
+    out += fmt::format(" system calls were observed {} of the last second (their entry too: {})\n",
+                       share_of(calls, "returns_observed_share"), share_of(calls, "entries_observed_share"));
+  }
   Table sources({{"source"},
                  {"rate", Align::Right},
                  {"produced", Align::Right},
