@@ -135,6 +135,25 @@ int usage_error(const CLI::App& app, const CLI::ParseError& error, std::ostream&
   return kUsage;
 }
 
+// Help is worded the same by every CLI11: 2.4 writes defaults and the end of the text in another way than 2.3.
+class Help : public CLI::Formatter {
+  std::string make_option_opts(const CLI::Option* option) const override {
+    std::string text;
+    if (option->get_type_size() == 0) return text;  // a flag
+    if (!option->get_type_name().empty()) text += " " + option->get_type_name();
+    if (!option->get_default_str().empty()) text += "=" + option->get_default_str();
+    if (option->get_expected_max() == CLI::detail::expected_max_vector_size) text += " ...";
+    if (option->get_required()) text += " REQUIRED";
+    return text;
+  }
+
+  std::string make_help(const CLI::App* app, std::string name, CLI::AppFormatMode mode) const override {
+    std::string text = CLI::Formatter::make_help(app, std::move(name), mode);
+    text.erase(text.find_last_not_of('\n') + 1);
+    return text + "\n\n";
+  }
+};
+
 }  // namespace
 
 std::span<const Command> commands() { return kCommands; }
@@ -187,6 +206,7 @@ int run_cli(std::span<const std::string> arguments, const Environment& environme
 
   CLI::App app("culprit: why is this service slow, failing or gone? With evidence, on one host.", "culprit");
   app.footer(kFooter);
+  app.formatter(std::make_shared<Help>());
   app.get_formatter()->column_width(26);
   app.get_formatter()->label("SUBCOMMAND", "COMMAND");
   app.get_formatter()->label("SUBCOMMANDS", "COMMANDS");
