@@ -165,9 +165,10 @@ TEST_F(ServerTest, SurvivesHostileBytes) {
     EXPECT_THAT(answer, testing::Not(StartsWith("HTTP/1.1 200")));
     expect_alive();
   }
-  // libmicrohttpd ends the target at a NUL byte: the request is the shorter one.
+  // A NUL byte ends the target for libmicrohttpd 0.9 (the request is the shorter one); 1.0 refuses it without an answer.
   EXPECT_THAT(ask(std::string("GET /x\0y HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n", 49)),
-              StartsWith("HTTP/1.1 404"));
+              testing::AnyOf(StartsWith("HTTP/1.1 404"), ""));
+  expect_alive();
 }
 
 TEST_F(ServerTest, RefusesLongBodies) {
