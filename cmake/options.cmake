@@ -28,6 +28,8 @@ target_compile_options(culprit_options INTERFACE
 if(CMAKE_CXX_COMPILER_ID STREQUAL "GNU")
   target_compile_options(culprit_options INTERFACE $<$<COMPILE_LANGUAGE:CXX>:-Wno-array-bounds -Wno-restrict -Wno-stringop-overflow -Wno-stringop-overread -Wno-maybe-uninitialized>)
 endif()
+# clang over libstdc++ 12 reports, behind the precompiled header, what std::stable_sort itself uses.
+target_compile_options(culprit_options INTERFACE $<$<COMPILE_LANG_AND_ID:CXX,Clang>:-Wno-deprecated-declarations>)
 find_program(MOLD mold)
 if(MOLD)
   target_link_options(culprit_options INTERFACE -fuse-ld=mold)
