@@ -14,7 +14,7 @@ ROOT = pathlib.Path(__file__).resolve().parents[2]
 class Culprit:
     """A culpritd of the run's own: its state, socket and page port are below the run's folder."""
 
-    def __init__(self, running, bin_dir, daemon=None, client=None, watch=True):
+    def __init__(self, running, bin_dir, daemon=None, client=None, watch=True, settings=()):
         folder = pathlib.Path(bin_dir or ROOT / "build/release/bin")
         self.daemon, self.client = pathlib.Path(daemon or folder / "culpritd"), pathlib.Path(client or folder / "culprit")
         for program in (self.daemon, self.client):
@@ -24,11 +24,12 @@ class Culprit:
         self.folder = running.root / "culprit"
         self.socket = self.folder / "api.sock"
         self.page_port = running.host.port()
-        self.watch, self.process = watch, None
+        self.watch, self.settings, self.process = watch, settings, None
 
     def daemon_command(self):
         watch = ["--watch", f"cgroup:/culprit-lab-{self.running.host.id}/*"] if self.watch else []
-        return [self.daemon, "--state", self.folder / "state", "--socket", self.socket, "--port", self.page_port, *watch]
+        return [self.daemon, "--state", self.folder / "state", "--socket", self.socket, "--port", self.page_port, *watch,
+                *(word for setting in self.settings for word in ("--set", setting))]
 
     def client_command(self, *arguments):
         return [str(word) for word in (self.client, "--socket", self.socket, *arguments)]

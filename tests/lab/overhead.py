@@ -117,6 +117,8 @@ def main():
     parser.add_argument("--json", action="store_true", help="one JSON object a line")
     parser.add_argument("--rounds", type=int, default=8, help="pairs of rounds for each load (default 8)")
     parser.add_argument("--seconds", type=int, default=4, help="length of a round (default 4)")
+    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="a setting of culpritd, to see what it costs (repeatable)")
+    parser.add_argument("--only", choices=("watched", "unwatched"), help="one of the two halves")
     options = parser.parse_args()
     if os.geteuid():
         say("needs root")
@@ -124,11 +126,11 @@ def main():
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     running = system.System()
     try:
-        daemons = {watched: culprit.Culprit(running, options.bin, watch=watched) for watched in (False, True)}
+        daemons = {watched: culprit.Culprit(running, options.bin, watch=watched, settings=options.set) for watched in (False, True)}
         running.start()
         bench = Bench(options, running)
         bench.quiet(daemons[False], 5 * options.seconds)
-        for watched in (False, True):
+        for watched in [half for half in (False, True) if options.only != ("unwatched", "watched")[not half]]:
             bench.costs = []
             for load in bench.loads:
                 bench.report(load, watched, *bench.pairs(load, daemons[watched]))
