@@ -82,7 +82,11 @@ void Counts::on_sched(std::int64_t now_ns, Tracker::Snapshot<std::uint32_t, culp
     usage.run_queue_count = delta(now.run_queue_count, from.run_queue_count);
     usage.blocked = delta(now.blocked_ns, from.blocked_ns) * 1e-9 / seconds;
     host_usage_.add(usage);
-    if (process != nullptr) process->usage.add(usage);
+    if (process != nullptr) {
+      process->usage.add(usage);
+    } else {
+      directory_.late_usage(tgid, usage);
+    }
   }
   forget(sched_, now_ns, [](const auto& key) { return key; });
 }

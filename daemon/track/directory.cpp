@@ -102,6 +102,7 @@ Process* Directory::add(std::uint32_t pid, std::int64_t start_ns) {
     ++stats_.processes_refused;
     return nullptr;
   }
+  ended_.erase(pid);
   auto process = std::make_unique<Process>();
   process->pid = pid;
   process->start_ns = start_ns;
@@ -115,6 +116,7 @@ void Directory::remove(std::uint32_t pid, std::int64_t time_ns) {
   if (found == processes_.end()) return;
   Process& process = *found->second;
   if (process.watched != 0) output_.sink().want_watch(pid, 0);
+  if (ended_.size() < options_.limits.processes) ended_[pid] = {process.start_ns, now_ns_, process.service};
   if (Service* service = find(process.service); service != nullptr) {
     service->usage.add(process.usage);
     if (service->listener_pid == pid) service->listener_exit_ns = time_ns;
@@ -132,6 +134,7 @@ void Directory::remove(std::uint32_t pid, std::int64_t time_ns) {
 Process* Directory::meet(std::uint32_t pid, std::uint64_t cgroup_id, const char* comm) {
   if (pid == 0) return nullptr;
   if (Process* known = find(pid); known != nullptr) return known;
+  if (ended_.contains(pid)) return nullptr;
   Process* process = add(pid, 0);
   if (process == nullptr) return nullptr;
   process->comm = comm_of(comm);
@@ -139,6 +142,12 @@ Process* Directory::meet(std::uint32_t pid, std::uint64_t cgroup_id, const char*
   if (const auto found = by_cgroup_.find(cgroup_id); found != by_cgroup_.end()) assign(*process, find(found->second));
   ask(*process);
   return process;
+}
+
+void Directory::late_usage(std::uint32_t pid, const Usage& usage) {
+  const auto over = ended_.find(pid);
+  if (over == ended_.end()) return;
+  if (Service* service = find(over->second.service); service != nullptr) service->usage.add(usage);
 }
 
 void Directory::on_fork(const culprit_fork_event& event) {
@@ -202,6 +211,7 @@ void Directory::on_facts(std::uint32_t pid, const ProcessFacts& facts) {
     if (Process* process = find(pid); process != nullptr && now_ns_ - process->exec_ns > 2'000'000'000) remove(pid, now_ns_);
     return;
   }
+  if (const auto over = ended_.find(pid); over != ended_.end() && same_start(over->second.start_ns, start_of(facts.start_time_ns))) return;
   Process* process = add(pid, start_of(facts.start_time_ns));
   if (process == nullptr) return;
   const bool first = !process->has_facts;

@@ -130,10 +130,14 @@ class Directory {
   void on_oom(const culprit_oom_event& event);
   void on_signal(const culprit_signal_event& event);
   void on_facts(std::uint32_t pid, const ProcessFacts& facts);
-  // Makes a stub for a process that others met, and asks for its facts. nullptr if the table is full.
+  // Makes a stub for a process that others met, and asks for its facts. nullptr if the table is full, or if the process
+  // ended a moment ago: counts and answers about it come late, and must not bring it back to life.
   Process* meet(std::uint32_t pid, std::uint64_t cgroup_id, const char* comm);
   void listens(std::uint32_t pid, std::uint16_t port);
   void listens_no_more(ServiceId id, std::uint16_t port);
+
+  // What a process used before it ended, told afterwards.
+  void late_usage(std::uint32_t pid, const Usage& usage);
 
   Process* find(std::uint32_t pid);
   Service* find(ServiceId id);
@@ -191,7 +195,13 @@ class Directory {
   std::int64_t now_ns_ = 0, begin_ns_ = 0;
   std::uint64_t epoch_ = 1;
   std::uint32_t next_id_ = 1;
+  struct Ended {
+    std::int64_t start_ns = 0;
+    std::int64_t ended_ns = 0;
+    ServiceId service = ServiceId::None;
+  };
   std::unordered_map<std::uint32_t, std::unique_ptr<Process>> processes_;
+  std::unordered_map<std::uint32_t, Ended> ended_;  // those of the last seconds
   std::map<ServiceId, std::unique_ptr<Service>> services_;
   std::unordered_map<std::string, ServiceId> by_name_;
   std::unordered_map<std::string, ServiceId> by_path_;      // of the cgroup that named it

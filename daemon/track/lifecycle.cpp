@@ -13,6 +13,7 @@ namespace {
 
 constexpr std::int64_t kSecond = 1'000'000'000;
 constexpr std::int64_t kSettledNs = kSecond;             // a program that ran this long is no mere launcher
+constexpr std::int64_t kEndedForNs = 10 * kSecond;       // nothing about a process comes later than this after its end
 constexpr std::int64_t kNewcomerNs = 2 * kSecond;        // a busy or connected newcomer is told after
 constexpr std::int64_t kNewcomerIdleNs = 30 * kSecond;   // an idle one
 constexpr std::int64_t kNewcomerForgetNs = 120 * kSecond;
@@ -194,6 +195,7 @@ void Directory::tick() {
     }
     ++found;
   }
+  std::erase_if(ended_, [&](const auto& entry) { return now_ns_ - entry.second.ended_ns > kEndedForNs; });
   newcomers();
   questions();
 }

@@ -46,6 +46,50 @@ TEST(Life, RestartWithNewVersion) {
   EXPECT_EQ(host.tracker.service_of(201), "shop");
 }
 
+// Counts and facts of a process may arrive after its end. They must not bring it back: the service would seem never
+// to have stopped, and the new version that takes over would go unseen.
+TEST(Life, TheDeadStayDead) {
+  Host host;
+  auto old_facts = host.facts("/usr/bin/python3", "/lab/shop", {"python3", "/srv/shop/app.py"}, kStart - 100 * kSecond);
+  old_facts.cgroup_id = 77;
+  old_facts.script_identity = {1, 20, 500, 1'700'000'000 * kSecond};
+  host.tracker.on_facts(200, old_facts);
+  host.listen(200, 8000, 0x2000, kStart + kMs);
+  culprit_sched_counts counts{};
+  counts.cgroup_id = 77;
+  std::strcpy(counts.comm, "python3");
+  std::pair<std::uint32_t, culprit_sched_counts> rows[] = {{200, counts}};
+  host.tracker.on_sched(kStart + kSecond, rows);
+  host.tick(kStart + kSecond);
+  host.tick(kStart + 2 * kSecond);
+  const std::int64_t end = kStart + 2 * kSecond + 10 * kMs, begin = kStart + 2 * kSecond + 800 * kMs;
+  host.exit(200, 0, SIGTERM, end);
+  host.tracker.advance(end);
+  rows[0].second.on_cpu_ns += 300 * kMs;
+  host.tracker.on_sched(kStart + 2 * kSecond + 500 * kMs, rows);
+  host.tracker.on_facts(200, old_facts);
+  EXPECT_EQ(host.tracker.service_of(200), "");
+  host.fork(1, 201, begin);
+  host.exec(201, begin, begin + kMs, "/usr/bin/python3");
+  host.tracker.advance(begin + 2 * kMs);
+  auto new_facts = old_facts;
+  new_facts.start_time_ns = static_cast<std::uint64_t>(begin) / 10'000'000 * 10'000'000;
+  new_facts.script_identity = {1, 21, 700, 1'700'000'100 * kSecond};
+  host.tracker.on_facts(201, new_facts);
+  host.listen(201, 8000, 0x2100, begin + 5 * kMs);
+  for (int second = 3; second <= 5; ++second) host.tick(kStart + second * kSecond);
+  EXPECT_EQ(host.out.find(Kind::Change, "service:shop", "service.stop").size(), 1u);
+  const auto restarts = host.out.find(Kind::Change, "service:shop", "service.restart");
+  ASSERT_EQ(restarts.size(), 1u);
+  EXPECT_EQ(restarts[0]->attribute("process.pid"), "201");
+  EXPECT_EQ(host.out.find(Kind::Change, "service:shop", "service.version").size(), 1u);
+  double most = 0;  // what it used at its end is still the service's
+  for (const auto& event : host.out.all) {
+    if (event.entity == "service:shop" && event.name == "cpu.time") most = std::max(most, event.value);
+  }
+  EXPECT_NEAR(most, 0.2, 1e-9);  // 300 ms over the 1.5 s between the two readings
+}
+
 // The same program again is a restart only; other arguments of a script are another version, without secrets.
 TEST(Life, WhatCountsAsAnotherVersion) {
   const struct { const char* name; std::vector<std::string> before, after; std::uint64_t size; const char* what; } cases[] = {
