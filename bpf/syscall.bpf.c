@@ -199,8 +199,64 @@ static __always_inline bool gather(struct transfer *t, struct scratch *scratch, 
 	return true;
 }
 
-static __always_inline void report_payload(const struct transfer *t, bool readable, const struct sock *sk,
-					   __u16 family, struct scratch *scratch)
+/* A descriptor's file, NULL if there is none. */
+static __always_inline struct file *file_of(struct task_struct *task, __u32 fd)
+{
+	struct fdtable *table = task->files->fdt;
+	struct file *file = NULL;
+
+	if (fd >= table->max_fds)	/* also where there is no table: it reads as 0 */
+		return NULL;
+	bpf_probe_read_kernel(&file, sizeof(file), &table->fd[fd]);
+	return file;
+}
+
+/* What a descriptor stands for, as far as it matters here. */
+struct target {
+	struct sock *sk;	/* of a socket */
+	__u64 inode;
+	__u32 mode;	/* its type, S_IFMT */
+	__u32 flags;	/* of the open file */
+	__u16 family;
+	__u16 protocol;
+	bool known;	/* sk was made known to the verifier: cast it again to read it */
+};
+
+#define KNOWN(type, pointer) ((struct type *)bpf_rdonly_cast(pointer, bpf_core_type_id_kernel(struct type)))
+
+static __always_inline void look_at(struct target *target, struct file *file)
+{
+	target->sk = NULL;
+	target->known = bpf_ksym_exists(bpf_rdonly_cast);
+	if (target->known) {
+		struct file *known = KNOWN(file, file);
+
+		target->mode = known->f_inode->i_mode & S_IFMT;
+		target->inode = known->f_inode->i_ino;
+		target->flags = known->f_flags;
+		if (target->mode == S_IFSOCK) {
+			struct sock *sk = KNOWN(socket, known->private_data)->sk;
+
+			target->sk = sk;
+			target->family = sk->__sk_common.skc_family;
+			target->protocol = sk->sk_protocol;
+		}
+		return;
+	}
+	target->mode = BPF_CORE_READ(file, f_inode, i_mode) & S_IFMT;
+	target->inode = BPF_CORE_READ(file, f_inode, i_ino);
+	target->flags = BPF_CORE_READ(file, f_flags);
+	if (target->mode == S_IFSOCK) {
+		struct socket *socket = BPF_CORE_READ(file, private_data);
+
+		target->sk = BPF_CORE_READ(socket, sk);
+		target->family = BPF_CORE_READ(target->sk, __sk_common.skc_family);
+		target->protocol = BPF_CORE_READ(target->sk, sk_protocol);
+	}
+}
+
+static __always_inline void report_payload(const struct transfer *t, bool readable, const struct target *target,
+					   struct scratch *scratch)
 {
 	const __u32 head = __builtin_offsetof(struct culprit_payload_event, data);
 	__u32 cpu = bpf_get_smp_processor_id();
@@ -243,7 +299,10 @@ static __always_inline void report_payload(const struct transfer *t, bool readab
 		}                                                                                       \
 		fill_header(&e->header, CULPRIT_EVENT_PAYLOAD, head + (room), cpu, now);                \
 		fill_task(&e->task);                                                                    \
-		fill_socket(&e->socket, sk, family);                                                    \
+		if (target->known)                                                                      \
+			fill_known_socket(&e->socket, KNOWN(sock, target->sk), target->family);         \
+		else                                                                                    \
+			fill_socket(&e->socket, target->sk, target->family);                            \
 		e->bytes = t->bytes;                                                                    \
 		e->fd = t->fd;                                                                          \
 		e->direction = t->direction;                                                            \
@@ -293,20 +352,6 @@ static __always_inline void report_log(const struct transfer *t, bool readable, 
 	e->is_append_file = append;
 	e->reserved = 0;
 	bpf_ringbuf_submit(e, wake_flags(ring, data_wake_bytes));
-}
-
-/* A descriptor's file, NULL if there is none. */
-static __always_inline struct file *file_of(struct task_struct *task, __u32 fd)
-{
-	struct fdtable *table = BPF_CORE_READ(task, files, fdt);
-	struct file **files;
-	struct file *file = NULL;
-
-	if (!table || fd >= BPF_CORE_READ(table, max_fds))
-		return NULL;
-	files = BPF_CORE_READ(table, fd);
-	bpf_probe_read_kernel(&file, sizeof(file), &files[fd]);
-	return file;
 }
 
 /* Whether sync.bpf.c times the fsync of this file. */
@@ -372,45 +417,37 @@ static __always_inline void observe_io(struct task_struct *task, struct pt_regs 
 				       __u32 flags)
 {
 	struct transfer t;
+	struct target target;
 	struct scratch *scratch;
-	struct inode *inode;
-	struct socket *socket;
-	struct sock *sk;
 	struct file *file;
 	__u32 zero = 0;
-	__u16 family;
 	bool readable, append;
 	__u32 fd = (__u32)CALL_ARG0(regs);
-	__u16 mode;
 
 	file = file_of(task, fd);
 	if (!file)
 		return;
-	inode = BPF_CORE_READ(file, f_inode);
-	mode = BPF_CORE_READ(inode, i_mode) & S_IFMT;
-	if (mode == S_IFSOCK) {
-		socket = BPF_CORE_READ(file, private_data);
-		sk = BPF_CORE_READ(socket, sk);
-		if (!sk)
+	look_at(&target, file);
+	if (target.mode == S_IFSOCK) {
+		if (!target.sk)
 			return;
-		family = BPF_CORE_READ(sk, __sk_common.skc_family);
-		if ((family == AF_INET || family == AF_INET6) && BPF_CORE_READ(sk, sk_protocol) == IPPROTO_TCP) {
+		if ((target.family == AF_INET || target.family == AF_INET6) && target.protocol == IPPROTO_TCP) {
 			if (!(flags & CULPRIT_WATCH_PAYLOAD))
 				return;
 			scratch = bpf_map_lookup_elem(&scratches, &zero);
 			if (scratch && read_arguments(&t, regs, class, result, scratch, &readable))
-				report_payload(&t, readable, sk, family, scratch);
+				report_payload(&t, readable, &target, scratch);
 			return;
 		}
 	}
 	if (!(flags & CULPRIT_WATCH_LOGS) || (class != CLASS_WRITE && class != CLASS_WRITEV) || !result)
 		return;
-	append = mode == S_IFREG && (BPF_CORE_READ(file, f_flags) & O_APPEND);
+	append = target.mode == S_IFREG && (target.flags & O_APPEND);
 	if (!append && fd != 1 && fd != 2)
 		return;
 	scratch = bpf_map_lookup_elem(&scratches, &zero);
 	if (scratch && read_arguments(&t, regs, class, result, scratch, &readable))
-		report_log(&t, readable, BPF_CORE_READ(inode, i_ino), append, scratch);
+		report_log(&t, readable, target.inode, append, scratch);
 }
 
 SEC("tp_btf/sys_exit")

@@ -316,6 +316,12 @@ struct user_msghdr_head {
 #define MSG_ERRQUEUE 0x2000
 #define TS_COMPAT 0x2
 
+/*
+ * Makes a plain address a pointer that the verifier knows, so that fields are loads (1 ns) and not calls of
+ * bpf_probe_read_kernel (15 to 20 ns each here); a bad address still reads as 0. Since 6.2: fd264ca02094.
+ */
+extern void *bpf_rdonly_cast(const void *obj, __u32 btf_id) __ksym __weak;
+
 static __always_inline __u64 get_cgroup_id(struct task_struct *task)
 {
 	return BPF_CORE_READ(task, cgroups, dfl_cgrp, kn, id);

@@ -35,4 +35,24 @@ static __always_inline void fill_socket(struct culprit_socket *to, const struct 
 	to->remote_port = bpf_ntohs(BPF_CORE_READ(sk, __sk_common.skc_dport));
 }
 
+/* The same of a full socket that the verifier knows (bpf_rdonly_cast). */
+static __always_inline void fill_known_socket(struct culprit_socket *to, const struct sock *sk, __u16 family)
+{
+	const struct net *net = sk->__sk_common.skc_net.net;
+
+	to->sock = (__u64)sk;
+	if (family == AF_INET) {
+		set_mapped(to->local_addr, sk->__sk_common.skc_rcv_saddr);
+		set_mapped(to->remote_addr, sk->__sk_common.skc_daddr);
+	} else {
+		bpf_core_read(to->local_addr, 16, &sk->__sk_common.skc_v6_rcv_saddr);
+		bpf_core_read(to->remote_addr, 16, &sk->__sk_common.skc_v6_daddr);
+	}
+	to->netns = net ? net->ns.inum : 0;
+	to->local_port = sk->__sk_common.skc_num;
+	if (!to->local_port)
+		to->local_port = bpf_ntohs(BPF_CORE_READ((const struct inet_sock *)sk, inet_sport));
+	to->remote_port = bpf_ntohs(sk->__sk_common.skc_dport);
+}
+
 #endif
