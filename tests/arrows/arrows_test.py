@@ -12,6 +12,7 @@ ALLOWED = {
     "daemon/sensor": {"daemon/base", "bpf"},
     "daemon/collect": {"daemon/base", "daemon/concurrent", "daemon/stream", "daemon/sensor", "bpf"},
     "daemon/track": {"daemon/base", "daemon/concurrent", "daemon/stream", "bpf"},
+    "daemon/ingest": {"daemon/base", "daemon/concurrent", "daemon/stream", "daemon/logs"},
     "daemon/detect": {"daemon/base", "daemon/stream"},
     "daemon/explain": {"daemon/base", "daemon/stream", "daemon/detect"},
     "daemon/api": {"daemon/base", "daemon/stream"},

@@ -1,0 +1,25 @@
+// Prometheus: the text forms (0.0.4 and OpenMetrics 1.0) that a scrape gets, and remote write 1.0.
+// Sources: prometheus.io/docs/instrumenting/exposition_formats, github.com/OpenObservability/OpenMetrics,
+// prometheus.io/docs/specs/prw/remote_write_spec.
+#pragma once
+
+#include "daemon/ingest/metrics.h"
+
+namespace culprit::ingest {
+
+inline constexpr std::size_t kScrapeSamplesMax = 100'000;  // of one scrape; more are rejected, counted
+
+struct ScrapeTarget {
+  std::string entity;             // of the samples that no label places
+  stream::Attributes labels;      // added to each sample
+  std::vector<std::string> keep;  // globs of metric names; empty = all
+  std::vector<std::string> drop;
+};
+
+// A line that is wrong is rejected with its number, the others count. Errors: Invalid if no line is right.
+Result<void> decode_exposition(std::string_view text, const ScrapeTarget& target, const Context& context, Decoded& out);
+
+// The unpacked message. Errors: Invalid with the offset.
+Result<void> decode_remote_write(std::string_view bytes, const Context& context, Decoded& out);
+
+}  // namespace culprit::ingest

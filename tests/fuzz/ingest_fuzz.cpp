@@ -1,0 +1,65 @@
+// Every decoder of ingest over arbitrary bytes; CULPRIT_FUZZ_INGEST says which (tests/ingest/CMakeLists.txt). No event may
+// be in the future, and what is rejected is part of what came.
+#include <cstdint>
+#include <cstdlib>
+
+#include "daemon/ingest/alerts.h"
+#include "daemon/ingest/compress.h"
+#include "daemon/ingest/formats.h"
+#include "daemon/ingest/imports.h"
+#include "daemon/ingest/kubernetes.h"
+#include "daemon/ingest/otlp.h"
+#include "daemon/ingest/prometheus.h"
+
+namespace culprit::ingest {
+
+void otlp_protobuf(std::string_view bytes, const Context& context, Decoded& out) {
+  for (const Signal signal : {Signal::Traces, Signal::Metrics, Signal::Logs}) (void)decode_otlp_protobuf(signal, bytes, context, out);
+}
+void otlp_json(std::string_view bytes, const Context& context, Decoded& out) {
+  for (const Signal signal : {Signal::Traces, Signal::Metrics, Signal::Logs}) (void)decode_otlp_json(signal, bytes, context, out);
+}
+void exposition(std::string_view bytes, const Context& context, Decoded& out) { (void)decode_exposition(bytes, {}, context, out); }
+void remote_write(std::string_view bytes, const Context& context, Decoded& out) { (void)decode_remote_write(bytes, context, out); }
+void alerts(std::string_view bytes, const Context& context, Decoded& out) { (void)decode_alerts(bytes, context, out); }
+void kubernetes(std::string_view bytes, const Context& context, Decoded& out) {
+  (void)decode_kubernetes_events(bytes, context, out);
+  (void)watch_position(bytes);
+}
+void imports(std::string_view bytes, const Context& context, Decoded& out) {
+  for (const char* format : {"jaeger", "zipkin", "otlp", "auto"}) (void)decode_file(format, bytes, context, out);
+}
+void unpacking(std::string_view bytes, const Context&, Decoded&) {
+  for (const char* encoding : {"gzip", "deflate", "zstd", "snappy"}) {
+    if (const auto text = unpack(encoding, bytes, 1U << 20U); text && text->size() > (1U << 20U)) abort();
+  }
+}
+// First line: the format; the others are lines of it.
+void formats(std::string_view bytes, const Context& context, Decoded& out) {
+  const std::size_t end = bytes.find('\n');
+  const auto format = LineFormat::create(bytes.substr(0, end));
+  if (!format || end == std::string_view::npos) return;
+  for (std::string_view rest = bytes.substr(end + 1); !rest.empty();) {
+    const std::string_view line = rest.substr(0, rest.find('\n'));
+    rest.remove_prefix(std::min(rest.size(), line.size() + 1));
+    stream::Event event;
+    (void)format->read(line, context, event, out);
+    (void)format->continues(line);
+    out.events.push_back(std::move(event));
+  }
+}
+
+}  // namespace culprit::ingest
+
+extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
+  using namespace culprit::ingest;
+  Counters counters(100);
+  const Context context{1'000'000'000'000, 1'700'000'000'000'000'000, nullptr, &counters};
+  Decoded out;
+  CULPRIT_FUZZ_INGEST(std::string_view(reinterpret_cast<const char*>(data), size), context, out);
+  if (out.rejected > out.records) abort();
+  for (const auto& event : out.events) {
+    if (event.time_ns > context.now_ns || event.attributes.size() > 256) abort();
+  }
+  return 0;
+}
