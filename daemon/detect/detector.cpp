@@ -21,6 +21,8 @@ constexpr std::int64_t kForgetServiceNs = 3600 * kNsPerSecond;
 constexpr std::int64_t kHousekeepingNs = 60 * kNsPerSecond;
 constexpr std::int64_t kJoinNs = 60 * kNsPerSecond;  // a symptom this long after an incident's last is another story
 constexpr std::int64_t kWaveQuietNs = 12 * kNsPerSecond;  // without a strong deviation: the next one is a new wave
+constexpr std::int64_t kAlertNs = 4 * 3600 * kNsPerSecond;  // without a word from its sender, an alert is over (Alertmanager repeats every 4 h)
+constexpr std::size_t kAlertsMax = 1'000;            // that fire at once
 constexpr std::size_t kSymptomsMax = 32;             // an incident names
 
 std::string_view strip(std::string_view text, std::string_view prefix) {
@@ -59,6 +61,11 @@ struct Detector::State {
   std::vector<Incident> open;
   std::map<std::uint64_t, std::int64_t> strong_ns;  // of an open incident: last second with a strong deviation
   std::map<std::string, std::int64_t, std::less<>> edge_used_ns;  // last time calls on the edge went through
+  struct Firing {
+    std::string service, text;
+    std::int64_t until_ns;
+  };
+  std::map<std::string, Firing, std::less<>> firing;  // alerts from outside, by their id
   std::uint64_t next_id = 1;
   std::int64_t housekeeping_ns = 0;
 
@@ -141,6 +148,27 @@ struct Detector::State {
     }
   }
 
+  // Told once when it begins and once when it is over: in between it fires.
+  void on_alert(std::int64_t second_ns, const Event& event) {
+    std::string id(event.attribute("alert.id"));
+    if (id.empty()) id = event.entity + "/" + event.name;
+    if (event.value <= 0) {
+      firing.erase(id);
+    } else if (firing.contains(id) || firing.size() < kAlertsMax) {
+      const auto service = strip(event.entity, "service:");
+      firing[id] = {std::string(service.empty() ? "host" : service), fmt::format("alert {}: {}", event.name, event.body), second_ns + kAlertNs};
+    } else {
+      ++stats.alerts_refused;
+    }
+  }
+
+  void count_alerts(std::int64_t second_ns) {
+    std::erase_if(firing, [&](const auto& entry) { return entry.second.until_ns < second_ns; });
+    for (const auto& [id, alert] : firing) {
+      if (Second* second = second_of(alert.service); second != nullptr && second->alert_text.empty()) second->alert_text = alert.text;
+    }
+  }
+
   void read(std::int64_t second_ns, std::span<const Event> events) {
     for (const Event& event : events) {
       if (event.kind == Kind::Sample) {
@@ -152,6 +180,8 @@ struct Detector::State {
         }
       } else if (event.kind == Kind::Kernel) {
         on_kernel(event);
+      } else if (event.kind == Kind::Alert) {
+        on_alert(second_ns, event);
       } else if (event.kind == Kind::Change && event.name == "service.restart") {
         const auto service = strip(event.entity, "service:");
         if (services.contains(service)) ++second_of(service)->restarts;
@@ -319,6 +349,7 @@ std::vector<IncidentUpdate> Detector::on_samples(std::int64_t second_ns, std::sp
   ++state.stats.seconds;
   state.seconds.clear();
   state.read(second_ns, events);
+  state.count_alerts(second_ns);
   static const Second kSilence;
   for (auto& [name, watch] : state.services) {
     const auto now = state.seconds.find(name);

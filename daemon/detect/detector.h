@@ -43,7 +43,7 @@ struct IncidentUpdate {
 struct DetectorStats {
   std::uint64_t seconds = 0, samples = 0;
   std::uint64_t series = 0, services = 0;
-  std::uint64_t series_refused = 0, services_refused = 0, incidents_refused = 0;  // over a limit
+  std::uint64_t series_refused = 0, services_refused = 0, incidents_refused = 0, alerts_refused = 0;  // over a limit
   std::uint64_t incidents_opened = 0;
 };
 

@@ -59,6 +59,7 @@ void ServiceWatch::step(std::int64_t second_ns, const Second& now) {
   judge_errors(second_ns, now);
   judge_demand(second_ns, now);
   judge_life(second_ns, now);
+  judge_alert(second_ns, now);
   learn(second_ns, now);
 }
 
@@ -155,6 +156,17 @@ void ServiceWatch::judge_life(std::int64_t second_ns, const Second& now) {
   }
 }
 
+// Somebody outside has judged already: no bar of ours.
+void ServiceWatch::judge_alert(std::int64_t second_ns, const Second& now) {
+  if (now.alert_text.empty()) {
+    trackers_[kAlert].rest();
+    return;
+  }
+  alert_text_ = now.alert_text;
+  last_seen_ns_ = second_ns;
+  trackers_[kAlert].deviate(second_ns, 1, 0, 1, Gain::Fact);
+}
+
 void ServiceWatch::learn(std::int64_t second_ns, const Second& now) {
   const bool deviating = std::ranges::any_of(trackers_, [](const Tracker& t) { return t.pending(); });
   if (deviating) {
@@ -224,6 +236,9 @@ Symptom ServiceWatch::describe(Series series) const {
       break;
     case kCrash:
       out.series = "process.crashes", out.unit = "1", out.text = crash_text_;
+      break;
+    case kAlert:
+      out.series = "alert", out.unit = "1", out.text = alert_text_;
       break;
     case kRestart:
     case kSeriesCount:

@@ -28,6 +28,7 @@ struct Second {
   int main_failed = 0;          // of them, of the main process
   int restarts = 0;             // of the whole service
   std::string crash_text;       // "killed by signal 9"
+  std::string alert_text;       // of an alert from outside that fires; empty = none does
   double called = 0;            // calls from other services [1/s]
 };
 
@@ -49,12 +50,13 @@ class ServiceWatch {
   std::int64_t last_seen_ns() const { return last_seen_ns_; }
 
  private:
-  enum Series : std::size_t { kP99, kMean, kErrors, kRate, kAge, kConnect, kCrash, kRestart, kSeriesCount };
+  enum Series : std::size_t { kP99, kMean, kErrors, kRate, kAge, kConnect, kCrash, kRestart, kAlert, kSeriesCount };
 
   void judge_latency(std::int64_t second_ns, Series series, std::optional<double> value, bool waiting);
   void judge_errors(std::int64_t second_ns, const Second& now);
   void judge_demand(std::int64_t second_ns, const Second& now);
   void judge_life(std::int64_t second_ns, const Second& now);
+  void judge_alert(std::int64_t second_ns, const Second& now);
   void learn(std::int64_t second_ns, const Second& now);
   Symptom describe(Series series) const;
 
@@ -66,7 +68,7 @@ class ServiceWatch {
   std::int64_t failed_exit_ns_ = 0;
   double process_count_ = 0;
   std::deque<std::int64_t> restarts_;  // at most kRestartsMax
-  std::string connect_errno_, crash_text_;
+  std::string connect_errno_, crash_text_, alert_text_;
   std::array<Window, 5> windows_;      // of kP99 ... kAge
   Window inflight_;
   std::array<Tracker, kSeriesCount> trackers_;

@@ -43,6 +43,38 @@ TEST(Healthy, StartAndStopOfLoadOpensNothing) {
   }
 }
 
+// An alert from outside opens an incident at once and needs no load; its end, or a long silence of its sender, closes it.
+TEST(Alerts, OpenAndCloseAnIncident) {
+  detect::Detector detector;
+  const auto alert = [](double fires) {
+    stream::Event event;
+    event.kind = stream::Kind::Alert;
+    event.entity = "service:order";
+    event.name = "HighLatency";
+    event.body = "p99 over 2 s";
+    event.value = fires;
+    event.attributes = {{"alert.id", "ab12"}};
+    return event;
+  };
+  std::int64_t second = 1000 * kNsPerSecond;
+  const auto step = [&](std::vector<stream::Event> events) { return detector.on_samples(second += kNsPerSecond, events); };
+  ASSERT_TRUE(step({}).empty());
+  const auto opened = step({alert(1)});
+  ASSERT_EQ(opened.size(), 1U);
+  EXPECT_EQ(opened[0].what, IncidentUpdate::What::Opened);
+  EXPECT_EQ(opened[0].incident.service, "order");
+  ASSERT_EQ(opened[0].incident.symptoms.size(), 1U);
+  EXPECT_EQ(opened[0].incident.symptoms[0].text, "alert HighLatency: p99 over 2 s");
+  for (int i = 0; i < 60; ++i) step({});
+  EXPECT_EQ(detector.open_incidents().size(), 1U);  // told once, it fires until it is over
+  step({alert(0)});
+  for (int i = 0; i < 40; ++i) step({});
+  EXPECT_TRUE(detector.open_incidents().empty());
+  step({alert(1)});
+  for (int i = 0; i < 5 * 3600; ++i) step({});
+  EXPECT_TRUE(detector.open_incidents().empty());
+}
+
 // Before it has learned what is normal, only facts count.
 TEST(WarmUp, OnlyFactsOpen) {
   World slow(1);
