@@ -174,6 +174,9 @@ Result<int> run_worker(const Start& start, sensor::Role role) {
   listen.group = user.group;
   listen.port = config.page_port == 0 ? std::nullopt : std::optional(config.page_port);
   ASSIGN(auto listeners, api::Listeners::open(listen));
+  const app::Host host;
+  app::Sources sources({config, clock, host.name()});
+  sources.open();
   TRY(sensor::drop_all(user.account));
 
   sigset_t signals;
@@ -208,12 +211,12 @@ Result<int> run_worker(const Start& start, sensor::Role role) {
 
   concurrent::Registry registry;
   app::Accounting accounting;
-  const app::Host host;
   app::DetectChannel detect({.name = "detect", .capacity = 64, .when_full = concurrent::WhenFull::Wait, .registry = &registry});
   const std::filesystem::path graph_file = config.state_dir / "graph.db";
   ASSIGN(auto diagnosis, app::Diagnosis::start({clock, *store, accounting, detect, graph_file, host.boot_id(), *knowledge, *rules}));
   ASSIGN(auto pipeline, app::Pipeline::start({config, clock, *store, registry, accounting, detect, std::move(role.control), [&diagnosis] { return diagnosis->something_wrong(); }}));
-  app::LiveBackend backend({config, clock, *store, registry, accounting, *pipeline, *diagnosis, graph_file, started_ns, CULPRIT_VERSION, user.name});
+  sources.start(*pipeline);
+  app::LiveBackend backend({config, clock, *store, registry, accounting, *pipeline, *diagnosis, sources, graph_file, started_ns, CULPRIT_VERSION, user.name});
   ASSIGN(auto server, api::Server::start(std::move(listeners), backend, {.page = web::assets()}));
   log::info("ready socket='{}' page={} state='{}' user='{}'", config.socket.string(),
             config.page_port == 0 ? "none" : fmt::format("http://127.0.0.1:{}/", config.page_port), config.state_dir.string(), user.name);
@@ -235,6 +238,7 @@ Result<int> run_worker(const Start& start, sensor::Role role) {
   log::info("stopping");
   app::notify_stopping();
   server.reset();    // no more questions
+  sources.stop();    // nothing more from other tools
   pipeline.reset();  // from the rings to the store
   (void)detect.close();
   diagnosis.reset();

@@ -26,6 +26,7 @@ enum class IncidentId : std::int64_t {};
 inline constexpr unsigned kServeThreads = 3;
 inline constexpr double kWhySinceSecondsMax = 7 * 86400.0;
 inline constexpr std::size_t kEventsLimitDefault = 100;
+inline constexpr std::size_t kLogsLimitMax = 1'000;
 inline constexpr std::size_t kEventsLimitMax = 10'000;
 
 struct WhyRequest {
@@ -56,6 +57,19 @@ struct Feedback {
   std::string note;  // a person's words; may be empty
 };
 
+// A file for the stream, whole.
+struct ImportRequest {
+  std::string name;    // of the file, for messages
+  std::string format;  // auto, jaeger, zipkin, otlp, kubernetes, or one of the log formats
+  std::string bytes;
+};
+
+struct LogsQuery {
+  std::string service;    // empty = all
+  double since_s = 3600;  // in (0, kWhySinceSecondsMax]
+  std::size_t limit = 50; // in [1, kLogsLimitMax]
+};
+
 class Backend {
  public:
   virtual ~Backend() = default;
@@ -75,6 +89,13 @@ class Backend {
   virtual Result<Json> doctor() = 0;
   // The effective configuration: each value with its origin.
   virtual Result<Json> config() = 0;
+  // Where events of other tools come from: state, counters, how to reach each.
+  virtual Result<Json> sources() = 0;
+  virtual Result<Json> import(const ImportRequest& request) = 0;
+  // Kinds of log lines with counts, new ones first.
+  virtual Result<Json> logs(const LogsQuery& query) = 0;
+  // Spans and log lines of one trace, as a tree. NotFound; Invalid if it is no trace id.
+  virtual Result<Json> trace(const std::string& id) = 0;
   // Prometheus text format 0.0.4.
   virtual Result<std::string> metrics_text() = 0;
 

@@ -12,6 +12,7 @@ namespace culprit::api {
 namespace {
 
 constexpr std::string_view kIncidents = "/api/v1/incidents/";
+constexpr std::string_view kTraces = "/api/v1/traces/";
 
 std::string dump(const Json& document) {
   // Names and log lines come from outside: bytes that are no UTF-8 are replaced, never thrown over.
@@ -103,6 +104,7 @@ constexpr Route kRoutes[] = {
     {"/api/v1/summary", &Backend::summary},     {"/api/v1/services", &Backend::services},
     {"/api/v1/incidents", &Backend::incidents}, {"/api/v1/status", &Backend::status},
     {"/api/v1/doctor", &Backend::doctor},       {"/api/v1/config", &Backend::config},
+    {"/api/v1/sources", &Backend::sources},
 };
 
 Response unknown_path(const std::string& path) {
@@ -114,6 +116,27 @@ Response unknown_path(const std::string& path) {
 
 Response route(const Request& request, const Target& target, Backend& backend, std::span<const Asset> page) {
   const std::string& path = target.path;
+  if (path == "/api/v1/import") {
+    if (request.method != "POST") return not_allowed("POST");
+    if (request.door == Door::Loopback) {
+      return error_response(403, "denied", "files are imported only on the Unix socket: use `culprit import`");
+    }
+    const auto value = [&](std::string_view key) {
+      const auto found = std::ranges::find(target.parameters, key, [](const auto& pair) { return std::string_view(pair.first); });
+      return found == target.parameters.end() ? std::string() : found->second;
+    };
+    return answer(backend.import({value("name"), value("format"), request.body}));
+  }
+  if (path == "/api/v1/logs") {
+    if (request.method != "GET") return not_allowed("GET");
+    const auto query = parse_logs_query(target.parameters);
+    if (!query) return error_response(query.error());
+    return answer(backend.logs(*query));
+  }
+  if (path.starts_with(kTraces)) {
+    if (request.method != "GET") return not_allowed("GET");
+    return answer(backend.trace(path.substr(kTraces.size())));
+  }
   if (path == "/api/v1/why") {
     if (request.method != "POST") return not_allowed("POST");
     if (request.door == Door::Loopback && !request.content_type.starts_with("application/json")) {

@@ -197,6 +197,26 @@ Result<EventQuery> parse_event_query(const Parameters& parameters) {
   return query;
 }
 
+Result<LogsQuery> parse_logs_query(const Parameters& parameters) {
+  LogsQuery query;
+  for (const auto& [name, value] : parameters) {
+    const auto number = [&](auto& to) {
+      const auto [end, error] = std::from_chars(value.data(), value.data() + value.size(), to);
+      return error == std::errc() && end == value.data() + value.size();
+    };
+    if (name == "service") {
+      query.service = value;
+    } else if (name == "since_s") {
+      if (!number(query.since_s) || !(query.since_s > 0) || query.since_s > kWhySinceSecondsMax) return fail(Code::Invalid, fmt::format("'since_s' is not between 0 and {}", kWhySinceSecondsMax));
+    } else if (name == "limit") {
+      if (!number(query.limit) || query.limit < 1 || query.limit > kLogsLimitMax) return fail(Code::Invalid, fmt::format("'limit' is not between 1 and {}", kLogsLimitMax));
+    } else {
+      return fail(Code::Invalid, fmt::format("unknown parameter '{}': service, since_s, limit", sanitize_utf8(name)));
+    }
+  }
+  return query;
+}
+
 Result<WhyRequest> parse_why(std::string_view body) {
   ASSIGN(const Json document, parse_object(body, kWhyExample));
   WhyRequest request;

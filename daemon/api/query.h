@@ -24,6 +24,7 @@ struct Target {
 Result<Target> parse_target(std::string_view target);
 
 Result<EventQuery> parse_event_query(const Parameters& parameters);
+Result<LogsQuery> parse_logs_query(const Parameters& parameters);
 Result<WhyRequest> parse_why(std::string_view body);
 Result<Feedback> parse_feedback(std::string_view body);
 Result<IncidentId> parse_incident_id(std::string_view text);

@@ -115,8 +115,10 @@ MHD_Result Server::Impl::take(MHD_Connection* connection, Door door, const char*
     arriving.started = true;
     return MHD_YES;
   }
+  const bool import = door == Door::Socket && arriving.target.starts_with("/api/v1/import");
+  const std::size_t body_bytes_max = import ? options.import_bytes_max : options.body_bytes_max;
   if (*size > 0) {
-    if (arriving.body.size() + *size > options.body_bytes_max) {
+    if (arriving.body.size() + *size > body_bytes_max) {
       if (!arriving.oversized) {
         const std::lock_guard lock(mutex);
         ++stats.oversized;
@@ -139,7 +141,7 @@ MHD_Result Server::Impl::take(MHD_Connection* connection, Door door, const char*
   if (arriving.oversized) {
     return queue(connection,
                  error_response(413, "too_large",
-                                fmt::format("the body is longer than {} bytes", options.body_bytes_max)));
+                                fmt::format("the body is longer than {} bytes", body_bytes_max)));
   }
   const Request request{
       .door = door,

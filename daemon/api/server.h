@@ -21,6 +21,7 @@ struct ServerOptions {
   std::span<const Asset> page = {};  // must outlive the server
   unsigned connections_max = 64;     // per door
   std::size_t body_bytes_max = 64 << 10;
+  std::size_t import_bytes_max = 64 << 20;  // of POST /api/v1/import on the Unix socket
   std::size_t header_bytes_max = 32 << 10;
   unsigned idle_s = 10;      // without a byte
   unsigned request_s = 10;   // from connection (or last answer) to a whole request

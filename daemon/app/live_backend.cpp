@@ -312,12 +312,17 @@ Result<Json> LiveBackend::config() {
   return Json{{"api", 1}, {"values", values}};
 }
 
+Result<Json> LiveBackend::sources() { return parts_.sources.document(); }
+
+Result<Json> LiveBackend::import(const api::ImportRequest& request) { return parts_.sources.import(request.name, request.format, request.bytes); }
+
 std::vector<std::string> LiveBackend::service_names() {
   std::set<std::string> names;
   for (const track::ServiceView& service : parts_.pipeline.track_view()->services) {
     if (service.significant) names.insert(service.name);
   }
   for (const auto& incident : parts_.diagnosis.open_incidents()) names.insert(incident.services.begin(), incident.services.end());
+  for (std::string& name : parts_.pipeline.told_services()) names.insert(std::move(name));
   return {names.begin(), names.end()};
 }
 

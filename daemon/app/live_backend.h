@@ -7,6 +7,7 @@
 #include "daemon/api/backend.h"
 #include "daemon/app/diagnosis.h"
 #include "daemon/app/pipeline.h"
+#include "daemon/app/sources.h"
 #include "daemon/base/config.h"
 
 namespace culprit::app {
@@ -21,6 +22,7 @@ class LiveBackend final : public api::Backend {
     const Accounting& accounting;
     Pipeline& pipeline;
     Diagnosis& diagnosis;
+    Sources& sources;
     std::filesystem::path graph_file;
     std::int64_t started_ns = 0;
     std::string version;
@@ -39,6 +41,10 @@ class LiveBackend final : public api::Backend {
   Result<api::Json> status() override;
   Result<api::Json> doctor() override;
   Result<api::Json> config() override;
+  Result<api::Json> sources() override;
+  Result<api::Json> import(const api::ImportRequest& request) override;
+  Result<api::Json> logs(const api::LogsQuery& request) override;
+  Result<api::Json> trace(const std::string& id) override;
   Result<std::string> metrics_text() override;
   std::vector<std::string> service_names() override;
 

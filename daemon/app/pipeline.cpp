@@ -53,6 +53,7 @@ using TrackInput = std::variant<collect::RecordBatch, sensor::Snapshot, FactsInp
 
 struct StreamInput {
   std::vector<stream::Event> events;
+  ingest::Batch batch = {};  // of other tools, instead of events
   std::int64_t second_ns = 0;  // not 0: these are the last events of that second
 };
 
@@ -79,6 +80,7 @@ struct Pipeline::Impl : track::Sink {
   std::unique_ptr<collect::SensorClient> client;
   std::unique_ptr<track::Tracker> tracker;  // track thread
   logs::Miner miner;                        // stream thread
+  ingest::Rollup rollup;                    // stream thread
 
   mutable Mutex mutex;
   std::shared_ptr<collect::Collector> collector GUARDED_BY(mutex);  // shared with the collect thread while it polls
@@ -86,6 +88,8 @@ struct Pipeline::Impl : track::Sink {
   SensorView sensor_seen GUARDED_BY(mutex);
   std::shared_ptr<const TrackView> track_seen GUARDED_BY(mutex) = std::make_shared<TrackView>();
   logs::MinerStats miner_seen GUARDED_BY(mutex);
+  ingest::RollupStats rollup_seen GUARDED_BY(mutex);
+  std::vector<std::string> told_seen GUARDED_BY(mutex);
   std::string failed GUARDED_BY(mutex);
   std::int64_t lost_at_ns GUARDED_BY(mutex) = 0;
 
@@ -127,6 +131,8 @@ struct Pipeline::Impl : track::Sink {
   void take(TrackInput& input);
   void hand_over(std::int64_t second_ns);
   void stream_loop();
+  void name_logs(std::vector<stream::Event>& events);
+  void take_batch(ingest::Batch batch, std::vector<stream::Event>& for_detection);
   std::shared_ptr<const TrackView> track_view_locked() const {
     const MutexLock lock(mutex);
     return track_seen;
@@ -367,7 +373,7 @@ void Pipeline::Impl::track_loop() {
 
 void Pipeline::Impl::hand_over(std::int64_t second_ns) {
   if (emitted.empty() && second_ns == 0) return;
-  (void)stream_in.send(StreamInput{std::exchange(emitted, {}), second_ns});
+  (void)stream_in.send(StreamInput{std::exchange(emitted, {}), {}, second_ns});
 }
 
 void Pipeline::Impl::take(TrackInput& input) {
@@ -400,19 +406,47 @@ void Pipeline::Impl::take(TrackInput& input) {
       input);
 }
 
+void Pipeline::Impl::name_logs(std::vector<stream::Event>& events) {
+  for (stream::Event& event : events) {
+    if (event.kind != stream::Kind::Log || !event.name.empty()) continue;
+    // What names its kind of line by itself (an access log, whose lines differ in every field) is mined by that.
+    const std::string_view shape = event.attribute("template");
+    const bool given = !shape.empty();
+    const logs::Match match = miner.add(given ? shape : std::string_view(event.body));
+    event.name = logs::template_name(match.template_id);
+    if (event.severity == stream::kUnset) event.severity = match.severity;
+    if (!given) event.attributes.emplace_back("template", std::string(match.text));
+    if (match.is_new) event.attributes.emplace_back("template.new", "1");
+  }
+}
+
+// Spans and lines of other tools; what detection reads of them comes from the rollup, second by second.
+void Pipeline::Impl::take_batch(ingest::Batch batch, std::vector<stream::Event>& for_detection) {
+  const std::int64_t now = clock.now_ns();
+  name_logs(batch.events);
+  for (const stream::Event& event : batch.events) {
+    if (event.kind == stream::Kind::Span || event.kind == stream::Kind::Log) rollup.add(event, now);
+    if (event.kind == stream::Kind::Alert || event.kind == stream::Kind::Change) for_detection.push_back(event);
+  }
+  series.add(batch.events);
+  auto stored = store.append(std::move(batch.events));
+  if (!stored) log::warn("store events: {}; counted as dropped", stored.error().message);
+  batch.settle(stored.has_value());
+}
+
 void Pipeline::Impl::stream_loop() {
   std::vector<stream::Event> second;  // for detection: everything since the last marker
   StreamInput input;
   std::int64_t pruned_at = clock.now_ns();
   std::int64_t trimmed_at = pruned_at;
   while (stream_in.recv(input) == concurrent::Outcome::Done) {
-    for (stream::Event& event : input.events) {
-      if (event.kind != stream::Kind::Log || !event.name.empty()) continue;
-      const logs::Match match = miner.add(event.body);
-      event.name = logs::template_name(match.template_id);
-      if (event.severity == stream::kUnset) event.severity = match.severity;
-      event.attributes.emplace_back("template", std::string(match.text));
-      if (match.is_new) event.attributes.emplace_back("template.new", "1");
+    if (input.batch) take_batch(std::move(input.batch), second);
+    name_logs(input.events);
+    if (input.second_ns != 0) {
+      const auto view = track_view_locked();
+      rollup.tick(clock.now_ns(), [&](std::string_view name) {
+        return std::ranges::any_of(view->services, [&](const track::ServiceView& service) { return service.name == name && service.rate > 0; });
+      }, input.events);
     }
     series.add(input.events);
     second.insert(second.end(), input.events.begin(), input.events.end());
@@ -435,6 +469,8 @@ void Pipeline::Impl::stream_loop() {
       {
         const MutexLock lock(mutex);
         miner_seen = miner.stats();
+        rollup_seen = rollup.stats();
+        told_seen = rollup.services();
       }
       (void)detect.send(DetectInput{input.second_ns, std::exchange(second, {})});
     }
@@ -497,6 +533,18 @@ logs::MinerStats Pipeline::miner_stats() const {
 }
 
 const SeriesMap& Pipeline::series() const { return impl_->series; }
+
+bool Pipeline::ingest(ingest::Batch&& batch) { return impl_->stream_in.send(StreamInput{{}, std::move(batch), 0}) == concurrent::Outcome::Done; }
+
+ingest::RollupStats Pipeline::rollup_stats() const {
+  const MutexLock lock(impl_->mutex);
+  return impl_->rollup_seen;
+}
+
+std::vector<std::string> Pipeline::told_services() const {
+  const MutexLock lock(impl_->mutex);
+  return impl_->told_seen;
+}
 
 std::string Pipeline::failure() const {
   const MutexLock lock(impl_->mutex);

@@ -25,6 +25,8 @@
 #include "daemon/collect/collector.h"
 #include "daemon/collect/sensor_client.h"
 #include "daemon/concurrent/channel.h"
+#include "daemon/ingest/rollup.h"
+#include "daemon/ingest/source.h"
 #include "daemon/logs/miner.h"
 #include "daemon/sensor/facts.h"
 #include "daemon/stream/store.h"
@@ -82,6 +84,12 @@ class Pipeline {
   collect::CollectorCounts collector_counts() const;
   logs::MinerStats miner_stats() const;
   const SeriesMap& series() const;
+
+  // Events of other tools, from any thread; waits while the stream is busy. False once it ends.
+  bool ingest(ingest::Batch&& batch);
+  ingest::RollupStats rollup_stats() const;
+  std::vector<std::string> told_services() const;  // that other tools told of
+
   // Everything was lost that the daemon cannot go on without; main ends then. Empty while all is well.
   std::string failure() const;
 

@@ -46,6 +46,19 @@ Result<Json> LiveBackend::status() {
   sources.push_back({{"source", "stream"}, {"produced", store.appended}, {"stored", store.stored}, {"in_flight", store.appended - store.stored - store_lost},
                      {"dropped", store.dropped}, {"per_s", rate(store.appended)}});
 
+  for (const ingest::SourceStats& source : parts_.sources.stats()) {
+    if (source.requests == 0 && source.produced == 0) continue;  // nobody uses it
+    std::uint64_t lost = 0;
+    Json dropped = Json::object();
+    for (std::size_t reason = 0; reason < ingest::kDrops; ++reason) {
+      lost += source.dropped[reason];
+      if (source.dropped[reason] > 0) dropped[std::string(ingest::drop_name(static_cast<ingest::Drop>(reason)))] = source.dropped[reason];
+    }
+    const std::uint64_t settled = source.stored + lost;
+    sources.push_back({{"source", "ingest:" + source.name}, {"produced", std::max(source.produced, settled)}, {"stored", source.stored},
+                       {"in_flight", source.produced > settled ? source.produced - settled : 0}, {"dropped", dropped}, {"per_s", rate(source.produced)}});
+  }
+
   Json channels = Json::array();
   Json maps = Json::array();
   const auto primitives = parts_.registry.snapshot();
@@ -138,6 +151,10 @@ Result<Json> LiveBackend::doctor() {
     const bool enough = available > 1e8;
     checks.push_back(check("disk", parts_.config.state_dir.string(), enough ? "ok" : "warn", format_bytes(available) + " available",
                            enough ? "" : "free some space, or set retention_bytes lower"));
+  }
+  for (const ingest::SourceStats& source : parts_.sources.stats()) {
+    if (source.state != "failed") continue;
+    checks.push_back(check("sources", source.name, "warn", source.text, "change its entry in the configuration (culprit sources list shows all)"));
   }
   if (parts_.config.watch.empty()) {
     checks.push_back(check("configuration", "watch", "warn", "no targets: requests and log lines are not read", "start with --watch unit:NAME, or set watch in the configuration"));

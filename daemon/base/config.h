@@ -41,6 +41,10 @@ struct Config {
   std::uint32_t memory_bytes_max = 48U << 20U;   // events held in memory
   std::uint32_t retention_days = 7;
   std::uint64_t retention_bytes = 2ULL << 30U;
+  // Where other tools send their data: OTLP over HTTP (and remote write, alerts, Kubernetes events), OTLP over gRPC.
+  // ADDRESS:PORT, or "off". Loopback unless told otherwise: nobody has to prove who he is.
+  std::string otlp_http = "127.0.0.1:4318";
+  std::string otlp_grpc = "127.0.0.1:4317";
   std::filesystem::path rules_dir = "/etc/culprit/rules";
   std::filesystem::path packs_dir = "/etc/culprit/packs";
   std::string user = "culprit";  // whom the daemon becomes; "nobody" when there is no such user

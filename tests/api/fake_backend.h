@@ -51,6 +51,10 @@ class FakeBackend : public Backend {
   Result<Json> status() override { return document("status"); }
   Result<Json> doctor() override { return document("doctor"); }
   Result<Json> config() override { return document("config"); }
+  Result<Json> sources() override { return Json{{"api", 1}, {"sources", Json::array()}}; }
+  Result<Json> import(const ImportRequest& request) override { return Json{{"api", 1}, {"records", request.bytes.size()}, {"format", request.format}}; }
+  Result<Json> logs(const LogsQuery& query) override { return Json{{"api", 1}, {"limit", query.limit}, {"service", query.service}}; }
+  Result<Json> trace(const std::string& id) override { return fail(Code::NotFound, "no trace " + id); }
   Result<std::string> metrics_text() override {
     return "# TYPE culprit_events_total counter\nculprit_events_total 42\n";
   }

@@ -2,6 +2,7 @@
 #include <fmt/format.h>
 #include <gtest/gtest.h>
 
+#include "daemon/base/clock.h"
 #include "tests/explain/faults.h"
 
 namespace culprit::test {

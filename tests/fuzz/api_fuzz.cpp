@@ -33,6 +33,10 @@ class Empty final : public culprit::api::Backend {
   Result<Json> status() override { return Json::object(); }
   Result<Json> doctor() override { return Json::object(); }
   Result<Json> config() override { return Json::object(); }
+  Result<Json> sources() override { return Json::object(); }
+  Result<Json> import(const culprit::api::ImportRequest& request) override { return Json{{"name", request.name}}; }
+  Result<Json> logs(const culprit::api::LogsQuery& query) override { return Json{{"api", 1}, {"limit", query.limit}, {"service", query.service}}; }
+  Result<Json> trace(const std::string& id) override { return Json{{"trace_id", id}}; }
   Result<std::string> metrics_text() override { return ""; }
   std::vector<std::string> service_names() override { return {"shop", "nginx"}; }
 };

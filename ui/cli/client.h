@@ -26,6 +26,7 @@ class Client {
   // not be opened, else what the daemon's error says, its suggestions in the message.
   Result<std::string> get(std::string_view path, const Parameters& parameters = {}) const;
   Result<std::string> post(std::string_view path, const Json& body) const;
+  Result<std::string> post_bytes(const std::string& target, const std::string& bytes) const { return ask(target, &bytes); }
 
  private:
   Result<std::string> ask(const std::string& target, const std::string* body) const;

@@ -33,6 +33,23 @@ constexpr Command kCommands[] = {
      "  culprit events --kind change --since 1d\n"
      "  culprit events --name 'request.duration.*' --entity shop --limit 20\n",
      add_events},
+    {"logs", "Kinds of log lines with counts, new ones first",
+     "Examples:\n"
+     "  culprit logs --service shop --since 15m\n"
+     "  culprit logs templates /var/log/syslog\n"
+     "  culprit logs templates app.log --format csv > clusters.csv\n",
+     add_logs},
+    {"trace", "One trace as a waterfall, with what each span waited for and its log lines", "", add_trace},
+    {"sources", "Where events of other tools come from: OTLP, Prometheus, alerts, files, ...",
+     "docs/sources.md has a working configuration for each.\n\n"
+     "Examples:\n"
+     "  culprit sources list\n",
+     add_sources},
+    {"import", "Read what another tool exported: Jaeger, Zipkin, OTLP, Kubernetes events",
+     "Examples:\n"
+     "  culprit import traces.json\n"
+     "  kubectl get events -A -o json | culprit import -\n",
+     add_import},
     {"services", "Services, their endpoints, and who calls whom", "", add_services},
     {"status", "The daemon itself: rates, losses by reason, channels, maps, overhead",
      "For every source, produced = stored + in flight + dropped. `culprit status channels` shows only the "

@@ -16,6 +16,9 @@ inline constexpr std::size_t kInputBytesMax = 1U << 30U;  // of one file or of s
 // A file's bytes, or standard input's for "-". Errors: NotFound, Denied, Io with the file's name; Exhausted.
 Result<std::string> read_input(const std::string& file);
 
+// The kinds of lines of a log file, most frequent first.
+Result<Exit> show_templates(const Session& session, const std::string& bytes, std::size_t limit);
+
 // --state DIR, else /etc/culprit: its packs/, rules/ and documents/ count if they exist.
 std::filesystem::path own_folder(const Session& session);
 Result<std::shared_ptr<const graph::Knowledge>> load_knowledge(const Session& session);

@@ -36,6 +36,24 @@ std::string render(const Json& document, const Style& style) {
 
 }  // namespace
 
+Result<Exit> show_templates(const Session& session, const std::string& bytes, std::size_t limit) {
+  std::istringstream in(bytes);
+  ASSIGN(const std::vector<logs::Template> templates, logs::mine_file(in));
+  Json rows = Json::array();
+  std::uint64_t lines = 0;
+  for (const logs::Template& one : templates) {
+    lines += one.lines;
+    if (rows.size() >= limit) continue;
+    rows.push_back({{"name", logs::template_name(one.id)},
+                    {"lines", one.lines},
+                    {"severity", severity_of(one.severity)},
+                    {"text", sanitize_utf8(one.text)},
+                    {"example", sanitize_utf8(one.example)}});
+  }
+  return session.show_document(
+      {{"api", 1}, {"lines", lines}, {"count", templates.size()}, {"templates", std::move(rows)}}, render);
+}
+
 void add_templates(CLI::App& app, Session& session) {
   struct Options {
     std::string file;
@@ -49,23 +67,8 @@ void add_templates(CLI::App& app, Session& session) {
       ->capture_default_str();
   app.callback([&session, options] {
     session.run = [&session, options]() -> Result<Exit> {
-      ASSIGN(std::string bytes, read_input(options->file));
-      std::istringstream in(std::move(bytes));
-      ASSIGN(const std::vector<logs::Template> templates, logs::mine_file(in));
-      Json rows = Json::array();
-      std::uint64_t lines = 0;
-      for (const logs::Template& one : templates) {
-        lines += one.lines;
-        if (rows.size() >= options->limit) continue;
-        rows.push_back({{"name", logs::template_name(one.id)},
-                        {"lines", one.lines},
-                        {"severity", severity_of(one.severity)},
-                        {"text", sanitize_utf8(one.text)},
-                        {"example", sanitize_utf8(one.example)}});
-      }
-      return session.show_document(
-          {{"api", 1}, {"lines", lines}, {"count", templates.size()}, {"templates", std::move(rows)}},
-          render);
+      ASSIGN(const std::string bytes, read_input(options->file));
+      return show_templates(session, bytes, options->limit);
     };
   });
 }

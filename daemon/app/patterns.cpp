@@ -1,0 +1,82 @@
+// The document of `culprit logs`: kinds of lines in a window, new ones first.
+#include <fmt/format.h>
+
+#include <map>
+#include <set>
+
+#include "daemon/app/live_backend.h"
+#include "daemon/stream/codec.h"
+
+namespace culprit::app {
+namespace {
+
+using api::Json;
+
+constexpr std::int64_t kBeforeNs = 24 * 3600 * kNsPerSecond;  // a kind of line not seen for so long is new
+constexpr std::size_t kPatternsMax = 20'000;
+
+struct Pattern {
+  std::uint64_t lines = 0;
+  std::int64_t first_ns = INT64_MAX, last_ns = INT64_MIN;
+  std::uint8_t severity = stream::kUnset;
+  std::string text, example;
+  bool is_new = false;
+};
+
+}  // namespace
+
+Result<Json> LiveBackend::logs(const api::LogsQuery& request) {
+  const std::int64_t now = parts_.clock.now_ns();
+  stream::Query query;
+  query.kinds = {stream::Kind::Log};
+  query.from_ns = now - static_cast<std::int64_t>(request.since_s * kNsPerSecond);
+  if (!request.service.empty()) query.entities = {"service:" + request.service};
+  std::map<std::pair<std::string, std::string>, Pattern> patterns;
+  bool truncated = false;
+  TRY(parts_.store.scan(query, [&](const stream::Event& event) {
+    auto found = patterns.find({event.entity, event.name});
+    if (found == patterns.end()) {
+      if (patterns.size() >= kPatternsMax) {
+        truncated = true;
+        return true;
+      }
+      found = patterns.try_emplace({event.entity, event.name}).first;
+      found->second.example = event.body;
+    }
+    Pattern& pattern = found->second;
+    ++pattern.lines;
+    pattern.first_ns = std::min(pattern.first_ns, event.time_ns);
+    pattern.last_ns = std::max(pattern.last_ns, event.time_ns);
+    pattern.severity = std::max(pattern.severity, event.severity);
+    if (const auto text = event.attribute("template"); !text.empty()) pattern.text = text;
+    return true;
+  }));
+  stream::Query before = query;
+  before.to_ns = query.from_ns;
+  before.from_ns = query.from_ns - kBeforeNs;
+  ASSIGN(const auto earlier, parts_.store.group(before));
+  std::set<std::pair<std::string, std::string>> known;
+  for (const stream::Group& group : earlier) known.emplace(group.entity, group.name);
+  std::vector<std::pair<const std::pair<std::string, std::string>*, Pattern*>> order;
+  for (auto& [key, pattern] : patterns) {
+    // When nothing older is stored at all, everything would be new: then nothing is.
+    pattern.is_new = !known.empty() && !known.contains(key);
+    order.emplace_back(&key, &pattern);
+  }
+  std::ranges::stable_sort(order, [](const auto& a, const auto& b) {
+    const auto rank = [](const Pattern& p) { return std::tuple(!p.is_new, -static_cast<int>(p.severity >= stream::kWarn ? p.severity : 0), -static_cast<std::int64_t>(p.lines)); };
+    return rank(*a.second) < rank(*b.second);
+  });
+  Json rows = Json::array();
+  for (const auto& [key, pattern] : order) {
+    if (rows.size() >= request.limit) break;
+    const std::string_view severity = stream::severity_name(pattern->severity);
+    const double seconds = std::max(1.0, static_cast<double>(now - query.from_ns) / kNsPerSecond);
+    rows.push_back({{"name", key->second}, {"entity", key->first}, {"service", key->first.starts_with("service:") ? key->first.substr(8) : key->first},
+                    {"lines", pattern->lines}, {"per_s", static_cast<double>(pattern->lines) / seconds}, {"first", wall(pattern->first_ns)}, {"last", wall(pattern->last_ns)},
+                    {"severity", severity.empty() ? Json(nullptr) : Json(severity)}, {"new", pattern->is_new}, {"pattern", pattern->text}, {"example", pattern->example}});
+  }
+  return Json{{"api", 1}, {"count", patterns.size()}, {"truncated", truncated}, {"patterns", rows}};
+}
+
+}  // namespace culprit::app
