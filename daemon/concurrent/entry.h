@@ -103,19 +103,12 @@ class WordEntry : public EntryHead {
 
   // Copies the value if the entry holds the key. Other and Dead were true at one moment.
   Read read(const Key& key, Value& value) const {
-    Backoff backoff;
-    while (true) {
-      const std::uint32_t before = sequence_.load(std::memory_order_acquire);
-      if (before % 2 == 0) {
-        const bool alive = live();
-        const bool mine = alive && same(key);
-        if (mine) load_words<sizeof(Value)>(kKeyWords, std::addressof(value));
-        if (sequence_.load(std::memory_order_relaxed) == before) {
-          return mine ? Read::Found : alive ? Read::Other : Read::Dead;
-        }
-      }
-      backoff.pause();
+    const std::uint32_t before = sequence_.load(std::memory_order_acquire);
+    if (live() && same(key)) [[likely]] {
+      load_words<sizeof(Value)>(kKeyWords, std::addressof(value));
+      if (before % 2 == 0 && sequence_.load(std::memory_order_relaxed) == before) [[likely]] return Read::Found;
     }
+    return read_again(key, value);
   }
   // Calls use(key, value) with a copy if the entry is live.
   template <typename F>
@@ -140,6 +133,24 @@ class WordEntry : public EntryHead {
   }
 
  private:
+  // Apart from `read`, so that what is nearly always enough stays small: how many reads a core keeps in flight
+  // depends on it.
+  [[gnu::noinline]] Read read_again(const Key& key, Value& value) const {
+    Backoff backoff;
+    while (true) {
+      const std::uint32_t before = sequence_.load(std::memory_order_acquire);
+      if (before % 2 == 0) {
+        const bool alive = live();
+        const bool mine = alive && same(key);
+        if (mine) load_words<sizeof(Value)>(kKeyWords, std::addressof(value));
+        if (sequence_.load(std::memory_order_relaxed) == before) {
+          return mine ? Read::Found : alive ? Read::Other : Read::Dead;
+        }
+      }
+      backoff.pause();
+    }
+  }
+
   static constexpr std::size_t kKeyWords = (sizeof(Key) + 7) / 8;
   static constexpr std::size_t kWords = kKeyWords + (sizeof(Value) + 7) / 8;
 

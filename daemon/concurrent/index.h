@@ -73,7 +73,8 @@ class Index {
   std::atomic<Directory*> directory_;
   mutable FutexLock shape_lock_;  // after a segment's lock; guards all below
   std::vector<std::unique_ptr<Directory>> directories_;  // all there were: readers may be in any
-  Slab<Segment, 4> segments_;
+  static constexpr std::size_t kSegmentsMax = std::size_t{1} << 22;  // 20 GB: bounds only the address space
+  Slab<Segment> segments_{kSegmentsMax, false};
   Segment* retired_ = nullptr;  // to be used again
   std::size_t live_segments_ = 0;
   std::uint64_t splits_ = 0;

@@ -86,6 +86,7 @@ class Map {
  public:
   explicit Map(MapOptions options)
       : options_(std::move(options)),
+        entries_(options_.max_entries != 0 ? std::min(options_.max_entries, kEntriesMax) : kEntriesMax, options_.huge_pages),
         seed_(options_.seed != 0 ? options_.seed : random_seed()),
         registration_(options_.registry, std::function<MapStats()>([this] { return stats(); })) {}
   Map(const Map&) = delete;
@@ -96,19 +97,14 @@ class Map {
   template <typename Item, typename KeyOf, typename F>
   Updated update_n(std::span<const Item> items, KeyOf&& key_of, F&& fn) {
     Updated result;
-    for (std::size_t base = 0; base < items.size(); base += kStride) {
-      const std::size_t n = std::min(kStride, items.size() - base);
-      std::array<Probe, kStride> probes;
-      look_up(n, probes, [&](std::size_t i) -> decltype(auto) { return key_of(items[base + i]); });
-      for (std::size_t i = 0; i < n; ++i) {
-        auto apply = [&](Value& value, bool fresh) { fn(base + i, value, fresh); };
-        const Key& key = key_of(items[base + i]);
-        const Done done = probes[i].entry != nullptr && change(*probes[i].entry, key, apply)
-                              ? Done::Updated
-                              : find_or_make(probes[i].hash, key, apply);
-        ++(done == Done::Updated ? result.updated : done == Done::Inserted ? result.inserted : result.refused);
-      }
-    }
+    pass(items.size(), [&](std::size_t i) -> decltype(auto) { return key_of(items[i]); },
+         [&](std::size_t i, const Probe& probe) {
+           auto apply = [&](Value& value, bool fresh) { fn(i, value, fresh); };
+           const Key& key = key_of(items[i]);
+           const Done done = probe.entry != nullptr && change(*probe.entry, key, apply) ? Done::Updated
+                                                                                       : find_or_make(probe.hash, key, apply);
+           ++(done == Done::Updated ? result.updated : done == Done::Inserted ? result.inserted : result.refused);
+         });
     return result;
   }
   template <typename F>
@@ -146,18 +142,13 @@ class Map {
   std::size_t find_n(std::span<const Key> keys, F&& fn) const {
     std::size_t found = 0;
     Value value{};
-    for (std::size_t base = 0; base < keys.size(); base += kStride) {
-      const std::size_t n = std::min(kStride, keys.size() - base);
-      std::array<Probe, kStride> probes;
-      look_up(n, probes, [&](std::size_t i) -> const Key& { return keys[base + i]; });
-      for (std::size_t i = 0; i < n; ++i) {
-        const Key& key = keys[base + i];
-        const bool hit = (probes[i].entry != nullptr && probes[i].entry->read(key, value) == Entry::Read::Found) ||
-                         read(probes[i].hash, key, value);
-        found += hit ? 1 : 0;
-        fn(base + i, hit ? static_cast<const Value*>(std::addressof(value)) : nullptr);
-      }
-    }
+    pass(keys.size(), [&](std::size_t i) -> const Key& { return keys[i]; },
+         [&](std::size_t i, const Probe& probe) {
+           const bool hit = (probe.entry != nullptr && probe.entry->read(keys[i], value) == Entry::Read::Found) ||
+                            read(probe.hash, keys[i], value);
+           found += hit ? 1 : 0;
+           fn(i, hit ? static_cast<const Value*>(std::addressof(value)) : nullptr);
+         });
     return found;
   }
 
@@ -167,7 +158,9 @@ class Map {
     const std::lock_guard lock(segment.lock, std::adopt_lock);
     std::uint32_t slot = 0;
     const std::uint32_t number = find_locked(segment, hash, key, slot);
-    return number != kNone && erase_slot(segment, slot, number, [](const Key&, const Value&) { return true; });
+    if (number == kNone || !erase_slot(segment, slot, number, [](const Key&, const Value&) { return true; })) return false;
+    give_entries(std::span(&number, 1));
+    return true;
   }
 
   // Calls fn(key, value) with copies of the entries in the next `slice` places (used or not) and moves the cursor;
@@ -175,7 +168,10 @@ class Map {
   template <typename F>
   bool scan(Cursor& cursor, std::size_t slice, F&& fn) const {
     const std::uint32_t end = entries_.size();
-    for (; slice != 0 && cursor.next_ < end; --slice, ++cursor.next_) entries_[cursor.next_].visit(fn);
+    for (; slice != 0 && cursor.next_ < end; --slice, ++cursor.next_) {
+      prefetch_ahead(cursor.next_);
+      entries_[cursor.next_].visit(fn);
+    }
     return cursor.next_ < end;
   }
 
@@ -187,16 +183,22 @@ class Map {
     const std::uint32_t end = entries_.size();
     while (slice != 0 && cursor.next_ < end) {
       std::array<Doomed, kStride> doomed;
-      std::size_t n = 0;
+      std::array<std::uint32_t, kStride> erased;
+      std::size_t n = 0, gone = 0;
       for (; n < kStride && slice != 0 && cursor.next_ < end; --slice, ++cursor.next_) {
+        prefetch_ahead(cursor.next_);
         entries_[cursor.next_].visit([&](const Key& key, const Value& value) {
           if (!stale(key, value)) return;
           doomed[n] = {Hash{}(key, seed_), cursor.next_};
-          index_.locate(doomed[n].hash).prefetch(doomed[n].hash);
+          index_.locate(doomed[n].hash).prefetch_change(doomed[n].hash);
           ++n;
         });
       }
-      for (std::size_t i = 0; i < n; ++i) result.erased += erase_entry(doomed[i], stale) ? 1U : 0U;
+      for (std::size_t i = 0; i < n; ++i) {
+        if (erase_entry(doomed[i], stale)) erased[gone++] = doomed[i].number;
+      }
+      if (gone != 0) give_entries(std::span(erased).first(gone));
+      result.erased += gone;
     }
     result.more = cursor.next_ < end;
     return result;
@@ -232,6 +234,7 @@ class Map {
     Entry* entry;  // what the index names for the hash; null if nothing. Not yet known to hold the key.
   };
   static constexpr std::uint32_t kNone = detail::Segment::kNone;
+  static constexpr std::size_t kEntriesMax = std::size_t{1} << 28;  // without max_entries: bounds the address space
   // Keys in flight at once: enough to cover a DRAM access (16 line fill buffers a core), few enough for L1.
   static constexpr std::size_t kStride = 32;
 
@@ -253,20 +256,38 @@ class Map {
     bool changed = false;
   };
 
-  template <typename KeyOf>
-  void look_up(std::size_t n, std::array<Probe, kStride>& probes, KeyOf&& key_of) const {
-    for (std::size_t i = 0; i < n; ++i) {
-      probes[i].hash = Hash{}(key_of(i), seed_);
-      probes[i].segment = &index_.locate(probes[i].hash);
-      probes[i].segment->prefetch(probes[i].hash);
+  // Calls use(i, probe) for each of n keys, a stride at a time: all of a stride are hashed and their tags fetched, then
+  // all searched and their entries fetched, then all used; and while one stride is used, the next is hashed, so that
+  // reading the keys costs no wait either.
+  template <typename KeyOf, typename Use>
+  void pass(std::size_t n, KeyOf&& key_of, Use&& use) const {
+    std::array<Probe, kStride> probes;
+    auto begin = [&](std::size_t i) {
+      Probe& probe = probes[i % kStride];
+      probe.hash = Hash{}(key_of(i), seed_);
+      probe.segment = &index_.locate(probe.hash);
+      probe.segment->prefetch(probe.hash);
+    };
+    for (std::size_t i = 0; i < std::min(n, kStride); ++i) begin(i);
+    for (std::size_t base = 0; base < n; base += kStride) {
+      const std::size_t end = std::min(n, base + kStride);
+      for (std::size_t i = base; i < end; ++i) {
+        Probe& probe = probes[i % kStride];
+        const std::uint32_t number = probe.segment->search(probe.hash, [](std::uint32_t, std::uint32_t) { return true; });
+        probe.entry = number == kNone ? nullptr : &entries_[number];
+        if (number != kNone) prefetch(*probe.entry);
+      }
+      for (std::size_t i = base; i < end; ++i) {
+        use(i, probes[i % kStride]);
+        if (i + kStride < n) begin(i + kStride);
+      }
     }
-    for (std::size_t i = 0; i < n; ++i) {
-      const std::uint32_t number =
-          probes[i].segment->search(probes[i].hash, [](std::uint32_t, std::uint32_t) { return true; });
-      probes[i].entry = number == kNone ? nullptr : &entries_[number];
-      if (number == kNone) continue;
-      prefetch(*probes[i].entry);
-    }
+  }
+  // For a walk: the core's own prefetching ends with each page.
+  void prefetch_ahead(std::uint32_t number) const {
+    constexpr std::size_t kAhead = 1024;
+    const auto* const bytes = reinterpret_cast<const char*>(&entries_[number]) + kAhead;
+    for (std::size_t at = 0; at < sizeof(Entry); at += 64) __builtin_prefetch(bytes + at);
   }
   // All of the entry's lines at once, for writing: an atomic exchange on the first would hold up the others.
   static void prefetch(const Entry& entry) {
@@ -287,6 +308,7 @@ class Map {
   detail::Segment& lock_segment(std::uint64_t hash) const {
     while (true) {
       detail::Segment& segment = index_.locate(hash);
+      segment.prefetch_change(hash);
       segment.lock.lock();
       if (segment.covers(hash)) return segment;
       segment.lock.unlock();  // split or merged since it was located
@@ -342,10 +364,17 @@ class Map {
 
   // A hit needs no second look: the entry held the key at one moment. A miss does (segment.h).
   bool read(std::uint64_t hash, const Key& key, Value& value) const {
+    const detail::Segment& segment = index_.locate(hash);
+    segment.prefetch(hash);
+    const std::uint32_t number = segment.search(hash, [&](std::uint32_t candidate, std::uint32_t) {
+      return entries_[candidate].read(key, value) == Entry::Read::Found;
+    });
+    return number != kNone || read_surely(hash, key, value);
+  }
+  [[gnu::noinline]] bool read_surely(std::uint64_t hash, const Key& key, Value& value) const {
     detail::Backoff backoff;
     while (true) {
       const detail::Segment& segment = index_.locate(hash);
-      segment.prefetch(hash);
       const std::uint32_t version = segment.version.load(std::memory_order_acquire);
       const bool covered = segment.covers(hash);
       const std::uint32_t number = segment.search(hash, [&](std::uint32_t candidate, std::uint32_t) {
@@ -381,8 +410,6 @@ class Map {
       entry.clear();
     }
     segment.remove(slot);
-    give_entry(number);
-    erased_.fetch_add(1, std::memory_order_relaxed);
     if (segment.used() < detail::Index::kSparse) index_.try_merge(segment);
     return true;
   }
@@ -397,7 +424,7 @@ class Map {
       free_ = entries_[number].link() == 0 ? kNone : entries_[number].link() - 1;
     } else {
       if (options_.max_bytes != 0 && bytes_estimate() >= options_.max_bytes) return kNone;
-      number = entries_.make(options_.huge_pages);
+      number = entries_.make();
       if (number == kNone) return kNone;
     }
     live_.store(live + 1, std::memory_order_relaxed);
@@ -405,19 +432,24 @@ class Map {
     return number;
   }
   // Free entries are linked by number + 1; 0 ends the list.
-  void give_entry(std::uint32_t number) {
+  void give_entries(std::span<const std::uint32_t> numbers, bool were_live = true) {
+    for (std::size_t i = 1; i < numbers.size(); ++i) entries_[numbers[i]].set_link(numbers[i - 1] + 1);
     const std::lock_guard lock(free_lock_);
-    entries_[number].set_link(free_ + 1);  // kNone + 1 = 0
-    free_ = number;
-    live_.store(live_.load(std::memory_order_relaxed) - 1, std::memory_order_relaxed);
+    entries_[numbers[0]].set_link(free_ + 1);  // kNone + 1 = 0
+    free_ = numbers.back();
+    live_.store(live_.load(std::memory_order_relaxed) - numbers.size(), std::memory_order_relaxed);
+    if (were_live) {
+      erased_.store(erased_.load(std::memory_order_relaxed) + numbers.size(), std::memory_order_relaxed);
+    } else {
+      inserted_.store(inserted_.load(std::memory_order_relaxed) - numbers.size(), std::memory_order_relaxed);
+    }
   }
   struct Giveback {
     Map* map;
     std::uint32_t number;
     ~Giveback() {
       if (map == nullptr) return;
-      map->give_entry(number);
-      map->inserted_.fetch_sub(1, std::memory_order_relaxed);
+      map->give_entries(std::span(&number, 1), false);
     }
   };
 
@@ -432,9 +464,9 @@ class Map {
   }
 
   const MapOptions options_;
+  detail::Slab<Entry> entries_;
   const std::uint64_t seed_;
   detail::Index index_;
-  detail::Slab<Entry, 256> entries_;
   alignas(64) detail::FutexLock free_lock_;  // guards the list, and who changes live_
   std::uint32_t free_ = kNone;
   std::atomic<std::size_t> live_{0};

@@ -90,6 +90,14 @@ class alignas(64) Segment {
     __builtin_prefetch(&numbers_[slot]);
   }
 
+  // All that an insert or erase of the hash touches.
+  void prefetch_change(std::uint64_t hash) const {
+    const std::uint32_t slot = first_group(static_cast<std::uint32_t>(hash)) * Group::kSlots;
+    __builtin_prefetch(this, 1);
+    __builtin_prefetch(&tags_[slot / 8], 1);
+    __builtin_prefetch(&numbers_[slot], 1);
+  }
+
   // The slot of an entry that is in here.
   std::uint32_t slot_of(std::uint64_t hash, std::uint32_t number) const {
     std::uint32_t at = kNone;

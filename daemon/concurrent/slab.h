@@ -1,15 +1,16 @@
 // Slab: an array that grows without moving its elements, so that a reader without a lock may follow an old
 // number safely: what it finds is always an element of the same type, until the slab goes.
 //
-// Chunk k holds kFirst << k elements: 32-bit numbers need a table of few pointers, a small slab stays small,
-// and of a large chunk only the pages in use cost memory.
+// Its address space is reserved at once (without memory behind it), so that an element is one multiplication away.
+// Memory is committed behind the frontier in steps, and the kernel is asked to back it a little ahead of use, many
+// pages at a time: a page that is first touched by an insert would cost it a fault (1.6 us on the measured machine,
+// and the p99.9 of growth); 16 pages at once cost a third of 16 faults.
 #pragma once
 
 #include <sys/mman.h>
 
-#include <array>
+#include <algorithm>
 #include <atomic>
-#include <bit>
 #include <cstddef>
 #include <cstdint>
 #include <memory>
@@ -18,48 +19,41 @@
 
 namespace culprit::concurrent::detail {
 
-template <typename T, std::uint32_t kFirst>
+template <typename T>
 class Slab {
-  static_assert(std::has_single_bit(kFirst));
-
  public:
   static constexpr std::uint32_t kNone = ~0U;
 
-  Slab() = default;
+  // Huge pages: far fewer TLB misses, against pauses while the kernel clears 2 MB. Only a wish.
+  // Throws bad_alloc if the address space is not there.
+  Slab(std::size_t elements_max, bool huge_pages)
+      : reserved_(round_up(elements_max * sizeof(T), kHuge) + kHuge), huge_pages_(huge_pages) {
+    void* const memory = mmap(nullptr, reserved_, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    if (memory == MAP_FAILED) throw std::bad_alloc();
+    memory_ = static_cast<std::byte*>(memory);
+    start_ = memory_ + (kHuge - reinterpret_cast<std::uintptr_t>(memory_) % kHuge) % kHuge;
+    if (huge_pages) (void)madvise(start_, reserved_ - kHuge, MADV_HUGEPAGE);
+  }
   Slab(const Slab&) = delete;
   Slab& operator=(const Slab&) = delete;
   ~Slab() {
     if constexpr (!std::is_trivially_destructible_v<T>) {
       for (std::uint32_t n = 0; n < frontier_.load(std::memory_order_relaxed); ++n) std::destroy_at(&(*this)[n]);
     }
-    for (std::size_t k = 0; k < chunks_.size(); ++k) {
-      ::operator delete(chunks_[k].load(std::memory_order_relaxed), alignment(k));
-    }
+    (void)munmap(memory_, reserved_);
   }
 
   // Any number below size(), or one that was read from memory that such a number was published through.
-  T& operator[](std::uint32_t number) const {
-    const std::uint64_t place = std::uint64_t{number} + kFirst;
-    const auto chunk = static_cast<std::size_t>(std::bit_width(place) - std::bit_width(kFirst));
-    return chunks_[chunk].load(std::memory_order_acquire)[place - (std::uint64_t{kFirst} << chunk)];
-  }
+  T& operator[](std::uint32_t number) const { return *std::launder(reinterpret_cast<T*>(start_) + number); }
 
   std::uint32_t size() const { return frontier_.load(std::memory_order_acquire); }
 
   // Makes one more element. kNone if there is no memory or no number left. One thread at a time.
-  // Large chunks may ask for huge pages: far fewer TLB misses, against pauses while the kernel clears 2 MB.
-  std::uint32_t make(bool huge_pages = false) {
+  std::uint32_t make() {
     const std::uint32_t number = frontier_.load(std::memory_order_relaxed);
-    if (number >= kNone - 1) return kNone;
-    const std::uint64_t place = std::uint64_t{number} + kFirst;
-    const auto chunk = static_cast<std::size_t>(std::bit_width(place) - std::bit_width(kFirst));
-    if (chunks_[chunk].load(std::memory_order_relaxed) == nullptr) {
-      void* const memory = ::operator new(bytes(chunk), alignment(chunk), std::nothrow);
-      if (memory == nullptr) return kNone;
-      if (huge_pages && bytes(chunk) >= kHuge) (void)madvise(memory, bytes(chunk), MADV_HUGEPAGE);  // only a wish
-      chunks_[chunk].store(static_cast<T*>(memory), std::memory_order_release);
-    }
-    std::construct_at(&(*this)[number]);
+    const std::size_t end = (std::size_t{number} + 1) * sizeof(T);
+    if (end > backed_ && !back(end)) return kNone;
+    std::construct_at(reinterpret_cast<T*>(start_) + number);
     frontier_.store(number + 1, std::memory_order_release);
     return number;
   }
@@ -67,11 +61,31 @@ class Slab {
  private:
   static constexpr std::size_t kPage = 4096;
   static constexpr std::size_t kHuge = std::size_t{2} << 20;
-  static constexpr std::size_t bytes(std::size_t chunk) { return (std::size_t{kFirst} << chunk) * sizeof(T); }
-  static constexpr std::align_val_t alignment(std::size_t chunk) {
-    return std::align_val_t{bytes(chunk) >= kHuge ? kHuge : kPage};
+  static constexpr std::size_t kBackMax = 16 * kPage;  // about 10 us of page clearing
+
+  static constexpr std::size_t round_up(std::size_t bytes, std::size_t to) { return (bytes + to - 1) / to * to; }
+
+  bool back(std::size_t end) {
+    if (end > reserved_ - kHuge) return false;
+    if (end > committed_) {
+      const std::size_t next = std::min(round_up(end + std::min(committed_, kHuge), kPage), reserved_ - kHuge);
+      if (mprotect(start_ + committed_, next - committed_, PROT_READ | PROT_WRITE) != 0) return false;
+      committed_ = next;
+    }
+    const std::size_t next = std::min(round_up(end + std::min(backed_, kBackMax), kPage), committed_);
+#ifdef MADV_POPULATE_WRITE
+    if (!huge_pages_) (void)madvise(start_ + backed_, next - backed_, MADV_POPULATE_WRITE);  // Linux 5.14; else faults
+#endif
+    backed_ = next;
+    return true;
   }
-  std::array<std::atomic<T*>, 33> chunks_{};
+
+  const std::size_t reserved_;
+  const bool huge_pages_;
+  std::byte* memory_ = nullptr;
+  std::byte* start_ = nullptr;
+  std::size_t committed_ = 0;  // bytes that may be used
+  std::size_t backed_ = 0;     // bytes that have pages
   std::atomic<std::uint32_t> frontier_{0};
 };
 

@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "daemon/concurrent/map.h"
+#include "tests/concurrent/long.h"
 
 namespace culprit::concurrent {
 namespace {
@@ -170,13 +171,13 @@ void check(std::size_t threads, std::size_t operations, std::uint64_t seed) {
 
 TEST(MapHistoryTest, WordsAreLinearizable) {
   for (const std::size_t threads : {1U, 2U, 3U, 4U, 8U}) {
-    for (std::uint64_t seed = 1; seed <= 3; ++seed) check<std::uint64_t, Value>(threads, 3'000, seed);
+    for (std::uint64_t seed = 1; seed <= seeds(3); ++seed) check<std::uint64_t, Value>(threads, 3'000, seed);
   }
 }
 
 TEST(MapHistoryTest, ObjectsAreLinearizable) {
   for (const std::size_t threads : {2U, 4U, 8U}) {
-    for (std::uint64_t seed = 1; seed <= 2; ++seed) check<std::string, std::vector<int>>(threads, 1'000, seed);
+    for (std::uint64_t seed = 1; seed <= seeds(2); ++seed) check<std::string, std::vector<int>>(threads, 1'000, seed);
   }
 }
 
