@@ -17,12 +17,13 @@
 //
 // Items: movable without throwing (a copy may throw: it is made before the channel is touched). Items that
 // were not sent stay with the caller, unmoved; items still in the ring are destroyed with the channel.
-// Threads: any number on both sides with Ends::Many, one sender and one receiver at a time with Ends::OneToOne; the
-// destructor comes after the last use, anybody may close.
+// Threads: any number on both sides with Ends::Many, one sender and one receiver at a time with Ends::OneToOne; with
+// Ends::ManyToOne one receiver, and each sending thread through a Sender of its own, which must not outlive the
+// channel. The destructor comes after the last use, anybody may close.
 //
-// How it works. OneToOne goes through a ring without a lock (direct.h), unless it has no buffer or overwrites,
-// where both sides change both ends. All else is Go's hchan: one short lock, a ring, and two queues of waiters
-// whose items are moved directly, so that a waiter sleeps once however many items it has.
+// How it works. OneToOne goes through a ring without a lock, ManyToOne through one a Sender (direct.h), unless
+// there is no buffer or it overwrites, where both sides change both ends. All else is Go's hchan: one short lock, a
+// ring, and two queues of waiters whose items are moved directly, so that a waiter sleeps once however many it has.
 #pragma once
 
 #include <algorithm>
@@ -34,6 +35,7 @@
 #include <utility>
 
 #include "daemon/base/result.h"
+#include "daemon/concurrent/capacity.h"
 #include "daemon/concurrent/direct.h"
 #include "daemon/concurrent/registry.h"
 #include "daemon/concurrent/ring.h"
@@ -49,15 +51,19 @@ enum class WhenFull : std::uint8_t {
   OverwriteOldest,  // the oldest item is given up, counted as DropReason::Overwritten
 };
 
-// How many threads may use each side at a time. OneToOne promises one sender and one receiver.
-enum class Ends : std::uint8_t { Many, OneToOne };
+// How many threads may use each side at a time. ManyToOne keeps the order of each sender, Many that of all.
+enum class Ends : std::uint8_t { Many, OneToOne, ManyToOne };
 
 struct ChannelOptions {
   std::string name;               // shown by `culprit status`
-  std::size_t capacity = 1024;    // items; 0 = rendezvous
+  std::size_t capacity = 1024;    // items (ManyToOne: of each sender); 0 = rendezvous
+  std::size_t bytes_max = 0;      // not 0: the capacity follows the load, with at most so many bytes of items (capacity.h)
   WhenFull when_full = WhenFull::Wait;
   Registry* registry = nullptr;   // where the channel lists itself; must outlive it
 };
+
+template <typename T>
+class Sender;
 
 template <typename T, Ends E = Ends::Many>
 class Channel {
@@ -68,8 +74,11 @@ class Channel {
  public:
   explicit Channel(ChannelOptions options)
       : options_(std::move(options)),
-        ring_(is_direct() ? 0 : options_.capacity),
-        direct_(is_direct() ? new detail::Direct<T>(options_.capacity) : nullptr),
+        capacity_(options_.bytes_max == 0 ? detail::Capacity::fixed(options_.capacity)
+                                          : detail::Capacity::automatic(std::max<std::size_t>(options_.bytes_max / sizeof(T), 1))),
+        ring_(is_direct() ? 0 : capacity_.now()),
+        lanes_(is_direct() ? new detail::Lanes<T> : nullptr),
+        lane_(lanes_ && E == Ends::OneToOne ? lanes_->acquire(capacity_) : nullptr),
         registration_(options_.registry, std::function<ChannelStats()>([this] { return stats(); })) {}
   Channel(const Channel&) = delete;
   Channel& operator=(const Channel&) = delete;
@@ -78,21 +87,33 @@ class Channel {
     ring_.destroy(recv_index_, length());
   }
 
+  // A new sender of a ManyToOne channel. Error: Exhausted if as many as there can be (detail::Lanes::kMost) are there.
+  Result<Sender<T>> sender()
+    requires(E == Ends::ManyToOne);
+
   // Sends all items, moving from them, and answers how many were taken. Outcome: Done; Closed, TimedOut,
   // Stopped or (timeout 0) Full: the rest is untouched; Dropped: the rest was given up and counted.
-  Batch send_n(std::span<T> items, const Wait& wait = {}) { return send_some(items.data(), items.size(), wait); }
+  Batch send_n(std::span<T> items, const Wait& wait = {})
+    requires(E != Ends::ManyToOne)
+  {
+    return send_some(lane_, items.data(), items.size(), wait);
+  }
   // The same, copying.
   Batch send_n(std::span<const T> items, const Wait& wait = {})
-    requires std::is_trivially_copyable_v<T>
+    requires(E != Ends::ManyToOne && std::is_trivially_copyable_v<T>)
   {
-    return send_some(const_cast<T*>(items.data()), items.size(), wait);  // moving from it only copies it
+    return send_some(lane_, const_cast<T*>(items.data()), items.size(), wait);  // moving from it only copies it
   }
-  [[nodiscard]] Outcome send(T&& item, const Wait& wait = {}) { return send_some(&item, 1, wait).outcome; }
+  [[nodiscard]] Outcome send(T&& item, const Wait& wait = {})
+    requires(E != Ends::ManyToOne)
+  {
+    return send_some(lane_, &item, 1, wait).outcome;
+  }
   [[nodiscard]] Outcome send(const T& item, const Wait& wait = {})
-    requires std::is_copy_constructible_v<T>
+    requires(E != Ends::ManyToOne && std::is_copy_constructible_v<T>)
   {
     T copy(item);
-    return send_some(&copy, 1, wait).outcome;
+    return send_some(lane_, &copy, 1, wait).outcome;
   }
   [[nodiscard]] Outcome try_send(T&& item) { return send(std::move(item), {.timeout_ns = 0}); }
   [[nodiscard]] Outcome try_send(const T& item)
@@ -113,19 +134,24 @@ class Channel {
     const std::lock_guard lock(mutex_);
     if (closed_) return fail(Code::Invalid, "channel '" + options_.name + "' is closed already");
     closed_ = true;
-    if (direct_) (void)direct_->close();  // those who are woken look at the ring again
-    for (detail::WaiterQueue* queue : {&senders_, &receivers_}) {
-      while (detail::Waiter* const waiter = queue->front()) {
-        queue->remove(*waiter);
+    const auto wake_all = [&](detail::WaiterQueue& queue) {
+      while (detail::Waiter* const waiter = queue.front()) {
+        queue.remove(*waiter);
         if (waiter->ticket->claim(waiter->index)) wakes.add(*waiter->ticket, Outcome::Closed);
       }
+    };
+    if (lanes_) {  // those who are woken look at the ring again
+      lanes_->close();
+      for (std::size_t i = 0; i < lanes_->size(); ++i) wake_all((*lanes_)[i].senders);
     }
+    wake_all(senders_);
+    wake_all(receivers_);
     note_parked();
     return {};
   }
 
   const std::string& name() const { return options_.name; }
-  std::size_t capacity() const { return options_.capacity; }
+  std::size_t capacity() const { return lane_ != nullptr ? lane_->capacity() : capacity_.now(); }
   bool closed() const {
     const std::lock_guard lock(mutex_);
     return closed_;
@@ -133,27 +159,31 @@ class Channel {
 
   ChannelStats stats() const {
     const std::lock_guard lock(mutex_);
-    if (direct_) return direct_stats();
-    return {.name = options_.name, .capacity = options_.capacity, .length = length(), .send_index = send_index_,
+    if (lanes_) return direct_stats();
+    return {.name = options_.name, .capacity = capacity_.now(), .length = length(), .send_index = send_index_,
             .recv_index = recv_index_, .parked_senders = senders_.size(), .parked_receivers = receivers_.size(),
             .sent = sent_, .received = received_, .dropped = dropped_, .high_water = high_water_,
             .blocked_ns = blocked_ns_, .idle_ns = idle_ns_, .closed = closed_};
   }
 
  private:
+  template <typename> friend class Sender;
   template <typename, Ends> friend class Receive;
   template <typename, Ends> friend class Send;
 
   std::size_t length() const { return static_cast<std::size_t>(send_index_ - recv_index_); }
-  std::size_t room() const { return options_.capacity - length(); }
+  using Lane = typename detail::Lanes<T>::Lane;
+
+  std::size_t room() const { return capacity_.now() - length(); }
 
   bool is_direct() const {
-    return E == Ends::OneToOne && options_.capacity != 0 && options_.when_full != WhenFull::OverwriteOldest;
+    return E != Ends::Many && (options_.capacity != 0 || options_.bytes_max != 0) &&
+           options_.when_full != WhenFull::OverwriteOldest;
   }
 
-  Batch send_some(T* items, std::size_t n, const Wait& wait) {
-    if constexpr (E == Ends::OneToOne) {
-      if (direct_) return send_direct(items, n, wait);
+  Batch send_some(Lane* lane, T* items, std::size_t n, const Wait& wait) {
+    if constexpr (E != Ends::Many) {
+      if (lane != nullptr) return send_direct(*lane, items, n, wait);
     }
     detail::WakeList wakes;  // woken after the lock is released, which is destroyed first
     std::unique_lock lock(mutex_);
@@ -167,8 +197,8 @@ class Channel {
   }
 
   Batch recv_some(T* items, std::size_t n, const Wait& wait) {
-    if constexpr (E == Ends::OneToOne) {
-      if (direct_) return recv_direct(items, n, wait);
+    if constexpr (E != Ends::Many) {
+      if (lanes_) return recv_direct(items, n, wait);
     }
     detail::WakeList wakes;
     std::unique_lock lock(mutex_);
@@ -193,14 +223,16 @@ class Channel {
       received_ += waiter.moved;
       wakes.add(*waiter.ticket, Outcome::Done);
     }
+    if (room() < n - done && capacity_.moves()) grow(n - done);
     const std::size_t put = std::min(n - done, room());
     ring_.put(send_index_, items + done, put);
     send_index_ += put;
     done += put;
     sent_ += done;
     high_water_ = std::max(high_water_, length());
+    if (capacity_.moves()) shrink();
     if (done == n) return {n, Outcome::Done};
-    if (options_.when_full == WhenFull::OverwriteOldest && options_.capacity != 0) {
+    if (options_.when_full == WhenFull::OverwriteOldest && capacity_.now() != 0) {
       overwrite(items + done, n - done);
       return {n, Outcome::Done};
     }
@@ -210,11 +242,25 @@ class Channel {
     return {done, Outcome::Dropped};
   }
 
+  void grow(std::size_t wanted) {
+    const std::size_t before = capacity_.now();
+    while (room() < wanted) {
+      const std::size_t larger = capacity_.larger(recv_index_);
+      if (larger == 0) break;
+      capacity_.set(larger);
+    }
+    if (capacity_.now() != before && !ring_.resize(capacity_.now(), recv_index_, length())) capacity_.set(before);
+  }
+  void shrink() {
+    const std::size_t smaller = capacity_.smaller(length());
+    if (smaller != 0 && length() <= smaller && ring_.resize(smaller, recv_index_, length())) capacity_.set(smaller);
+  }
+
   // The ring is full; only the last `capacity` of old and new items stay.
   void overwrite(T* items, std::size_t n) {
     sent_ += n;
     dropped_[static_cast<std::size_t>(DropReason::Overwritten)] += n;
-    const std::size_t keep = std::min(n, options_.capacity);
+    const std::size_t keep = std::min(n, capacity_.now());
     ring_.destroy(recv_index_, keep);
     recv_index_ += keep;
     ring_.put(send_index_, items + (n - keep), keep);
@@ -256,41 +302,32 @@ class Channel {
     return count;
   }
 
-  // ---- through the direct ring
+  // ---- through rings without a lock
 
-  Batch send_direct(T* items, std::size_t n, const Wait& wait) {
+  Batch send_direct(Lane& lane, T* items, std::size_t n, const Wait& wait) {
     const std::int64_t deadline_ns = deadline(wait);
     std::size_t done = 0;
     while (true) {
-      const Batch put = put_direct(items + done, n - done);
+      const Batch put = put_by_policy(lane, items + done, n - done);
+      if (put.count != 0 && lanes_->receivers_parked.load(std::memory_order_seq_cst)) serve_direct();
       done += put.count;
       if (put.outcome != Outcome::Full) return {done, put.outcome};
       if (wait.timeout_ns == 0) return {done, Outcome::Full};
       const std::size_t wanted = n - done;
-      const Outcome outcome = park_direct(senders_, direct_->senders_parked, wanted, wait.stop, deadline_ns,
-                                          blocked_ns_, [&] { return direct_->sender_may_go(wanted); });
+      const Outcome outcome = park_direct(lane.senders, lane.senders_parked, wanted, wait.stop, deadline_ns,
+                                          blocked_ns_, [&] { return lane.sender_may_go(wanted); });
       if (outcome != Outcome::Done) return {done, outcome};
     }
   }
-  // Puts and wakes the receiver, if it sleeps. Full only where the sender may wait.
-  Batch put_direct(T* items, std::size_t n) {
-    const Batch put = put_by_policy(items, n);
-    if (put.count != 0 && direct_->receivers_parked.load(std::memory_order_seq_cst)) {
-      detail::WakeList wakes;
-      const std::lock_guard lock(mutex_);
-      serve_direct(wakes);
-    }
+  Batch put_direct_locked(Lane& lane, T* items, std::size_t n, detail::WakeList& wakes) {
+    const Batch put = put_by_policy(lane, items, n);
+    if (put.count != 0 && lanes_->receivers_parked.load(std::memory_order_seq_cst)) serve_direct_locked(wakes);
     return put;
   }
-  Batch put_direct_locked(T* items, std::size_t n, detail::WakeList& wakes) {
-    const Batch put = put_by_policy(items, n);
-    if (put.count != 0 && direct_->receivers_parked.load(std::memory_order_seq_cst)) serve_direct(wakes);
-    return put;
-  }
-  Batch put_by_policy(T* items, std::size_t n) {
-    Batch put = direct_->put(items, n);
+  Batch put_by_policy(Lane& lane, T* items, std::size_t n) {
+    Batch put = lane.put(items, n);
     if (put.outcome == Outcome::Full && options_.when_full == WhenFull::DropNewest) {
-      direct_->dropped.fetch_add(n - put.count, std::memory_order_relaxed);
+      lane.dropped.fetch_add(n - put.count, std::memory_order_relaxed);
       put.outcome = Outcome::Dropped;
     }
     return put;
@@ -299,40 +336,56 @@ class Channel {
   Batch recv_direct(T* items, std::size_t n, const Wait& wait) {
     const std::int64_t deadline_ns = deadline(wait);
     while (true) {
-      const Batch got = direct_->take(items, n);
-      if (got.count != 0 && direct_->senders_parked.load(std::memory_order_seq_cst)) {
-        detail::WakeList wakes;
-        const std::lock_guard lock(mutex_);
-        serve_direct(wakes);
-      }
+      bool senders_wait = false;
+      const Batch got = lanes_->take(items, n, senders_wait);
+      if (senders_wait) serve_direct();
       if (got.outcome != Outcome::Empty || wait.timeout_ns == 0) return got;
-      const Outcome outcome = park_direct(receivers_, direct_->receivers_parked, 1, wait.stop, deadline_ns, idle_ns_,
-                                          [&] { return direct_->receiver_may_go(); });
+      const Outcome outcome = park_direct(receivers_, lanes_->receivers_parked, 1, wait.stop, deadline_ns, idle_ns_,
+                                          [&] { return lanes_->receiver_may_go(); });
       if (outcome != Outcome::Done) return {0, outcome};
     }
   }
+  Batch take_direct_locked(T* items, std::size_t n, detail::WakeList& wakes) {
+    bool senders_wait = false;
+    const Batch got = lanes_->take(items, n, senders_wait);
+    if (senders_wait) serve_direct_locked(wakes);
+    return got;
+  }
 
+  void serve_direct() {
+    detail::WakeList wakes;
+    const std::lock_guard lock(mutex_);
+    serve_direct_locked(wakes);
+  }
   // With the lock held: wakes those whose wait is over, to look again. A sender sleeps until all that it still has
   // fits (or the ring is empty): waking it for less would cost a wake-up an item.
-  void serve_direct(detail::WakeList& wakes) {
-    const auto length = static_cast<std::size_t>(direct_->sent() - direct_->received());
-    while (detail::Waiter* const waiter = senders_.front()) {
-      if (options_.capacity - length < std::min(waiter->wanted, options_.capacity)) break;
-      senders_.remove(*waiter);
-      if (waiter->ticket->claim(waiter->index)) wakes.add(*waiter->ticket, Outcome::Done);
+  void serve_direct_locked(detail::WakeList& wakes) {
+    const auto serve = [&](detail::WaiterQueue& queue) {
+      detail::Waiter& waiter = *queue.front();
+      queue.remove(waiter);
+      if (waiter.ticket->claim(waiter.index)) wakes.add(*waiter.ticket, Outcome::Done);
+    };
+    bool items_there = false;
+    for (std::size_t i = 0; i < lanes_->size(); ++i) {
+      Lane& lane = (*lanes_)[i];
+      const std::uint64_t received = lane.received();  // first: it never passes the other
+      const auto length = static_cast<std::size_t>(lane.sent() - received);
+      const std::size_t capacity = lane.capacity();
+      items_there |= length != 0;
+      while (!lane.senders.empty() && length + std::min(lane.senders.front()->wanted, capacity) <= capacity) serve(lane.senders);
     }
-    while (detail::Waiter* const waiter = length != 0 ? receivers_.front() : nullptr) {
-      receivers_.remove(*waiter);
-      if (waiter->ticket->claim(waiter->index)) wakes.add(*waiter->ticket, Outcome::Done);
-    }
+    while (items_there && !receivers_.empty()) serve(receivers_);
     note_parked();
   }
 
   // With the lock held, after each change of the queues.
   void note_parked() {
-    if (!direct_) return;
-    direct_->senders_parked.store(!senders_.empty(), std::memory_order_seq_cst);
-    direct_->receivers_parked.store(!receivers_.empty(), std::memory_order_seq_cst);
+    if (!lanes_) return;
+    for (std::size_t i = 0; i < lanes_->size(); ++i) {
+      Lane& lane = (*lanes_)[i];
+      lane.senders_parked.store(!lane.senders.empty(), std::memory_order_seq_cst);
+    }
+    lanes_->receivers_parked.store(!receivers_.empty(), std::memory_order_seq_cst);
   }
 
   // Sleeps until somebody says that it is worth another look (Done), or the wait ends.
@@ -373,14 +426,22 @@ class Channel {
   }
 
   ChannelStats direct_stats() const {
-    const std::uint64_t received = direct_->received();  // first: it never passes the other
-    const std::uint64_t sent = direct_->sent();
-    ChannelStats stats{.name = options_.name, .capacity = options_.capacity, .send_index = sent, .recv_index = received,
-                       .parked_senders = senders_.size(), .parked_receivers = receivers_.size(), .sent = sent,
-                       .received = received, .high_water = direct_->high_water(), .blocked_ns = blocked_ns_,
+    ChannelStats stats{.name = options_.name, .parked_receivers = receivers_.size(), .blocked_ns = blocked_ns_,
                        .idle_ns = idle_ns_, .closed = closed_};
-    stats.length = std::min(static_cast<std::size_t>(sent - received), options_.capacity);  // both moved on
-    stats.dropped[static_cast<std::size_t>(DropReason::Full)] = direct_->dropped.load(std::memory_order_relaxed);
+    for (std::size_t i = 0; i < lanes_->size(); ++i) {
+      const Lane& lane = (*lanes_)[i];
+      const std::uint64_t received = lane.received();  // first: it never passes the other
+      const std::uint64_t sent = lane.sent();
+      stats.capacity += lane.capacity();
+      stats.length += std::min(static_cast<std::size_t>(sent - received), std::max(lane.capacity(), lane.high_water()));  // both moved on
+      stats.sent += sent;
+      stats.received += received;
+      stats.parked_senders += lane.senders.size();
+      stats.high_water += lane.high_water();
+      stats.dropped[static_cast<std::size_t>(DropReason::Full)] += lane.dropped.load(std::memory_order_relaxed);
+    }
+    stats.send_index = stats.sent;
+    stats.recv_index = stats.received;
     return stats;
   }
 
@@ -414,7 +475,8 @@ class Channel {
 
   const ChannelOptions options_;
   mutable std::mutex mutex_;  // guards all below
-  detail::Ring<T> ring_;      // unused while direct_ is there
+  detail::Capacity capacity_;
+  detail::Ring<T> ring_;  // unused while there are lanes
   std::uint64_t send_index_ = 0;
   std::uint64_t recv_index_ = 0;
   detail::WaiterQueue senders_;
@@ -426,8 +488,51 @@ class Channel {
   std::size_t high_water_ = 0;
   std::uint64_t blocked_ns_ = 0;
   std::uint64_t idle_ns_ = 0;
-  const std::unique_ptr<detail::Direct<T>> direct_;  // not guarded
+  const std::unique_ptr<detail::Lanes<T>> lanes_;  // not guarded
+  Lane* const lane_;                               // OneToOne: the only one
   Registration registration_;  // last: it lists the channel once all else exists
 };
+
+// One of the senders of a ManyToOne channel; one thread at a time. Leaving gives its place to a later one.
+template <typename T>
+class Sender {
+ public:
+  Sender(Sender&& other) noexcept : channel_(std::exchange(other.channel_, nullptr)), lane_(other.lane_) {}
+  Sender& operator=(Sender&&) = delete;
+  ~Sender() {
+    if (channel_ == nullptr || lane_ == nullptr) return;
+    const std::lock_guard lock(channel_->mutex_);
+    lane_->taken = false;
+  }
+
+  Batch send_n(std::span<T> items, const Wait& wait = {}) {
+    return channel_->send_some(lane_, items.data(), items.size(), wait);
+  }
+  [[nodiscard]] Outcome send(T&& item, const Wait& wait = {}) {
+    return channel_->send_some(lane_, &item, 1, wait).outcome;
+  }
+  [[nodiscard]] Outcome try_send(T&& item) { return send(std::move(item), {.timeout_ns = 0}); }
+
+ private:
+  using C = Channel<T, Ends::ManyToOne>;
+  friend C;
+  template <typename, Ends> friend class Send;
+  Sender(C& channel, typename detail::Lanes<T>::Lane* lane) : channel_(&channel), lane_(lane) {}
+
+  C* channel_;
+  typename detail::Lanes<T>::Lane* lane_;  // null: the channel has no lanes
+};
+
+template <typename T, Ends E>
+Result<Sender<T>> Channel<T, E>::sender()
+  requires(E == Ends::ManyToOne)
+{
+  if (!lanes_) return Sender<T>(*this, nullptr);
+  const std::lock_guard lock(mutex_);
+  Lane* const lane = lanes_->acquire(capacity_);
+  if (lane == nullptr) return fail(Code::Exhausted, "channel '" + options_.name + "' has all the senders it can have");
+  if (closed_) (void)lane->close();
+  return Sender<T>(*this, lane);
+}
 
 }  // namespace culprit::concurrent

@@ -1,4 +1,4 @@
-// Direct: the ring between one sender and one receiver, without a lock.
+// Direct: the queue between one sender and one receiver, a ring without a lock.
 //
 // The sender owns `send_index_`, the receiver `recv_index_`, each on its own cache line with a copy of the
 // other's index as last seen, so that a side looks at the other's line only when its copy says full or empty.
@@ -10,16 +10,25 @@
 // in their single order one of the two sees the other: no wake-up is lost (Dekker's argument; all
 // interleavings are tried in tests/concurrent/parking_model_test.cpp).
 //
+// The items lie in a block. When the capacity changes, the sender goes on in a new one: it notes in the old block
+// where that ends, links the new one (release), and only then publishes an index beyond (release). A receiver that
+// sees such an index therefore sees the link, takes the rest of the old block, and frees it. Order is kept, nothing
+// is copied, and the sender never looks back.
+//
 //   sender                                   receiver
 //   senders_parked = true                    recv_index = r        (release: slots before r are free)
 //   load recv_index: room? then no sleep     load senders_parked: true? then wake
 #pragma once
 
 #include <algorithm>
+#include <array>
 #include <atomic>
 #include <cstddef>
 #include <cstdint>
+#include <memory>
+#include <new>
 
+#include "daemon/concurrent/capacity.h"
 #include "daemon/concurrent/ring.h"
 #include "daemon/concurrent/waiter.h"
 
@@ -28,29 +37,42 @@ namespace culprit::concurrent::detail {
 template <typename T>
 class Direct {
  public:
-  explicit Direct(std::size_t capacity) : capacity_(capacity), ring_(capacity) {}
+  explicit Direct(const Capacity& capacity)
+      : capacity_(capacity), send_block_(new Block(capacity.now())), recv_block_(send_block_) {}
   Direct(const Direct&) = delete;
   Direct& operator=(const Direct&) = delete;
-  ~Direct() { ring_.destroy(recv_local_, static_cast<std::size_t>(sent() - recv_local_)); }
+  ~Direct() {
+    while (recv_block_ != nullptr) {
+      Block* const next = recv_block_->next.load(std::memory_order_relaxed);
+      const std::uint64_t end = next != nullptr ? recv_block_->end : sent();
+      recv_block_->ring.destroy(recv_local_, static_cast<std::size_t>(end - recv_local_));
+      recv_local_ = end;
+      delete recv_block_;
+      recv_block_ = next;
+    }
+  }
 
   // The sender: puts what there is room for. Done, Full or Closed.
   Batch put(T* items, std::size_t n) {
     if ((send_index_.load(std::memory_order_relaxed) & kClosed) != 0) return {0, Outcome::Closed};
-    std::size_t room = capacity_ - static_cast<std::size_t>(send_local_ - recv_seen_);
+    if (capacity_.moves()) recv_seen_ = recv_index_.load(std::memory_order_acquire);  // the length is measured
+    std::size_t room = room_after(recv_seen_);
     if (room < n) {
       recv_seen_ = recv_index_.load(std::memory_order_acquire);
-      room = capacity_ - static_cast<std::size_t>(send_local_ - recv_seen_);
+      room = room_after(recv_seen_);
+      if (room < n && capacity_.moves()) room = grow(n);
     }
     const std::size_t count = std::min(n, room);
     if (count == 0) return {0, n == 0 ? Outcome::Done : Outcome::Full};
-    ring_.put(send_local_, items, count);
+    send_block_->ring.put(send_local_, items, count);
     std::uint64_t expected = send_local_;
     if (!send_index_.compare_exchange_strong(expected, send_local_ + count, std::memory_order_seq_cst)) {
-      ring_.take(send_local_, items, count);  // closed meanwhile: give them back
+      send_block_->ring.take(send_local_, items, count);  // closed meanwhile: give them back
       return {0, Outcome::Closed};
     }
     send_local_ += count;
     if (count == room) note_length(static_cast<std::size_t>(send_local_ - recv_seen_));
+    if (capacity_.moves()) shrink();
     return {count, count == n ? Outcome::Done : Outcome::Full};
   }
   // Anybody, once; false if it was closed already.
@@ -67,16 +89,24 @@ class Direct {
     }
     const std::size_t count = std::min(n, static_cast<std::size_t>(send_seen_ - recv_local_));
     if (count == 0) return {0, n == 0 ? Outcome::Done : closed ? Outcome::Closed : Outcome::Empty};
-    ring_.take(recv_local_, items, count);
-    recv_local_ += count;
+    for (std::size_t done = 0; done < count;) {
+      Block* const next = recv_block_->next.load(std::memory_order_acquire);
+      const std::uint64_t end = next != nullptr ? recv_block_->end : send_seen_;
+      const std::size_t run = std::min(count - done, static_cast<std::size_t>(end - recv_local_));
+      recv_block_->ring.take(recv_local_, items + done, run);
+      recv_local_ += run;
+      done += run;
+      if (done == count) break;
+      delete recv_block_;
+      recv_block_ = next;
+    }
     recv_index_.store(recv_local_, std::memory_order_seq_cst);
     return {count, Outcome::Done};
   }
 
   // What a waiter asks, after it has set its flag; the side's own thread only.
   bool sender_may_go(std::size_t wanted) const {
-    const std::uint64_t used = send_local_ - recv_index_.load(std::memory_order_seq_cst);
-    return capacity_ - used >= std::min(wanted, capacity_) || closed();
+    return room_after(recv_index_.load(std::memory_order_seq_cst)) >= std::min(wanted, capacity()) || closed();
   }
   bool receiver_may_go() const { return send_index_.load(std::memory_order_seq_cst) != recv_local_; }
 
@@ -85,13 +115,52 @@ class Direct {
   std::uint64_t sent() const { return send_index_.load(std::memory_order_seq_cst) & ~kClosed; }
   std::uint64_t received() const { return recv_index_.load(std::memory_order_seq_cst); }
   std::size_t high_water() const { return high_water_.load(std::memory_order_relaxed); }
+  std::size_t capacity() const { return capacity_.now(); }
 
   alignas(64) std::atomic<bool> senders_parked{false};  // written under the channel's lock
-  std::atomic<bool> receivers_parked{false};
   std::atomic<std::uint64_t> dropped{0};
 
  private:
   static constexpr std::uint64_t kClosed = std::uint64_t{1} << 63;
+
+  struct Block {
+    explicit Block(std::size_t capacity) : ring(capacity) {}
+    Ring<T> ring;
+    std::uint64_t end = 0;  // the index at which the next block starts, once there is one
+    std::atomic<Block*> next{nullptr};
+  };
+
+  // Nothing while more is queued than a capacity that has shrunk.
+  std::size_t room_after(std::uint64_t received) const {
+    const auto length = static_cast<std::size_t>(send_local_ - received);
+    return capacity() > length ? capacity() - length : 0;
+  }
+  // Answers the room that there is then.
+  std::size_t grow(std::size_t wanted) {
+    const std::size_t before = capacity();
+    while (room_after(recv_seen_) < wanted) {
+      const std::size_t larger = capacity_.larger(recv_seen_);
+      if (larger == 0) break;
+      capacity_.set(larger);
+    }
+    if (capacity() != before && !go_on_in_a_block_of(capacity())) capacity_.set(before);
+    return room_after(recv_seen_);
+  }
+  void shrink() {
+    const std::size_t smaller = capacity_.smaller(static_cast<std::size_t>(send_local_ - recv_seen_));
+    if (smaller != 0 && go_on_in_a_block_of(smaller)) capacity_.set(smaller);
+  }
+  bool go_on_in_a_block_of(std::size_t capacity) {
+    try {
+      auto* const block = new Block(capacity);
+      send_block_->end = send_local_;
+      send_block_->next.store(block, std::memory_order_release);
+      send_block_ = block;
+    } catch (const std::bad_alloc&) {
+      return false;
+    }
+    return true;
+  }
 
   // Exact when a side has just looked at the other's index, which is when the ring may be full or empty.
   void note_length(std::size_t length) {
@@ -100,15 +169,86 @@ class Direct {
     }
   }
 
-  const std::size_t capacity_;
-  Ring<T> ring_;
   std::atomic<std::size_t> high_water_{0};
   alignas(64) std::atomic<std::uint64_t> send_index_{0};
   std::uint64_t send_local_ = 0;  // the sender's: the index without the bit
   std::uint64_t recv_seen_ = 0;
+  Capacity capacity_;
+  Block* send_block_;
   alignas(64) std::atomic<std::uint64_t> recv_index_{0};
   std::uint64_t recv_local_ = 0;  // the receiver's
   std::uint64_t send_seen_ = 0;
+  Block* recv_block_;
+};
+
+// Lanes: the rings of a channel's senders, one each, in front of its one receiver.
+//
+// Lanes are made under the channel's lock and stay until the channel goes; one whose sender left is given to the
+// next, behind what is still in it. The receiver takes from all in turn and starts each time after the last it took
+// from, so that no sender starves another. `receivers_parked` is shared by the lanes: every sender looks at it.
+template <typename T>
+class Lanes {
+ public:
+  static constexpr std::size_t kMost = 64;
+  struct Lane : Direct<T> {
+    using Direct<T>::Direct;
+    WaiterQueue senders;  // under the channel's lock, as the next
+    bool taken = false;
+  };
+
+  // With the channel's lock held (or nobody else there). Null: all are taken.
+  Lane* acquire(const Capacity& capacity) {
+    const std::size_t count = size();
+    for (std::size_t i = 0; i < count; ++i) {
+      if (Lane& lane = *lanes_[i]; !lane.taken) {
+        lane.taken = true;
+        return &lane;
+      }
+    }
+    if (count == kMost) return nullptr;
+    lanes_[count] = std::make_unique<Lane>(capacity);
+    lanes_[count]->taken = true;
+    count_.store(count + 1, std::memory_order_release);
+    return lanes_[count].get();
+  }
+  std::size_t size() const { return count_.load(std::memory_order_acquire); }
+  Lane& operator[](std::size_t i) const { return *lanes_[i]; }
+
+  // The receiver. Done, Empty, or (all are closed and drained) Closed. `senders_wait`: one of them may go now.
+  Batch take(T* items, std::size_t n, bool& senders_wait) {
+    const std::size_t count = size();
+    std::size_t done = 0, closed = 0;
+    for (std::size_t step = 0; step < count && done < n; ++step) {
+      Lane& lane = *lanes_[turn_ < count ? turn_ : 0];
+      turn_ = turn_ + 1 < count ? turn_ + 1 : 0;
+      const Batch got = lane.take(items + done, n - done);
+      done += got.count;
+      if (got.outcome == Outcome::Closed) ++closed;
+      if (got.count != 0 && lane.senders_parked.load(std::memory_order_seq_cst)) senders_wait = true;
+    }
+    if (done != 0 || n == 0) return {done, Outcome::Done};
+    return {0, closed == count && closed_.load(std::memory_order_seq_cst) ? Outcome::Closed : Outcome::Empty};
+  }
+  // With the channel's lock held; whoever makes a lane later closes it too.
+  void close() {
+    for (std::size_t i = 0; i < size(); ++i) (void)lanes_[i]->close();
+    closed_.store(true, std::memory_order_seq_cst);
+  }
+  bool receiver_may_go() const {
+    if (closed_.load(std::memory_order_seq_cst)) return true;
+    for (std::size_t i = 0; i < size(); ++i) {
+      if (lanes_[i]->receiver_may_go()) return true;
+    }
+    return false;
+  }
+
+  alignas(64) std::atomic<bool> receivers_parked{false};  // written under the channel's lock
+
+ private:
+  std::array<std::unique_ptr<Lane>, kMost> lanes_;  // below count_: never changes
+  std::atomic<std::size_t> count_{0};
+  std::atomic<bool> closed_{false};
+  std::size_t turn_ = 0;  // the receiver's
 };
 
 }  // namespace culprit::concurrent::detail

@@ -8,6 +8,7 @@
 #include <memory>
 #include <new>
 #include <type_traits>
+#include <utility>
 
 namespace culprit::concurrent::detail {
 
@@ -52,6 +53,22 @@ class Ring {
       move_assign(to + at, slots, run);
       std::destroy_n(slots, run);
     });
+  }
+
+  // Goes on with another capacity, which has room for the items [index, index + n). False without memory for it.
+  bool resize(std::size_t capacity, std::uint64_t index, std::size_t n) try {
+    Ring next(capacity);
+    for (std::uint64_t at = index; at != index + n; ++at) {
+      T* const from = storage_ + (at & mask_);
+      std::construct_at(next.storage_ + (at & next.mask_), std::move(*from));
+      std::destroy_at(from);
+    }
+    std::swap(slots_, next.slots_);
+    std::swap(mask_, next.mask_);
+    std::swap(storage_, next.storage_);
+    return true;
+  } catch (const std::bad_alloc&) {
+    return false;
   }
 
   void destroy(std::uint64_t index, std::size_t n) {

@@ -59,9 +59,8 @@ class Receive final : public SelectCase {
   std::mutex& mutex() override { return channel_.mutex_; }
   Outcome attempt(detail::WakeList& wakes) override {
     Batch got;
-    if (channel_.direct_) {
-      got = channel_.direct_->take(items_.data(), items_.size());
-      if (got.count != 0 && channel_.direct_->senders_parked.load(std::memory_order_seq_cst)) channel_.serve_direct(wakes);
+    if (channel_.lanes_) {
+      got = channel_.take_direct_locked(items_.data(), items_.size(), wakes);
     } else {
       got = channel_.recv_locked(items_.data(), items_.size(), wakes);
     }
@@ -69,8 +68,8 @@ class Receive final : public SelectCase {
     return got.outcome;
   }
   detail::WaiterQueue& queue() override { return channel_.receivers_; }
-  bool direct() const override { return channel_.direct_ != nullptr; }
-  bool may_go() const override { return channel_.direct_->receiver_may_go(); }
+  bool direct() const override { return channel_.lanes_ != nullptr; }
+  bool may_go() const override { return channel_.lanes_->receiver_may_go(); }
   void note_parked() override { channel_.note_parked(); }
 
   Channel<T, E>& channel_;
@@ -80,30 +79,38 @@ class Receive final : public SelectCase {
 template <typename T, Ends E>
 class Send final : public SelectCase {
  public:
-  Send(Channel<T, E>& channel, T& item) : channel_(channel), item_(item) {}
+  Send(Channel<T, E>& channel, T& item)
+    requires(E != Ends::ManyToOne)
+      : channel_(channel), lane_(channel.lane_), item_(item) {}
+  Send(Sender<T>& sender, T& item)
+    requires(E == Ends::ManyToOne)
+      : channel_(*sender.channel_), lane_(sender.lane_), item_(item) {}
 
  private:
   std::mutex& mutex() override { return channel_.mutex_; }
   Outcome attempt(detail::WakeList& wakes) override {
     waiter_ = {.items = &item_, .wanted = 1};
     if (channel_.closed_) return Outcome::Closed;
-    const Batch sent =
-        channel_.direct_ ? channel_.put_direct_locked(&item_, 1, wakes) : channel_.send_locked(&item_, 1, false, wakes);
+    const Batch sent = lane_ != nullptr ? channel_.put_direct_locked(*lane_, &item_, 1, wakes)
+                                        : channel_.send_locked(&item_, 1, false, wakes);
     waiter_.moved = sent.count;
     return sent.outcome;
   }
-  detail::WaiterQueue& queue() override { return channel_.senders_; }
-  bool direct() const override { return channel_.direct_ != nullptr; }
-  bool may_go() const override { return channel_.direct_->sender_may_go(1); }
+  detail::WaiterQueue& queue() override { return lane_ != nullptr ? lane_->senders : channel_.senders_; }
+  bool direct() const override { return lane_ != nullptr; }
+  bool may_go() const override { return lane_->sender_may_go(1); }
   void note_parked() override { channel_.note_parked(); }
 
   Channel<T, E>& channel_;
+  typename detail::Lanes<T>::Lane* const lane_;
   T& item_;
 };
 
 // The item or span that is received into says nothing new: the channel names the type.
 template <typename T, Ends E, typename Items>
 Receive(Channel<T, E>&, Items&&) -> Receive<T, E>;
+template <typename T>
+Send(Sender<T>&, T&) -> Send<T, Ends::ManyToOne>;
 
 struct Selected {
   std::size_t index = 0;  // of the case that happened; the number of cases if none did

@@ -1,11 +1,13 @@
 #include <gtest/gtest.h>
 
 #include <array>
+#include <memory>
 #include <random>
 #include <thread>
 #include <vector>
 
 #include "daemon/concurrent/channel.h"
+#include "tests/concurrent/long.h"
 
 namespace culprit::concurrent {
 namespace {
@@ -21,14 +23,25 @@ struct Shape {
   int consumers;
   std::size_t capacity;
   WhenFull when_full;
+  std::size_t bytes_max = 0;
 };
+
+// What a producer sends through: the channel, or its own sender.
+template <Ends E>
+auto sending_end(Channel<Item, E>& channel) {
+  if constexpr (E == Ends::ManyToOne) {
+    return std::make_unique<Sender<Item>>(std::move(*channel.sender()));
+  } else {
+    return &channel;
+  }
+}
 
 // Checks, over random batch sizes, timeouts and pauses: FIFO per producer at each consumer, nothing twice,
 // nothing lost that was not counted, and that all end when the channel closes.
 template <Ends E>
 void run(const Shape& shape, std::uint32_t items_each, std::uint64_t seed) {
   SCOPED_TRACE(testing::Message() << shape.name << " seed " << seed);
-  Channel<Item, E> channel({.name = shape.name, .capacity = shape.capacity, .when_full = shape.when_full});
+  Channel<Item, E> channel({.name = shape.name, .capacity = shape.capacity, .bytes_max = shape.bytes_max, .when_full = shape.when_full});
   std::atomic<std::uint64_t> accepted{0};
   std::atomic<std::uint64_t> given_up{0};
   const auto producers = static_cast<std::size_t>(shape.producers);
@@ -53,13 +66,14 @@ void run(const Shape& shape, std::uint32_t items_each, std::uint64_t seed) {
     for (std::uint32_t p = 0; p < producers; ++p) {
       senders.emplace_back([&, p] {
         std::mt19937_64 random(seed * 77 + p);
+        const auto end = sending_end(channel);
         std::vector<Item> batch;
         for (std::uint32_t next = 0; next < items_each;) {
           batch.clear();
           const auto size = static_cast<std::uint32_t>(1 + random() % 23);
           for (std::uint32_t i = 0; i < size && next + i < items_each; ++i) batch.push_back({p, next + i});
           const Wait wait = random() % 4 == 0 ? Wait{.timeout_ns = static_cast<std::int64_t>(random() % 20'000)} : Wait{};
-          const Batch sent = channel.send_n(std::span(batch), wait);
+          const Batch sent = end->send_n(std::span(batch), wait);
           accepted += sent.count;
           if (sent.outcome == Outcome::Dropped) {
             given_up += batch.size() - sent.count;
@@ -92,7 +106,8 @@ void run(const Shape& shape, std::uint32_t items_each, std::uint64_t seed) {
   EXPECT_EQ(stats.dropped[0], given_up);
   EXPECT_EQ(accepted, received + stats.dropped[1]);
   EXPECT_EQ(accepted + given_up, std::uint64_t{items_each} * producers);
-  EXPECT_LE(stats.high_water, shape.capacity);
+  const std::size_t most = shape.bytes_max != 0 ? shape.bytes_max / sizeof(Item) : shape.capacity;
+  EXPECT_LE(stats.high_water, E == Ends::ManyToOne ? most * producers : most);
   EXPECT_TRUE(shape.when_full != WhenFull::Wait || stats.dropped_total() == 0);
 }
 
@@ -101,9 +116,10 @@ TEST(ChannelStressTest, ManyEnds) {
       {"one to one", 1, 1, 8, WhenFull::Wait},        {"rendezvous", 2, 2, 0, WhenFull::Wait},
       {"four to one", 4, 1, 16, WhenFull::Wait},      {"four to four", 4, 4, 3, WhenFull::Wait},
       {"drop newest", 3, 1, 16, WhenFull::DropNewest}, {"overwrite", 3, 2, 16, WhenFull::OverwriteOldest},
+      {"automatic", 3, 2, 0, WhenFull::Wait, 4096},
   };
   for (const Shape& shape : shapes) {
-    for (std::uint64_t seed = 1; seed <= 3; ++seed) run<Ends::Many>(shape, 5'000, seed);
+    for (std::uint64_t seed = 1; seed <= seeds(3); ++seed) run<Ends::Many>(shape, 5'000, seed);
   }
 }
 
@@ -115,9 +131,22 @@ TEST(ChannelStressTest, OneToOne) {
       {"rendezvous", 1, 1, 0, WhenFull::Wait},
       {"drop newest", 1, 1, 16, WhenFull::DropNewest},
       {"overwrite", 1, 1, 16, WhenFull::OverwriteOldest},
+      {"automatic", 1, 1, 0, WhenFull::Wait, 65'536},
+      {"automatic, drop newest", 1, 1, 0, WhenFull::DropNewest, 4096},
   };
   for (const Shape& shape : shapes) {
-    for (std::uint64_t seed = 1; seed <= 4; ++seed) run<Ends::OneToOne>(shape, 20'000, seed);
+    for (std::uint64_t seed = 1; seed <= seeds(4); ++seed) run<Ends::OneToOne>(shape, 20'000, seed);
+  }
+}
+
+TEST(ChannelStressTest, ManyToOne) {
+  const Shape shapes[] = {
+      {"two to one", 2, 1, 8, WhenFull::Wait},          {"seven to one", 7, 1, 64, WhenFull::Wait},
+      {"rendezvous", 3, 1, 0, WhenFull::Wait},          {"drop newest", 3, 1, 16, WhenFull::DropNewest},
+      {"overwrite", 3, 1, 16, WhenFull::OverwriteOldest}, {"automatic", 3, 1, 0, WhenFull::Wait, 8192},
+  };
+  for (const Shape& shape : shapes) {
+    for (std::uint64_t seed = 1; seed <= seeds(3); ++seed) run<Ends::ManyToOne>(shape, 8'000, seed);
   }
 }
 

@@ -1,5 +1,5 @@
 // The parking protocol of the channel without a lock (daemon/concurrent/direct.h), as a small state machine of
-// which every interleaving is tried: one sender, one receiver, a ring of one or two slots, a close, and
+// which every interleaving is tried: one sender or two with a ring each, one receiver, few slots, a close, and
 // waits that may be given up at any moment. Each step is one sequentially consistent operation, or one short
 // stretch under the channel's lock, as in the code.
 //
@@ -7,6 +7,7 @@
 // item that was sent is received, none twice, and the receiver ends by learning of the close.
 #include <gtest/gtest.h>
 
+#include <array>
 #include <compare>
 #include <set>
 #include <vector>
@@ -28,69 +29,102 @@ struct Side {
   Step step = Step::Start;
   bool flag = false;    // parked flag = in the queue
   bool woken = false;   // the parker's word
+  std::size_t took = 0;  // the receiver: the lane it took from last, whose sender it wakes
   auto operator<=>(const Side&) const = default;
 };
 
+constexpr int kSendersMax = 2;
+
 struct State {
-  Side sender, receiver;
-  int sent = 0, received = 0;
+  std::array<Side, kSendersMax> senders;
+  Side receiver;
+  std::array<int, kSendersMax> sent{}, received{};  // of each lane
   bool closed = false;
-  int lock = 0;  // 0 free, 1 sender's, 2 receiver's
+  int lock = 0;  // 0 free, else who holds it, from 1
   int cancels = 0;
   auto operator<=>(const State&) const = default;
 };
 
 struct Model {
   int capacity;
-  int items;
+  int items;  // of each sender
+  int senders = 1;
   bool recheck = true;  // the steps that the protocol stands on; a test takes them out, one by one
   bool notify = true;
   bool wake_on_close = true;
   int cancels = 2;
 
-  bool may_send(const State& s) const { return s.sent - s.received < capacity; }
-  bool may_receive(const State& s) const { return s.received < s.sent || s.closed; }
+  bool may_receive(const State& s) const { return s.received != s.sent || s.closed; }
 
   // All states that one step of one side leads to.
   std::vector<State> next(const State& state) const {
     std::vector<State> all;
-    advance(state, true, all);
-    advance(state, false, all);
+    for (int who = 0; who < senders; ++who) send(state, who, all);
+    receive(state, all);
     return all;
   }
 
-  void advance(const State& from, bool sending, std::vector<State>& all) const {
+  void send(const State& from, int who, std::vector<State>& all) const {
+    const auto lane = static_cast<std::size_t>(who);
+    const bool fits = from.sent[lane] - from.received[lane] < capacity;
+    if (from.senders[lane].step != Step::Start) return wait(from, from.receiver, lane, who + 1, fits, all);
     State to = from;
-    Side& me = sending ? to.sender : to.receiver;
-    Side& peer = sending ? to.receiver : to.sender;
-    const int id = sending ? 1 : 2;
-    auto may_go = [&] { return sending ? may_send(to) : may_receive(to); };
+    Side& me = to.senders[lane];
+    if (to.sent[lane] != items) {
+      if (fits) {
+        ++to.sent[lane];
+        me.step = notify ? Step::Notify : Step::Start;
+      } else {
+        me.step = Step::SetFlag;
+      }
+    } else {
+      me.step = Step::Ended;
+      bool last = true;
+      for (int i = 0; i < senders; ++i) last &= to.senders[static_cast<std::size_t>(i)].step == Step::Ended;
+      if (last) {  // close: under the lock, sets the bit and wakes
+        if (to.lock != 0) return;
+        to.closed = true;
+        if (wake_on_close) wake(to.receiver);
+      }
+    }
+    all.push_back(to);
+  }
+
+  // The receiver may take from any lane that has something.
+  void receive(const State& from, std::vector<State>& all) const {
+    if (from.receiver.step != Step::Start) {
+      return wait(from, from.senders[from.receiver.took], kSendersMax, senders + 1, may_receive(from), all);
+    }
+    State to = from;
+    bool took = false;
+    for (std::size_t lane = 0; lane < kSendersMax; ++lane) {
+      if (from.received[lane] == from.sent[lane]) continue;
+      State taken = from;
+      ++taken.received[lane];
+      taken.receiver.took = lane;
+      taken.receiver.step = notify ? Step::Notify : Step::Start;
+      all.push_back(taken);
+      took = true;
+    }
+    if (took) return;
+    to.receiver.step = to.closed ? Step::Ended : Step::SetFlag;
+    all.push_back(to);
+  }
+
+  static void wake(Side& side) {
+    side.woken |= side.flag;
+    side.flag = false;
+  }
+
+  // The steps that are the same for all: `index` is the sender's, or kSendersMax for the receiver, `peer` whom it wakes.
+  void wait(const State& from, const Side& peer, std::size_t index, int id, bool may_go, std::vector<State>& all) const {
+    State to = from;
+    Side& me = index < kSendersMax ? to.senders[index] : to.receiver;
     switch (me.step) {
-      case Step::Start:
-        if (sending && to.sent == items) {  // close: under the lock, sets the bit and wakes
-          if (to.lock != 0) return;
-          to.closed = true;
-          if (wake_on_close && peer.flag) {
-            peer.flag = false;
-            peer.woken = true;
-          }
-          me.step = Step::Ended;
-        } else if (!sending && to.received == to.sent && to.closed) {
-          me.step = Step::Ended;
-        } else if (sending ? may_send(to) : to.received < to.sent) {
-          ++(sending ? to.sent : to.received);
-          me.step = notify ? Step::Notify : Step::Start;
-        } else {
-          me.step = Step::SetFlag;
-        }
-        break;
       case Step::Notify: me.step = peer.flag ? Step::Wake : Step::Start; break;
       case Step::Wake:
         if (to.lock != 0) return;
-        if (peer.flag) {
-          peer.flag = false;
-          peer.woken = true;
-        }
+        wake(index < kSendersMax ? to.receiver : to.senders[to.receiver.took]);
         me.step = Step::Start;
         break;
       case Step::SetFlag:
@@ -101,7 +135,7 @@ struct Model {
         me.step = Step::Recheck;
         break;
       case Step::Recheck:
-        if (recheck && may_go()) {
+        if (recheck && may_go) {
           me.flag = false;
           me.step = Step::Start;
         } else {
@@ -112,7 +146,7 @@ struct Model {
       case Step::Asleep:
         if (to.cancels < cancels) {  // a timeout may come at any moment
           State given_up = to;
-          (sending ? given_up.sender : given_up.receiver).step = Step::Cancel;
+          (index < kSendersMax ? given_up.senders[index] : given_up.receiver).step = Step::Cancel;
           ++given_up.cancels;
           all.push_back(given_up);
         }
@@ -124,6 +158,7 @@ struct Model {
         me.flag = false;  // or it was woken meanwhile: then it looks again as well
         me.step = Step::Start;
         break;
+      case Step::Start:
       case Step::Ended: return;
     }
     all.push_back(to);
@@ -143,15 +178,19 @@ struct Model {
       const State state = open.back();
       open.pop_back();
       ++verdict.states;
-      verdict.wrong |= state.received > state.sent || state.sent > items || state.sent - state.received > capacity;
+      for (std::size_t lane = 0; lane < kSendersMax; ++lane) {
+        const int length = state.sent[lane] - state.received[lane];
+        verdict.wrong |= length < 0 || length > capacity || state.sent[lane] > items;
+      }
       const std::vector<State> following = next(state);
       // A timeout that may still come does not excuse a sleep: without it this state must go on as well.
       State without = state;
       without.cancels = cancels;
-      const bool ended = state.sender.step == Step::Ended && state.receiver.step == Step::Ended;
+      bool ended = state.receiver.step == Step::Ended;
+      for (int i = 0; i < senders; ++i) ended &= state.senders[static_cast<std::size_t>(i)].step == Step::Ended;
       if (ended) {
         ++verdict.ends;
-        verdict.wrong |= state.received != items;
+        verdict.wrong |= state.received != state.sent;
       } else if (next(without).empty()) {
         ++verdict.stuck;
       }
@@ -175,11 +214,25 @@ TEST(ParkingModelTest, NoWakeUpIsLost) {
   }
 }
 
+TEST(ParkingModelTest, NoWakeUpIsLostBetweenLanes) {
+  for (const int capacity : {1, 2}) {
+    for (const int items : {1, 2}) {
+      const Model::Verdict verdict = Model{.capacity = capacity, .items = items, .senders = 2}.explore();
+      SCOPED_TRACE(testing::Message() << capacity << " slots, " << items << " items, " << verdict.states << " states");
+      EXPECT_EQ(verdict.stuck, 0U);
+      EXPECT_FALSE(verdict.wrong);
+      EXPECT_GT(verdict.ends, 0U);
+    }
+  }
+}
+
 // The search finds what it looks for: without each of these steps somebody sleeps for ever.
 TEST(ParkingModelTest, FindsTheLostWakeUpOfABrokenProtocol) {
   EXPECT_GT((Model{.capacity = 1, .items = 4, .recheck = false}.explore().stuck), 0U);
   EXPECT_GT((Model{.capacity = 1, .items = 4, .notify = false}.explore().stuck), 0U);
   EXPECT_GT((Model{.capacity = 1, .items = 4, .wake_on_close = false}.explore().stuck), 0U);
+  EXPECT_GT((Model{.capacity = 1, .items = 2, .senders = 2, .recheck = false}.explore().stuck), 0U);
+  EXPECT_GT((Model{.capacity = 1, .items = 2, .senders = 2, .notify = false}.explore().stuck), 0U);
 }
 
 }  // namespace
