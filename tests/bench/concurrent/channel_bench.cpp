@@ -28,7 +28,6 @@ using culprit::concurrent::Ends;
 using culprit::concurrent::Outcome;
 
 constexpr std::size_t kCapacity = 1024;
-constexpr std::size_t kBatch = 64;
 
 struct Item {
   std::uint64_t time_ns;
@@ -42,6 +41,17 @@ template <Ends E>
 struct Ours {
   Channel<Item, E> channel{{.name = "bench", .capacity = kCapacity}};
   void send(Item* items, std::size_t n) { (void)channel.send_n(std::span<Item>(items, n)); }
+  std::size_t receive(Item* items, std::size_t n) { return channel.recv_n(std::span(items, n)).count; }
+};
+
+// A ring a producer.
+struct OursLanes {
+  Channel<Item, Ends::ManyToOne> channel{{.name = "bench", .capacity = kCapacity / 2}};
+  struct End {
+    culprit::concurrent::Sender<Item> sender;
+    void send(Item* items, std::size_t n) { (void)sender.send_n(std::span<Item>(items, n)); }
+  };
+  End end() { return {*channel.sender()}; }
   std::size_t receive(Item* items, std::size_t n) { return channel.recv_n(std::span(items, n)).count; }
 };
 
@@ -110,7 +120,7 @@ struct MutexDeque {
 };
 
 // M items a second through the channel; a failed sum ends the benchmark.
-template <typename Q>
+template <typename Q, std::size_t kBatch = 64>
 void throughput(const char* workload, const char* name, int producers, std::size_t items) {
   auto queue = std::make_unique<Q>();
   const std::size_t each = items / static_cast<std::size_t>(producers) / kBatch * kBatch;
@@ -120,10 +130,17 @@ void throughput(const char* workload, const char* name, int producers, std::size
   for (int p = 0; p < producers; ++p) {
     threads.emplace_back([&] {
       std::array<Item, kBatch> batch{};
+      auto&& end = [&]() -> decltype(auto) {
+        if constexpr (requires { queue->end(); }) {
+          return queue->end();
+        } else {
+          return *queue;
+        }
+      }();
       while (!go) std::this_thread::yield();
       for (std::size_t i = 0; i < each; i += kBatch) {
         for (std::size_t j = 0; j < kBatch; ++j) batch[j].number = i + j;
-        queue->send(batch.data(), kBatch);
+        end.send(batch.data(), kBatch);
       }
     });
   }
@@ -173,6 +190,45 @@ void low_rate(const char* name) {
   report("C5 receiver's CPU at 10,000 items/s, %", name, cpu / wall * 100);
 }
 
+// Capacities compared: items at a steady rate to a receiver that pauses now and then, for a second. What does not fit
+// is dropped. The delay of an item is from its sending to its receipt.
+void capacity(const char* name, std::size_t fixed, std::size_t bytes_max) {
+  Channel<Item, Ends::OneToOne> channel({.name = "bench", .capacity = fixed, .bytes_max = bytes_max,
+                                         .when_full = culprit::concurrent::WhenFull::DropNewest});
+  std::vector<double> delays;
+  std::size_t largest = 0;
+  {
+    std::jthread receiver([&] {
+      std::array<Item, 64> batch;
+      double pause_at = wall_s() + 0.1;
+      while (const std::size_t n = channel.recv_n(std::span(batch)).count) {
+        const double now = wall_s();
+        for (std::size_t i = 0; i < n; ++i) delays.push_back(now * 1e6 - static_cast<double>(batch[i].time_ns) / 1e3);
+        if (now < pause_at) continue;
+        pause_at = now + 0.1;
+        const timespec pause{0, 10'000'000};
+        clock_nanosleep(CLOCK_MONOTONIC, 0, &pause, nullptr);
+      }
+    });
+    const double start = wall_s();
+    std::array<Item, 20> batch{};
+    for (double slot = start; slot - start < 1; slot += 1e-4) {  // 200,000 a second
+      for (Item& item : batch) item.time_ns = static_cast<std::uint64_t>(wall_s() * 1e9);
+      (void)channel.send_n(std::span<Item>(batch));
+      largest = std::max(largest, channel.capacity());
+      while (wall_s() < slot + 1e-4) std::this_thread::yield();
+    }
+    (void)channel.close();
+  }
+  const culprit::concurrent::ChannelStats stats = channel.stats();
+  std::ranges::sort(delays);
+  const double offered = static_cast<double>(stats.sent + stats.dropped_total());
+  report("capacity: most memory of items, KB", name, static_cast<double>(largest * sizeof(Item)) / 1024);
+  report("capacity: delay p50, us", name, delays[delays.size() / 2]);
+  report("capacity: delay p99, us", name, delays[delays.size() * 99 / 100]);
+  report("capacity: dropped, %", name, static_cast<double>(stats.dropped_total()) / offered * 100);
+}
+
 void idle() {
   Channel<Item, Ends::OneToOne> channel({.name = "idle", .capacity = kCapacity});
   double cpu = 1;
@@ -190,7 +246,8 @@ void idle() {
 
 }  // namespace
 
-void channel_round(std::size_t items) {
+void channel_round(const Plan& plan) {
+  const std::size_t items = plan.items;
   std::vector<std::function<void()>> jobs;
   std::mt19937_64 random(std::random_device{}());
   auto run = [&] {
@@ -198,27 +255,32 @@ void channel_round(std::size_t items) {
     for (auto& job : jobs) job();
     jobs.clear();
   };
-  constexpr const char* kOne = "C1 one producer, batches of 64, M/s";
-  constexpr const char* kTwo = "C2 two producers, batches of 64, M/s";
-  jobs.push_back([&] { throughput<Ours<Ends::OneToOne>>(kOne, "ours", 1, items); });
-  jobs.push_back([&] { throughput<Ours<Ends::Many>>(kOne, "ours-many", 1, items); });
-  jobs.push_back([&] { throughput<MutexDeque>(kOne, "mutex-deque", 1, items / 4); });
+  if (plan.any({"C1"})) {
+    constexpr const char* kOne = "C1 one producer, batches of 64, M/s";
+    jobs.push_back([&] { throughput<Ours<Ends::OneToOne>>(kOne, "ours", 1, items); });
+    jobs.push_back([&] { throughput<MutexDeque>(kOne, "mutex-deque", 1, items / 4); });
 #ifdef BENCH_BOOST_SPSC
-  jobs.push_back([&] { throughput<BoostSpsc>(kOne, "boost-spsc", 1, items); });
+    jobs.push_back([&] { throughput<BoostSpsc>(kOne, "boost-spsc", 1, items); });
 #endif
 #ifdef BENCH_TBB
-  jobs.push_back([&] { throughput<TbbBounded>(kOne, "tbb", 1, items / 4); });
+    jobs.push_back([&] { throughput<TbbBounded>(kOne, "tbb", 1, items / 4); });
 #endif
-  run();
-  jobs.push_back([&] { throughput<Ours<Ends::Many>>(kTwo, "ours", 2, items); });
-  jobs.push_back([&] { throughput<MutexDeque>(kTwo, "mutex-deque", 2, items / 4); });
+    run();
+  }
+  if (plan.any({"C2"})) {
+    constexpr const char* kTwo = "C2 two producers, batches of 64, M/s";
+    jobs.push_back([&] { throughput<OursLanes>(kTwo, "ours", 2, items); });
+    jobs.push_back([&] { throughput<Ours<Ends::Many>>(kTwo, "ours-many", 2, items); });
+    jobs.push_back([&] { throughput<MutexDeque>(kTwo, "mutex-deque", 2, items / 4); });
 #ifdef BENCH_TBB
-  jobs.push_back([&] { throughput<TbbBounded>(kTwo, "tbb", 2, items / 4); });
+    jobs.push_back([&] { throughput<TbbBounded>(kTwo, "tbb", 2, items / 4); });
 #endif
-  run();
-  constexpr const char* kBusy = "C4 beside a third busy thread, M/s";
-  std::atomic<bool> stop{false};
-  {
+    run();
+  }
+  if (plan.any({"C3"})) throughput<Ours<Ends::OneToOne>, 16>("C3 blocking, woken a batch of 16, M/s", "ours", 1, items);
+  if (plan.any({"C4"})) {
+    constexpr const char* kBusy = "C4 beside a third busy thread, M/s";
+    std::atomic<bool> stop{false};
     std::jthread busy([&] {
       while (!stop) asm volatile("");
     });
@@ -229,10 +291,19 @@ void channel_round(std::size_t items) {
     run();
     stop = true;
   }
-  jobs.push_back([] { low_rate<Ours<Ends::OneToOne>>("ours"); });
-  jobs.push_back([] { low_rate<MutexDeque>("mutex-deque"); });
-  run();
-  idle();
+  if (plan.any({"C5"})) {
+    jobs.push_back([] { low_rate<Ours<Ends::OneToOne>>("ours"); });
+    jobs.push_back([] { low_rate<MutexDeque>("mutex-deque"); });
+    run();
+    idle();
+  }
+  if (plan.any({"capacity"})) {
+    jobs.push_back([] { capacity("0", 0, 0); });
+    jobs.push_back([] { capacity("64", 64, 0); });
+    jobs.push_back([] { capacity("1024", 1024, 0); });
+    jobs.push_back([] { capacity("auto", 0, std::size_t{1} << 20); });
+    run();
+  }
 }
 
 }  // namespace bench

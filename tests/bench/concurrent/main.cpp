@@ -1,18 +1,17 @@
-// concurrent_bench maps|channels [scale]: one round of measurements, as raw lines for run.
+// concurrent_bench SERIES ITEMS [ID...]: one round of measurements, as raw lines for run. No ID: all.
 #include <cstdlib>
-#include <string_view>
 
 #include "tests/bench/concurrent/map_bench.h"
 
 int main(int argc, char** argv) {
-  const std::string_view what = argc > 1 ? argv[1] : "";
-  const std::uint64_t scale = argc > 2 ? std::strtoull(argv[2], nullptr, 10) : 1'000'000;
-  if (what == "maps") {
-    bench::map_round({.large = scale, .ops = 500'000});
-  } else if (what == "channels") {
-    bench::channel_round(scale);
-  } else {
-    return 2;
-  }
+  if (argc < 3) return 2;
+  bench::Plan plan;
+  plan.series = std::strtoull(argv[1], nullptr, 10);
+  plan.items = std::strtoull(argv[2], nullptr, 10);
+  if (plan.series == 0 || plan.items == 0) return 2;
+  plan.ids.assign(argv + 3, argv + argc);
+  bench::map_round(plan);
+  bench::channel_round(plan);
+  bench::ring_round(plan);
   return 0;
 }

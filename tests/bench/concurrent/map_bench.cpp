@@ -218,7 +218,7 @@ void sweep_and_churn(const char* name, M& map, std::uint64_t series) {
 
 // In a child, so that memory figures are its own: growth one insert at a time.
 template <typename M>
-void grow(const char* name, std::uint64_t series) {
+void grow(const std::string& size, const char* name, std::uint64_t series) {
   std::fflush(stdout);
   const pid_t child = fork();
   if (child == 0) {
@@ -238,18 +238,18 @@ void grow(const char* name, std::uint64_t series) {
     auto map = std::make_unique<M>();
     for (std::uint64_t i = 0; i < series; ++i) {
       const Event event{make_key(i), i & 0xffff, 1, 0};
-      const double start = wall_s();
+      const double start = thread_s();  // without the time in which others had the core
       map->update(&event, 1);
-      took[i] = static_cast<float>((wall_s() - start) * 1e6);
+      took[i] = static_cast<float>((thread_s() - start) * 1e6);
     }
     getrusage(RUSAGE_SELF, &before);
     peak_kb = std::max(peak_kb, static_cast<double>(before.ru_maxrss));
     const double final_kb = resident_kb();
     std::sort(took.begin(), took.end());
-    report("M4 worst insert, us", name, took.back());
-    report("M4 p99.99 insert, us", name, took[series - 1 - series / 10'000]);
-    report("M5 final bytes a series", name, (final_kb - start_kb) * 1024 / static_cast<double>(series));
-    report("M5 peak / final", name, (peak_kb - start_kb) / (final_kb - start_kb));
+    report(("M4 worst insert, us, " + size).c_str(), name, took.back());
+    report(("M4 p99.99 insert, us, " + size).c_str(), name, took[series - 1 - series / 10'000]);
+    report(("M5 final bytes a series, " + size).c_str(), name, (final_kb - start_kb) * 1024 / static_cast<double>(series));
+    report(("M5 peak / final, " + size).c_str(), name, (peak_kb - start_kb) / (final_kb - start_kb));
     std::fflush(stdout);
     _exit(0);
   }
@@ -266,35 +266,49 @@ struct Floor {
 
 }  // namespace
 
-void map_round(const MapScale& scale) {
+void map_round(const Plan& plan) {
   std::vector<std::function<void()>> jobs;
-  jobs.push_back([&] { grow<Ours<Writers::Many>>("ours", scale.large); });
-  jobs.push_back([&] { grow<Floor>("floor", scale.large); });
+  auto grow_all = [&](const std::string& size, std::uint64_t series) {
+    jobs.push_back([&] { grow<Ours<Writers::Many>>(size, "ours", series); });
+    jobs.push_back([&] { grow<Floor>(size, "floor", series); });
 #ifdef BENCH_BOOST
-  jobs.push_back([&] { grow<BoostSingle>("boost", scale.large); });
+    jobs.push_back([&] { grow<BoostSingle>(size, "boost", series); });
 #endif
-  run_shuffled(jobs);
+    run_shuffled(jobs);
+  };
+  if (plan.any({"M4", "M5"})) grow_all("1M", plan.series);
+  if (plan.any({"M4-10M"})) grow_all("10M", plan.series * 10);
   for (const auto& [name, series] : {std::pair{"1k", std::uint64_t{1'000}}, {"100k", std::uint64_t{100'000}},
-                                     {"1M", scale.large}}) {
-    Candidates c(series);
+                                     {"1M", plan.series}}) {
     const std::string size = name;
-    update_round(c, "warm " + size, series, scale.ops / 4, true, 1);
-    update_round(c, (size == "1M" ? "M1 zipf " : "M2 zipf ") + size, series, scale.ops, true, 1);
-    update_round(c, (size == "1M" ? "M1 uniform " : "M2 uniform ") + size, series, scale.ops, false, 1);
-    if (size != "1k") read_round(c, size, series, scale.ops);
-    if (size != "1M") continue;
-    update_round(c, "M3 two threads zipf 1M", series, scale.ops, true, 2);
-    const std::vector<Event> events = make_events(scale.ops, series, true, 5);
-    jobs.push_back([&] { scan_job("ours", *c.many, events); });
+    const bool large = size == "1M";
+    const bool updating = plan.any({large ? "M1" : "M2"});
+    const bool reading = size != "1k" && plan.any({"M7", "M9"});
+    if (!updating && !reading && !(large && plan.any({"M3", "M6", "M8"}))) continue;
+    Candidates c(series);
+    update_round(c, "warm " + size, series, plan.updates / 4, true, 1);
+    if (updating) {
+      update_round(c, (large ? "M1 zipf " : "M2 zipf ") + size, series, plan.updates, true, 1);
+      update_round(c, (large ? "M1 uniform " : "M2 uniform ") + size, series, plan.updates, false, 1);
+    }
+    if (reading) read_round(c, size, series, plan.updates);
+    if (!large) continue;
+    if (plan.any({"M3"})) update_round(c, "M3 two threads zipf 1M", series, plan.updates, true, 2);
+    if (plan.any({"M6"})) {
+      const std::vector<Event> events = make_events(plan.updates, series, true, 5);
+      jobs.push_back([&] { scan_job("ours", *c.many, events); });
 #ifdef BENCH_BOOST
-    jobs.push_back([&] { scan_job("boost", static_cast<BoostSingle&>(*c.boost), events); });
+      jobs.push_back([&] { scan_job("boost", static_cast<BoostSingle&>(*c.boost), events); });
 #endif
-    run_shuffled(jobs);
-    jobs.push_back([&] { sweep_and_churn("ours", *c.many, series); });
+      run_shuffled(jobs);
+    }
+    if (plan.any({"M8"})) {
+      jobs.push_back([&] { sweep_and_churn("ours", *c.many, series); });
 #ifdef BENCH_BOOST
-    jobs.push_back([&] { sweep_and_churn("boost", static_cast<BoostSingle&>(*c.boost), series); });
+      jobs.push_back([&] { sweep_and_churn("boost", static_cast<BoostSingle&>(*c.boost), series); });
 #endif
-    run_shuffled(jobs);
+      run_shuffled(jobs);
+    }
   }
 }
 

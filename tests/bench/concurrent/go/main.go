@@ -6,8 +6,10 @@ import (
 	"math/rand"
 	"os"
 	"runtime"
+	"slices"
 	"strconv"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -115,19 +117,28 @@ func maps(name string, series uint64, ops int) {
 
 func main() {
 	items, _ := strconv.Atoi(os.Args[2])
-	if os.Args[1] == "maps" {
+	any := func(id string) bool { return len(os.Args) == 3 || slices.Contains(os.Args[3:], id) }
+	if any("M9") {
 		maps("100k", 100_000, 500_000)
 		maps("1M", 1_000_000, 500_000)
-		return
 	}
-	throughput("C1 one producer, batches of 64, M/s", 1, items/4)
-	throughput("C2 two producers, batches of 64, M/s", 2, items/4)
-	stop := false
-	go func() {
-		for i := 0; !stop; i++ {
-		}
-	}()
-	runtime.GOMAXPROCS(3)
-	throughput("C4 beside a third busy thread, M/s", 1, items/4)
-	stop = true
+	if any("C1") {
+		throughput("C1 one producer, batches of 64, M/s", 1, items/4)
+	}
+	if any("C2") {
+		throughput("C2 two producers, batches of 64, M/s", 2, items/4)
+	}
+	if any("C3") {
+		throughput("C3 blocking, woken a batch of 16, M/s", 1, items/4)
+	}
+	if any("C4") {
+		var stop atomic.Bool
+		go func() {
+			for !stop.Load() {
+			}
+		}()
+		runtime.GOMAXPROCS(3)
+		throughput("C4 beside a third busy thread, M/s", 1, items/4)
+		stop.Store(true)
+	}
 }
