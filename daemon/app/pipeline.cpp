@@ -56,6 +56,7 @@ struct StreamInput {
   ingest::Batch batch = {};  // of other tools, instead of events
   std::int64_t second_ns = 0;  // not 0: these are the last events of that second
 };
+constexpr std::size_t kStreamBytesMax = 1024 * sizeof(StreamInput);  // 1,024 hand-overs of up to 256 events
 
 }  // namespace
 
@@ -63,7 +64,7 @@ struct Pipeline::Impl : track::Sink {
   explicit Impl(Parts p)
       : config(p.config), clock(p.clock), store(p.store), accounting(p.accounting), detect(p.detect), something_wrong(std::move(p.something_wrong)),
         track_in({.name = "track", .capacity = 256, .when_full = concurrent::WhenFull::Wait, .registry = &p.registry}),
-        stream_in({.name = "stream", .capacity = 1024, .when_full = concurrent::WhenFull::Wait, .registry = &p.registry}),
+        stream_in({.name = "stream", .bytes_max = kStreamBytesMax, .when_full = concurrent::WhenFull::Wait, .registry = &p.registry}),
         series(&p.registry) {}
 
   const Config& config;
@@ -75,7 +76,7 @@ struct Pipeline::Impl : track::Sink {
   Host host;
 
   concurrent::Channel<TrackInput> track_in;
-  concurrent::Channel<StreamInput> stream_in;
+  concurrent::Channel<StreamInput, concurrent::Ends::OneToOne> stream_in;  // track thread to stream thread
   SeriesMap series;
   std::unique_ptr<collect::SensorClient> client;
   std::unique_ptr<track::Tracker> tracker;  // track thread

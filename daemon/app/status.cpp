@@ -70,12 +70,13 @@ Result<Json> LiveBackend::status() {
     channels.push_back({{"name", channel.name}, {"capacity", channel.capacity}, {"length", channel.length}, {"send_index", channel.send_index},
                         {"receive_index", channel.recv_index}, {"parked_senders", channel.parked_senders}, {"parked_receivers", channel.parked_receivers},
                         {"sent", channel.sent}, {"received", channel.received}, {"dropped", channel.dropped_total()}, {"dropped_by_reason", dropped},
-                        {"high_water", channel.high_water}, {"blocked_s", static_cast<double>(channel.blocked_ns) / kNsPerSecond}});
+                        {"high_water", channel.high_water}, {"blocked_s", static_cast<double>(channel.blocked_ns) / kNsPerSecond},
+                        {"idle_s", static_cast<double>(channel.idle_ns) / kNsPerSecond}, {"closed", channel.closed}});
   }
   for (const concurrent::MapStats& map : primitives.maps) {
-    maps.push_back({{"name", map.name}, {"entries", map.entries}, {"segments", map.segments}, {"load", map.load}, {"splits", map.splits},
+    maps.push_back({{"name", map.name}, {"entries", map.entries}, {"max_entries", map.max_entries}, {"segments", map.segments}, {"load", map.load}, {"splits", map.splits},
                     {"tombstones", map.tombstones}, {"bytes", map.bytes}, {"longest_insert_s", static_cast<double>(map.longest_insert_ns) / kNsPerSecond},
-                    {"refused", map.refused}});
+                    {"inserted", map.inserted}, {"erased", map.erased}, {"refused", map.refused}, {"crowded", map.crowded}});
   }
   const SensorView sensor = parts_.pipeline.sensor_view();
   Json tables = Json::array();
@@ -178,13 +179,49 @@ Result<std::string> LiveBackend::metrics_text() {
       text += fmt::format("culprit_events_dropped_total{{source=\"{}\",reason=\"{}\"}} {}\n", source["source"].get<std::string>(), reason, count.get<std::uint64_t>());
     }
   }
-  head("culprit_channel_length", "gauge", "Items waiting in a channel.");
-  for (const Json& channel : status["channels"]) {
-    text += fmt::format("culprit_channel_length{{channel=\"{}\"}} {}\n", channel["name"].get<std::string>(), channel["length"].get<std::uint64_t>());
+  struct Family {
+    const char* field;
+    const char* name;
+    const char* type;
+    const char* help;
+  };
+  const auto family = [&](const char* list, const char* label, const Family& of) {
+    head(of.name, of.type, of.help);
+    for (const Json& row : status[list]) {
+      text += fmt::format("{}{{{}=\"{}\"}} {}\n", of.name, label, row["name"].get<std::string>(), row[of.field].dump());
+    }
+  };
+  for (const Family& of : std::initializer_list<Family>{
+           {"capacity", "culprit_channel_capacity", "gauge", "Items that a channel may hold now."},
+           {"length", "culprit_channel_length", "gauge", "Items waiting in a channel."},
+           {"high_water", "culprit_channel_length_max", "gauge", "Most items that ever waited in a channel."},
+           {"parked_senders", "culprit_channel_parked_senders", "gauge", "Senders that wait for room."},
+           {"parked_receivers", "culprit_channel_parked_receivers", "gauge", "Receivers that wait for an item."},
+           {"sent", "culprit_channel_sent_total", "counter", "Items accepted by a channel."},
+           {"received", "culprit_channel_received_total", "counter", "Items taken from a channel."},
+           {"blocked_s", "culprit_channel_blocked_seconds_total", "counter", "Time that senders waited for room."}}) {
+    family("channels", "channel", of);
   }
-  head("culprit_channel_sent_total", "counter", "Items accepted by a channel.");
-  for (const Json& channel : status["channels"]) {
-    text += fmt::format("culprit_channel_sent_total{{channel=\"{}\"}} {}\n", channel["name"].get<std::string>(), channel["sent"].get<std::uint64_t>());
+  head("culprit_channel_dropped_total", "counter", "Items that a channel gave up, by reason.");
+  for (const concurrent::ChannelStats& channel : parts_.registry.snapshot().channels) {
+    for (std::size_t i = 0; i < concurrent::kDropReasons; ++i) {
+      text += fmt::format("culprit_channel_dropped_total{{channel=\"{}\",reason=\"{}\"}} {}\n", channel.name,
+                          concurrent::drop_reason_name(static_cast<concurrent::DropReason>(i)), channel.dropped[i]);
+    }
+  }
+  for (const Family& of : std::initializer_list<Family>{
+           {"entries", "culprit_map_entries", "gauge", "Live entries of a map."},
+           {"segments", "culprit_map_segments", "gauge", "Segments of a map's index."},
+           {"load", "culprit_map_load_ratio", "gauge", "Entries by slots of the index."},
+           {"tombstones", "culprit_map_tombstones", "gauge", "Slots of erased entries that are not free yet."},
+           {"bytes", "culprit_map_bytes", "gauge", "Memory of entries and index."},
+           {"longest_insert_s", "culprit_map_longest_insert_seconds", "gauge", "Longest insert that had to split a segment."},
+           {"splits", "culprit_map_splits_total", "counter", "Segments that were split."},
+           {"inserted", "culprit_map_inserted_total", "counter", "Entries made."},
+           {"erased", "culprit_map_erased_total", "counter", "Entries erased."},
+           {"refused", "culprit_map_refused_total", "counter", "Inserts refused at a limit or without memory."},
+           {"crowded", "culprit_map_crowded_total", "counter", "Inserts refused because too many hashes collide."}}) {
+    family("maps", "map", of);
   }
   head("culprit_process_cpu_seconds_total", "counter", "CPU time of our own processes.");
   for (const Json& process : status["processes"]) {

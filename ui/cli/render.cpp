@@ -208,12 +208,15 @@ std::string render_channels(const Json& document, const Style& style) {
                {"receive index", Align::Right},
                {"parked s/r", Align::Right},
                {"sent", Align::Right},
-               {"dropped", Align::Right}});
+               {"received", Align::Right},
+               {"blocked", Align::Right},
+               {"dropped"}});
   for (const Json& row : list(document, "channels")) {
     table.add({text(row, "name"), count_of(row, "length"), count_of(row, "capacity"),
                count_of(row, "high_water"), count_of(row, "send_index"), count_of(row, "receive_index"),
                count_of(row, "parked_senders") + "/" + count_of(row, "parked_receivers"),
-               count_of(row, "sent"), count_of(row, "dropped")});
+               count_of(row, "sent"), count_of(row, "received"), seconds_of(row, "blocked_s"),
+               field(row, "dropped_by_reason").is_object() ? dropped_text(field(row, "dropped_by_reason")) : count_of(row, "dropped")});
   }
   return table.empty() ? "no channel\n" : table.text(style, 1);
 }
@@ -253,10 +256,14 @@ std::string render_status(const Json& document, const Style& style) {
               {"segments", Align::Right},
               {"load", Align::Right},
               {"splits", Align::Right},
-              {"memory", Align::Right}});
+              {"tombstones", Align::Right},
+              {"memory", Align::Right},
+              {"longest insert", Align::Right},
+              {"refused", Align::Right}});
   for (const Json& row : list(document, "maps")) {
     maps.add({text(row, "name"), count_of(row, "entries"), count_of(row, "segments"), share_of(row, "load"),
-              count_of(row, "splits"), bytes_of(row, "bytes")});
+              count_of(row, "splits"), count_of(row, "tombstones"), bytes_of(row, "bytes"),
+              seconds_of(row, "longest_insert_s"), count_of(row, "refused")});
   }
   if (!maps.empty()) out += "\n" + heading(style, "maps") + maps.text(style, 1);
   const Json& stream = field(document, "stream");

@@ -156,9 +156,16 @@ export function Status() {
           </table>
           <table>
             <caption>Channels</caption>
-            <thead><tr><th scope="col">channel</th><th scope="col" class="n">length</th><th scope="col" class="n">capacity</th><th scope="col" class="n">high water</th><th scope="col" class="n">parked senders</th><th scope="col" class="n">parked receivers</th><th scope="col" class="n">sent</th><th scope="col" class="n">dropped</th></tr></thead>
+            <thead><tr><th scope="col">channel</th><th scope="col" class="n">length</th><th scope="col" class="n">capacity</th><th scope="col" class="n">high water</th><th scope="col" class="n">parked senders</th><th scope="col" class="n">parked receivers</th><th scope="col" class="n">sent</th><th scope="col" class="n">received</th><th scope="col" class="n">blocked</th><th scope="col" class="n">dropped</th></tr></thead>
             <tbody>{(status.channels ?? []).map((row, index) => (
-              <tr key={index}><td>{row.name ?? ''}</td><td class="n">{count(row.length)}</td><td class="n">{count(row.capacity)}</td><td class="n">{count(row.high_water)}</td><td class="n">{count(row.parked_senders)}</td><td class="n">{count(row.parked_receivers)}</td><td class="n">{count(row.sent)}</td><td class="n">{count(row.dropped)}</td></tr>
+              <tr key={index}><td>{row.name ?? ''}</td><td class="n">{count(row.length)}</td><td class="n">{count(row.capacity)}</td><td class="n">{count(row.high_water)}</td><td class="n">{count(row.parked_senders)}</td><td class="n">{count(row.parked_receivers)}</td><td class="n">{count(row.sent)}</td><td class="n">{count(row.received)}</td><td class="n">{seconds(row.blocked_s)}</td><td class="n">{count(row.dropped)}</td></tr>
+            ))}</tbody>
+          </table>
+          <table>
+            <caption>Maps</caption>
+            <thead><tr><th scope="col">map</th><th scope="col" class="n">entries</th><th scope="col" class="n">segments</th><th scope="col" class="n">load</th><th scope="col" class="n">splits</th><th scope="col" class="n">tombstones</th><th scope="col" class="n">memory</th><th scope="col" class="n">longest insert</th><th scope="col" class="n">refused</th></tr></thead>
+            <tbody>{(status.maps ?? []).map((row, index) => (
+              <tr key={index}><td>{row.name ?? ''}</td><td class="n">{count(row.entries)}</td><td class="n">{count(row.segments)}</td><td class="n">{share(row.load)}</td><td class="n">{count(row.splits)}</td><td class="n">{count(row.tombstones)}</td><td class="n">{bytes(row.bytes)}</td><td class="n">{seconds(row.longest_insert_s)}</td><td class="n">{count(row.refused)}</td></tr>
             ))}</tbody>
           </table>
         </>
