@@ -173,7 +173,11 @@ Result<int> run_worker(const Start& start, sensor::Role role) {
   listen.socket = config.socket;
   listen.group = user.group;
   listen.port = config.page_port == 0 ? std::nullopt : std::optional(config.page_port);
+  // In the unit root may not write where the daemon's user may: then the socket is made by that user from the start.
+  const bool as_user = ::access(config.socket.parent_path().c_str(), W_OK) != 0 && errno == EACCES;
+  if (as_user) TRY(sensor::act_as(user.account));
   ASSIGN(auto listeners, api::Listeners::open(listen));
+  if (as_user) TRY(sensor::act_as({}));
   const app::Host host;
   app::Sources sources({config, clock, host.name()});
   sources.open();

@@ -64,7 +64,13 @@ Result<void> bound(std::span<const int> keep) {
 Result<void> set_capabilities(std::span<const int> keep) {
   const Capabilities wanted(cap_init());
   if (!wanted) return fail_errno(errno, "capabilities");
-  const std::vector<cap_value_t> values(keep.begin(), keep.end());
+  const Capabilities had(cap_get_proc());
+  if (!had) return fail_errno(errno, "capabilities");
+  std::vector<cap_value_t> values;
+  for (const int capability : keep) {  // what a unit or container took away before is nothing to keep
+    cap_flag_value_t permitted = CAP_CLEAR;
+    if (cap_get_flag(had.get(), capability, CAP_PERMITTED, &permitted) == 0 && permitted == CAP_SET) values.push_back(capability);
+  }
   if (!values.empty()) {
     for (const cap_flag_t flag : {CAP_PERMITTED, CAP_EFFECTIVE}) {
       if (cap_set_flag(wanted.get(), flag, static_cast<int>(values.size()), values.data(), CAP_SET) != 0) {
@@ -84,6 +90,18 @@ Result<void> no_new_privileges() {
   return {};
 }
 
+// The kernel forgets the death signal of a process whose user or group changes.
+class DeathSignal {
+ public:
+  DeathSignal() { prctl(PR_GET_PDEATHSIG, &signal_, 0, 0, 0); }
+  void restore() const {
+    if (signal_ != 0) prctl(PR_SET_PDEATHSIG, signal_, 0, 0, 0);
+  }
+
+ private:
+  int signal_ = 0;
+};
+
 }  // namespace
 
 Result<Account> find_account(const std::string& user) {
@@ -98,17 +116,26 @@ Result<Account> find_account(const std::string& user) {
   return Account{entry.pw_uid, entry.pw_gid};
 }
 
+Result<void> act_as(Account account) {
+  const DeathSignal death_signal;
+  // The group is changed by root: before it is somebody else, after it is itself again.
+  if (account.uid == 0 && seteuid(0) != 0) return fail_errno(errno, "act as root again");
+  if (setegid(account.gid) != 0) return fail_errno(errno, "act as another group");
+  if (account.uid != 0 && seteuid(account.uid) != 0) return fail_errno(errno, "act as another user");
+  death_signal.restore();
+  return {};
+}
+
 Result<void> drop_all(Account account) {
   TRY(bound({}));
-  int death_signal = 0;  // the kernel forgets it when the user changes
-  prctl(PR_GET_PDEATHSIG, &death_signal, 0, 0, 0);
+  const DeathSignal death_signal;
   if (geteuid() == 0 && account.uid != 0) {
     if (setgroups(0, nullptr) != 0) return fail_errno(errno, "clear the groups");
     if (setresgid(account.gid, account.gid, account.gid) != 0) return fail_errno(errno, "change the group");
     if (setresuid(account.uid, account.uid, account.uid) != 0) return fail_errno(errno, "change the user");
   }
   TRY(set_capabilities({}));
-  if (death_signal != 0) prctl(PR_SET_PDEATHSIG, death_signal, 0, 0, 0);
+  death_signal.restore();
   TRY(no_new_privileges());
   return deny(kDeniedToBoth, kDeniedToDaemon);
 }

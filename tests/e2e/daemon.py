@@ -31,13 +31,14 @@ def wait_for(what, condition, seconds=30):
 
 
 class Daemon:
-    def __init__(self, *arguments, state=None):
+    def __init__(self, *arguments, state=None, prefix=()):
         self.folder = pathlib.Path(tempfile.mkdtemp(prefix="culprit-e2e-"))
         os.chmod(self.folder, 0o755)
         self.state = pathlib.Path(state or self.folder / "state")
         self.socket = self.folder / "api/api.sock"
         self.port = free_port()
         self.arguments = [str(argument) for argument in arguments]
+        self.prefix = list(prefix)
         self.log = self.folder / "culpritd.log"
         self.process = None
 
@@ -50,7 +51,7 @@ class Daemon:
         shutil.rmtree(self.folder, ignore_errors=True)
 
     def command(self):
-        return [str(BIN / "culpritd"), "--state", str(self.state), "--socket", str(self.socket), "--port", str(self.port), *self.arguments]
+        return [*self.prefix, str(BIN / "culpritd"), "--state", str(self.state), "--socket", str(self.socket), "--port", str(self.port), *self.arguments]
 
     def start(self):
         with open(self.log, "ab") as log:

@@ -2,6 +2,7 @@
 import json
 import os
 import pathlib
+import shutil
 import signal
 import socket
 import subprocess
@@ -84,6 +85,24 @@ class Death(unittest.TestCase):
             for pid in pids.values():
                 daemon.wait_for(f"pid {pid} ends", lambda pid=pid: daemon.gone(pid))
             daemon.wait_for("BPF programs are gone", lambda: self.our_programs() <= before)
+
+
+class Unit(unittest.TestCase):
+    # The unit leaves root few rights, and the folders belong to the daemon's user: that must be enough to start.
+    def test_starts_with_the_rights_of_the_unit(self):
+        unit = (pathlib.Path(__file__).resolve().parents[2] / "packaging/systemd/culprit.service").read_text()
+        bound = next(line for line in unit.splitlines() if line.startswith("CapabilityBoundingSet=")).split("=", 1)[1].split()
+        bound = [name.removeprefix("CAP_").lower() for name in bound if name != "CAP_SYSLOG"]  # ProtectKernelLogs= takes it
+        self.assertNotIn("dac_override", bound)
+        running = daemon.Daemon("--user", "nobody", prefix=["setpriv", "--bounding-set", "-all," + ",".join(f"+{name}" for name in bound)])
+        for folder in (running.socket.parent, running.state):
+            folder.mkdir()
+            shutil.chown(folder, "nobody", "nogroup")
+        with running:
+            self.assertEqual(running.socket.owner(), "nobody")
+            self.assertNotIn("cannot give up rights", running.log.read_text())
+            doctor = running.json("doctor")
+            self.assertTrue(any(program["state"] == "attached" for program in doctor["programs"]), doctor)
 
 
 class Diagnosis(unittest.TestCase):

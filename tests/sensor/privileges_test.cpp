@@ -1,10 +1,12 @@
 #include "daemon/sensor/privileges.h"
 
+#include <fcntl.h>
 #include <gtest/gtest.h>
 #include <signal.h>
 #include <sys/mount.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -76,6 +78,46 @@ TEST(PrivilegesTest, SensorKeepsWhatItNames) {
               return 0;
             }),
             0);
+}
+
+// In a container or unit some of the named rights were never there.
+TEST(PrivilegesTest, SensorKeepsOnlyWhatItHas) {
+  if (geteuid() != 0) GTEST_SKIP() << "needs root to have rights to keep";
+  EXPECT_EQ(in_child([] {
+              const int had[] = {19}, kept[] = {19, 34};  // CAP_SYS_PTRACE, CAP_SYSLOG
+              if (!drop_to(had)) return 1;
+              if (!drop_to(kept)) return 2;
+              return std::stoull(status_of("CapPrm"), nullptr, 16) == 1ULL << 19 ? 0 : 3;
+            }),
+            0);
+}
+
+// Root without the right to write everywhere makes files in a folder of the daemon's user as that user, and is root again.
+TEST(PrivilegesTest, ActsAsTheUserForAWhile) {
+  if (geteuid() != 0) GTEST_SKIP() << "needs root to act as somebody else";
+  const auto nobody = find_account("nobody");
+  ASSERT_TRUE(nobody);
+  char folder[] = "/tmp/culprit-act-as-XXXXXX";
+  ASSERT_NE(mkdtemp(folder), nullptr);
+  ASSERT_EQ(chown(folder, nobody->uid, nobody->gid), 0);
+  const std::string file = std::string(folder) + "/file";
+  EXPECT_EQ(in_child([&] {
+              prctl(PR_SET_PDEATHSIG, SIGKILL);
+              if (!act_as(*nobody)) return 1;
+              const int fd = open(file.c_str(), O_CREAT | O_WRONLY, 0600);
+              if (fd < 0) return 2;
+              struct stat status {};
+              if (fstat(fd, &status) != 0 || status.st_uid != nobody->uid || status.st_gid != nobody->gid) return 3;
+              if (open("/etc/shadow", O_RDONLY) >= 0) return 4;
+              if (!act_as({})) return 5;
+              int signal = 0;
+              prctl(PR_GET_PDEATHSIG, &signal);
+              if (signal != SIGKILL) return 6;
+              return geteuid() == 0 && getegid() == 0 && open("/etc/shadow", O_RDONLY) >= 0 ? 0 : 7;
+            }),
+            0);
+  unlink(file.c_str());
+  rmdir(folder);
 }
 
 TEST(PrivilegesTest, UnknownUser) {
