@@ -61,6 +61,8 @@ template <typename T>
 Result<T> field(const json& record, const char* name) {
   const auto found = record.find(name);
   if (found == record.end()) return fail(Code::Invalid, fmt::format("field \"{}\" is missing", name));
+  // nlohmann turns a float into an integer without asking whether it fits; integers too long for 64 bits come as floats.
+  if (std::is_integral_v<T> && found->is_number_float()) return fail(Code::Invalid, fmt::format("field \"{}\": {} is no 64-bit integer", name, found->dump()));
   try {
     return found->template get<T>();
   } catch (const json::exception& error) {

@@ -33,6 +33,18 @@ json options_record(const ExplainOptions& options) {
           {"excluded", options.excluded}};
 }
 
+// nlohmann turns a float into an integer without asking whether it fits: in the options only two fields may be one.
+Result<void> check_numbers(const json& value, const std::string& key, int depth = 0) {
+  constexpr int kDepthMax = 8;
+  if (depth > kDepthMax) return fail(Code::Invalid, fmt::format("line 1: options: '{}' is nested too deeply", key));
+  if (value.is_number_float() && key != "share" && key != "weight") {
+    return fail(Code::Invalid, fmt::format("line 1: options: '{}': {} is no 64-bit integer", key, value.dump()));
+  }
+  if (!value.is_structured()) return {};
+  for (const auto& [name, inner] : value.items()) TRY(check_numbers(inner, value.is_object() ? name : key, depth + 1));
+  return {};
+}
+
 // nlohmann throws on a wrong type; the callers catch.
 ExplainOptions options_of(const json& record) {
   ExplainOptions options;
@@ -84,6 +96,7 @@ Result<Replayable> parse_header(std::string_view line) {
   auto incident = incident_from_record(header.value("incident", json()));
   if (!incident) return std::unexpected(incident.error().context("line 1: incident"));
   replay.incident = std::move(*incident);
+  if (const auto options = header.find("options"); options != header.end()) TRY(check_numbers(*options, "options"));
   try {
     replay.options = options_of(header.at("options"));
   } catch (const json::exception& error) {
