@@ -22,6 +22,30 @@ static __always_inline struct culprit_oom_event *start_record(void **ring)
 	return e;
 }
 
+static __always_inline void fill_victim(struct culprit_oom_event *e, struct task_struct *victim)
+{
+	struct mm_struct *mm = BPF_CORE_READ(victim, mm);
+
+	e->victim_tgid = BPF_CORE_READ(victim, tgid);
+	e->victim_cgroup_id = get_cgroup_id(victim);
+	bpf_core_read_str(e->victim_comm, sizeof(e->victim_comm), &victim->comm);
+	if (mm) {
+		e->file_rss_bytes = get_rss_pages(mm, 0) * page_bytes;
+		e->anon_rss_bytes = get_rss_pages(mm, 1) * page_bytes;
+	}
+}
+
+/* Of a pid alone more is known when it is the current process: the usual case of a cgroup at its own limit. */
+static __always_inline void fill_victim_pid(struct culprit_oom_event *e, int pid)
+{
+	struct task_struct *self = (struct task_struct *)bpf_get_current_task();
+
+	if (pid == BPF_CORE_READ(self, pid) || pid == BPF_CORE_READ(self, tgid))
+		fill_victim(e, self);
+	else
+		e->victim_tgid = pid;
+}
+
 SEC("tp_btf/mark_victim")
 int on_oom_victim(__u64 *ctx)
 {
@@ -31,20 +55,10 @@ int on_oom_victim(__u64 *ctx)
 	e = start_record(&ring);
 	if (!e)
 		return 0;
-	if (victim_is_task) {
-		struct task_struct *victim = (struct task_struct *)ctx[0];
-		struct mm_struct *mm = BPF_CORE_READ(victim, mm);
-
-		e->victim_tgid = BPF_CORE_READ(victim, tgid);
-		e->victim_cgroup_id = get_cgroup_id(victim);
-		bpf_core_read_str(e->victim_comm, sizeof(e->victim_comm), &victim->comm);
-		if (mm) {
-			e->file_rss_bytes = get_rss_pages(mm, 0) * page_bytes;
-			e->anon_rss_bytes = get_rss_pages(mm, 1) * page_bytes;
-		}
-	} else {
-		e->victim_tgid = (__u32)ctx[0];
-	}
+	if (victim_is_task)
+		fill_victim(e, (struct task_struct *)ctx[0]);
+	else
+		fill_victim_pid(e, (int)ctx[0]);
 	ring_submit(e, ring);
 	return 0;
 }
@@ -64,7 +78,7 @@ int on_oom_classic(struct mark_victim_args *args)
 	e = start_record(&ring);
 	if (!e)
 		return 0;
-	e->victim_tgid = args->pid;
+	fill_victim_pid(e, args->pid);
 	ring_submit(e, ring);
 	return 0;
 }

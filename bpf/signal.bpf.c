@@ -39,9 +39,9 @@ int BPF_PROG(on_signal, int signal, struct kernel_siginfo *info, struct task_str
 	fill_task(&e->task);
 	/*
 	 * 0 and 1 stand for "no information" (a process) and "the kernel" (SEND_SIG_PRIV); positive codes are
-	 * faults and SI_KERNEL.
+	 * faults and SI_KERNEL. As it may be such a number, the verifier takes it for one (since 6.12), so it is probed.
 	 */
-	if ((__u64)info == 1 || ((__u64)info > 1 && info->si_code > 0)) {
+	if ((__u64)info == 1 || ((__u64)info > 1 && BPF_CORE_READ(info, si_code) > 0)) {
 		e->task.tgid = 0;
 		e->task.tid = 0;
 		__builtin_memset(e->task.comm, 0, sizeof(e->task.comm));

@@ -332,8 +332,7 @@ static __always_inline __u64 get_rss_pages(struct mm_struct *mm, const int type)
 {
 	__s64 pages;
 
-	if (bpf_core_field_size(mm->rss_stat) == sizeof(long) * 4 ||
-	    !bpf_core_type_exists(struct percpu_counter)) {
+	if (bpf_core_type_exists(struct mm_rss_stat___old)) {
 		struct mm_struct___old *old = (void *)mm;
 
 		pages = type ? BPF_CORE_READ(old, rss_stat.count[1].counter) :
