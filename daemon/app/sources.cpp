@@ -4,7 +4,10 @@
 
 #include "daemon/base/log.h"
 #include "daemon/base/text.h"
+#include "daemon/ingest/files.h"
 #include "daemon/ingest/imports.h"
+#include "daemon/ingest/scrape.h"
+#include "daemon/ingest/syslog.h"
 
 namespace culprit::app {
 namespace {
@@ -13,6 +16,55 @@ using api::Json;
 
 constexpr std::size_t kImportSliceEvents = 20'000;
 constexpr int kImportWaitMs = 10'000;
+
+// One entry of `sources` in the configuration.
+struct Configured {
+  SourceRule rule;
+  ingest::SourcePtr state;
+  ingest::SyslogServer::Sockets sockets;
+  std::unique_ptr<ingest::FileFollower> files;
+  std::unique_ptr<ingest::SyslogServer> syslog;
+
+  void fail(const std::string& why) const {
+    log::warn("source '{}': {}; going on without it", rule.name, why);
+    state->set_state("failed", why);
+  }
+};
+
+std::string target_of(const SourceRule& rule) {
+  for (const char* key : {"path", "target", "listen"}) {
+    if (const std::string value = rule.get(key); !value.empty()) return value;
+  }
+  return {};
+}
+
+ingest::FilesOptions files_options(const SourceRule& rule, const std::filesystem::path& state_dir) {
+  return {rule.get("path"), rule.get("format", "auto"), rule.get("service"), rule.get("from", "end") == "beginning", state_dir / "positions" / rule.name};
+}
+
+std::vector<std::string> words_of(const std::string& list) {
+  std::vector<std::string> words;
+  for (std::size_t at = 0; at < list.size();) {
+    const std::size_t end = std::min(list.find(',', at), list.size());
+    std::string word = list.substr(at, end - at);
+    word.erase(0, std::min(word.find_first_not_of(' '), word.size()));
+    if (!word.empty()) words.push_back(std::move(word));
+    at = end + 1;
+  }
+  return words;
+}
+
+Result<ingest::ScrapeOptions> scrape_options(const SourceRule& rule) {
+  ingest::ScrapeOptions options;
+  ASSIGN(options.url, ingest::Scraper::url_of(rule.get("target")));
+  const auto interval = parse_duration_ns(rule.get("interval", "15s"));
+  if (!interval || *interval < kNsPerSecond) return fail(Code::Invalid, fmt::format("interval '{}': a length of at least 1s", rule.get("interval")));
+  options.interval_ns = *interval;
+  if (const std::string service = rule.get("service"); !service.empty()) options.target.entity = service == "host" ? "host" : "service:" + service;
+  options.target.keep = words_of(rule.get("keep"));
+  options.target.drop = words_of(rule.get("drop"));
+  return options;
+}
 
 }  // namespace
 
@@ -49,10 +101,12 @@ struct Sources::Impl {
   ingest::SourcePtr http_state = std::make_shared<ingest::SourceState>("otlp-http", "listener", parts.config.otlp_http);
   ingest::SourcePtr import_state = std::make_shared<ingest::SourceState>("import", "import", "culprit import FILE");
   Fd http_listener;
+  std::vector<Configured> configured;
   // Made in this order by start(), ended in the reverse one.
   std::unique_ptr<ingest::Intake> intake;
   std::unique_ptr<ingest::Receivers> receivers;
   std::unique_ptr<ingest::HttpServer> http;
+  std::unique_ptr<ingest::Scraper> scraper;
 
   std::vector<ingest::SourcePtr> all() const {
     std::vector<ingest::SourcePtr> list = {http_state};
@@ -60,6 +114,7 @@ struct Sources::Impl {
       const auto received = receivers->sources();
       list.insert(list.end(), received.begin(), received.end());
     }
+    for (const Configured& each : configured) list.push_back(each.state);
     list.push_back(import_state);
     return list;
   }
@@ -83,7 +138,21 @@ struct Sources::Impl {
 Sources::Sources(Parts parts) : impl_(std::make_unique<Impl>(std::move(parts))) {}
 Sources::~Sources() { stop(); }
 
-void Sources::open() { impl_->open_listener(impl_->parts.config.otlp_http, impl_->http_state, impl_->http_listener); }
+void Sources::open() {
+  Impl& self = *impl_;
+  self.open_listener(self.parts.config.otlp_http, self.http_state, self.http_listener);
+  for (const SourceRule& rule : self.parts.config.sources) {
+    self.configured.push_back({rule, std::make_shared<ingest::SourceState>(rule.name, rule.type, target_of(rule)), {}, nullptr, nullptr});
+    Configured& source = self.configured.back();
+    if (rule.type != "syslog") continue;
+    auto sockets = ingest::SyslogServer::open(rule.get("listen"), rule.get("protocol", rule.get("listen").starts_with('/') ? "unix" : "both"));
+    if (sockets) {
+      source.sockets = std::move(*sockets);
+    } else {
+      source.fail(sockets.error().message);
+    }
+  }
+}
 
 void Sources::start(Pipeline& pipeline) {
   Impl& self = *impl_;
@@ -100,9 +169,31 @@ void Sources::start(Pipeline& pipeline) {
       self.http_state->set_state("failed", server.error().message);
     }
   }
+  std::vector<std::pair<ingest::ScrapeOptions, ingest::SourcePtr>> targets;
+  for (Configured& source : self.configured) {
+    if (source.rule.type == "file") {
+      auto files = ingest::FileFollower::start(files_options(source.rule, self.parts.config.state_dir), source.state, *self.intake, self.parts.clock, self.resolver);
+      if (files) source.files = std::move(*files);
+      else source.fail(files.error().message);
+    } else if (source.rule.type == "syslog" && (source.sockets.datagram || source.sockets.stream)) {
+      source.syslog = ingest::SyslogServer::start(std::move(source.sockets), source.rule.get("service"), source.state, *self.intake, self.parts.clock, self.resolver);
+    } else if (source.rule.type == "scrape") {
+      auto options = scrape_options(source.rule);
+      if (options) targets.emplace_back(std::move(*options), source.state);
+      else source.fail(options.error().message);
+    }
+  }
+  if (!targets.empty()) self.scraper = ingest::Scraper::start(std::move(targets), *self.intake, self.parts.clock, self.resolver);
 }
 
-void Sources::stop() { impl_->http.reset(); }
+void Sources::stop() {
+  impl_->http.reset();
+  impl_->scraper.reset();
+  for (Configured& source : impl_->configured) {
+    source.files.reset();
+    source.syslog.reset();
+  }
+}
 
 std::vector<ingest::SourceStats> Sources::stats() const {
   std::vector<ingest::SourceStats> stats;

@@ -109,7 +109,6 @@ const std::vector<Field>& fields() {
       number_field<std::uint32_t>("retention_days", &Config::retention_days, 1, 3650, "days of events kept on disk"),
       number_field<std::uint64_t>("retention_bytes", &Config::retention_bytes, 1U << 24U, 1ULL << 44U, "bytes of events kept on disk; the oldest day goes first"),
       text_field("otlp_http", &Config::otlp_http, "ADDRESS:PORT where OTLP over HTTP, remote write, alerts and Kubernetes events are taken, or off"),
-      text_field("otlp_grpc", &Config::otlp_grpc, "ADDRESS:PORT where OTLP over gRPC is taken, or off"),
       path_field("rules_dir", &Config::rules_dir, "your own rules (*.yaml), added to the built-in ones"),
       path_field("packs_dir", &Config::packs_dir, "your own knowledge packs (*.yaml)"),
       text_field("user", &Config::user, "whom the daemon becomes after start"),
@@ -122,6 +121,7 @@ std::vector<std::string> keys() {
   std::vector<std::string> result;
   for (const Field& field : fields()) result.emplace_back(field.key);
   result.emplace_back("services");
+  result.emplace_back("sources");
   return result;
 }
 
@@ -161,6 +161,20 @@ Result<ServiceRule> parse_service(const YAML::Node& node, const std::string& nam
   return rule;
 }
 
+Result<SourceRule> parse_source(const YAML::Node& node, const std::string& name) {
+  if (!node.IsMap()) return fail_at(name, node, "a source is a map with 'type' and its options");
+  SourceRule rule;
+  for (const auto& entry : node) {
+    const auto key = entry.first.as<std::string>();
+    if (!entry.second.IsScalar()) return fail_at(name, entry.second, fmt::format("'{}' takes one value", key));
+    if (key == "type") rule.type = entry.second.Scalar();
+    else if (key == "name") rule.name = entry.second.Scalar();
+    else rule.options[key] = entry.second.Scalar();
+  }
+  if (auto checked = check_source(rule); !checked) return fail_at(name, node, checked.error().message);
+  return rule;
+}
+
 Result<void> apply(Config& config, const YAML::Node& root, const std::string& name) {
   if (root.IsNull()) return {};
   if (!root.IsMap()) return fail_at(name, root, "the configuration is a map of keys and values");
@@ -174,6 +188,15 @@ Result<void> apply(Config& config, const YAML::Node& root, const std::string& na
       for (const auto& item : value) {
         ASSIGN(auto rule, parse_service(item, name));
         config.services.push_back(std::move(rule));
+      }
+      continue;
+    }
+    if (key == "sources") {
+      if (!value.IsSequence()) return fail_at(name, value, "'sources' is a list");
+      for (const auto& item : value) {
+        ASSIGN(auto rule, parse_source(item, name));
+        if (rule.name.empty()) rule.name = fmt::format("{}-{}", rule.type, config.sources.size() + 1);
+        config.sources.push_back(std::move(rule));
       }
       continue;
     }
@@ -194,6 +217,34 @@ Result<void> apply(Config& config, const YAML::Node& root, const std::string& na
 }
 
 }  // namespace
+
+const std::vector<SourceType>& source_types() {
+  static const std::vector<SourceType> kTypes = {
+      {"file", {"path"}, {"format", "service", "from"}},
+      {"scrape", {"target"}, {"interval", "service", "keep", "drop"}},
+      {"syslog", {"listen"}, {"protocol", "service"}},
+  };
+  return kTypes;
+}
+
+Result<void> check_source(const SourceRule& rule) {
+  std::vector<std::string> names;
+  for (const SourceType& type : source_types()) names.push_back(type.name);
+  const auto type = std::ranges::find(source_types(), rule.type, &SourceType::name);
+  if (type == source_types().end()) {
+    const auto near = nearest(rule.type, names, 1);
+    return fail(Code::Invalid, fmt::format("unknown type of source '{}'{}; known are {}", rule.type, near.empty() ? "" : fmt::format(", did you mean '{}'?", near[0]), fmt::join(names, ", ")));
+  }
+  std::vector<std::string> options = type->required;
+  options.insert(options.end(), type->optional.begin(), type->optional.end());
+  for (const auto& [key, value] : rule.options) {
+    if (std::ranges::find(options, key) == options.end()) return fail(Code::Invalid, fmt::format("{} source: {}", rule.type, unknown_key(key, options)));
+  }
+  for (const std::string& key : type->required) {
+    if (rule.get(key).empty()) return fail(Code::Invalid, fmt::format("{} source: '{}' is missing", rule.type, key));
+  }
+  return {};
+}
 
 Result<Config> Config::parse(std::string_view yaml, const std::string& name) {
   Config config;
@@ -249,6 +300,9 @@ std::vector<Config::Row> Config::rows() const {
   for (const Field& field : fields()) result.push_back({field.key, field.get(*this), origin_of(field.key), field.help});
   std::vector<std::string> names;
   for (const ServiceRule& rule : services) names.push_back(rule.name);
+  std::vector<std::string> source_names;
+  for (const SourceRule& rule : sources) source_names.push_back(rule.name);
+  result.push_back({"sources", fmt::format("[{}]", fmt::join(source_names, ", ")), origin_of("sources"), "files, targets to scrape, syslog and others to read (docs/sources.md)"});
   result.push_back({"services", fmt::format("[{}]", fmt::join(names, ", ")), origin_of("services"), "names for what you run: name and cgroup, exe, unit or port"});
   return result;
 }

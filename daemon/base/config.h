@@ -25,6 +25,24 @@ struct ServiceRule {
   std::uint16_t port = 0;  // a TCP port it listens on
 };
 
+// One more place that events come from. Which options a type has is in source_types(); docs/sources.md shows each.
+struct SourceRule {
+  std::string type;  // file, scrape, syslog, journald, kubernetes
+  std::string name;  // shown by `culprit sources list`; made from type and number if not given
+  std::map<std::string, std::string> options;
+  std::string get(const std::string& key, const std::string& otherwise = {}) const {
+    const auto found = options.find(key);
+    return found == options.end() ? otherwise : found->second;
+  }
+};
+struct SourceType {
+  std::string name;
+  std::vector<std::string> required, optional;
+};
+const std::vector<SourceType>& source_types();
+// Errors: Invalid: an unknown type or option (with the nearest), one that is missing.
+Result<void> check_source(const SourceRule& rule);
+
 struct Config {
   std::filesystem::path state_dir = "/var/lib/culprit";
   std::filesystem::path socket = "/run/culprit/api.sock";
@@ -33,6 +51,7 @@ struct Config {
   // "service:NAME", "pid:N" or "all". Everything else is only counted.
   std::vector<std::string> watch;
   std::vector<ServiceRule> services;
+  std::vector<SourceRule> sources;
   std::uint32_t control_ring_bytes = 1U << 20U;  // each CPU; process life and TCP state are rare
   std::uint32_t data_ring_bytes = 4U << 20U;     // each CPU; some 6,000 to 20,000 payload records, by their size
   std::uint32_t payload_per_second = 20'000;     // records a second and CPU; bounds the cost for the watched
@@ -41,10 +60,9 @@ struct Config {
   std::uint32_t memory_bytes_max = 48U << 20U;   // events held in memory
   std::uint32_t retention_days = 7;
   std::uint64_t retention_bytes = 2ULL << 30U;
-  // Where other tools send their data: OTLP over HTTP (and remote write, alerts, Kubernetes events), OTLP over gRPC.
+  // Where other tools send their data: OTLP over HTTP, remote write, alerts, Kubernetes events.
   // ADDRESS:PORT, or "off". Loopback unless told otherwise: nobody has to prove who he is.
   std::string otlp_http = "127.0.0.1:4318";
-  std::string otlp_grpc = "127.0.0.1:4317";
   std::filesystem::path rules_dir = "/etc/culprit/rules";
   std::filesystem::path packs_dir = "/etc/culprit/packs";
   std::string user = "culprit";  // whom the daemon becomes; "nobody" when there is no such user

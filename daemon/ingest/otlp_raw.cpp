@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <cmath>
 
 #include "daemon/logs/header.h"
@@ -32,6 +33,11 @@ void add_span(RawSpan&& span, const Origin& origin, const Context& context, Deco
   ++out.records;
   if ((span.trace_id[0] == 0 && span.trace_id[1] == 0) || span.span_id == 0) return out.reject("a span without a trace id and span id");
   if (span.end_wall_ns != 0 && span.end_wall_ns < span.start_wall_ns) span.end_wall_ns = span.start_wall_ns;
+  // What failed, in the program's own words, is a log line like an exception is: explanation reads those.
+  const bool told = std::ranges::any_of(span.events, [](const RawSpanEvent& event) { return event.name == "exception"; });
+  if (span.status == 2 && !told && span.status_message.size() > 5) {
+    span.events.push_back({span.end_wall_ns, "exception", {{"exception.message", bounded_text(span.status_message, kValueBytesMax, out)}}});
+  }
   for (std::size_t i = 0; i < span.events.size(); ++i) {
     RawSpanEvent& said = span.events[i];
     if (i >= kSpanEventsMax) {

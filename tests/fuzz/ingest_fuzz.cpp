@@ -10,6 +10,7 @@
 #include "daemon/ingest/kubernetes.h"
 #include "daemon/ingest/otlp.h"
 #include "daemon/ingest/prometheus.h"
+#include "daemon/ingest/syslog.h"
 
 namespace culprit::ingest {
 
@@ -47,6 +48,17 @@ void formats(std::string_view bytes, const Context& context, Decoded& out) {
     (void)format->continues(line);
     out.events.push_back(std::move(event));
   }
+}
+
+// As a datagram, and as a stream that comes in pieces of seven bytes.
+void syslog(std::string_view bytes, const Context& context, Decoded& out) {
+  decode_syslog(bytes, "", context, out);
+  SyslogFramer framer;
+  const auto each = [&](std::string_view message) { decode_syslog(message, "", context, out); };
+  for (std::size_t at = 0; at < bytes.size(); at += 7) {
+    if (!framer.add(bytes.substr(at, 7), each)) return;
+  }
+  framer.finish(each);
 }
 
 }  // namespace culprit::ingest

@@ -1,0 +1,183 @@
+#include "daemon/ingest/scrape.h"
+
+#include <curl/curl.h>
+#include <fmt/format.h>
+
+#include <thread>
+
+#include "daemon/base/handle.h"
+#include "daemon/base/log.h"
+
+namespace culprit::ingest {
+namespace {
+
+using Curl = Handle<CURL, curl_easy_cleanup>;
+using Multi = Handle<CURLM, curl_multi_cleanup>;
+using Headers = Handle<curl_slist, curl_slist_free_all>;
+
+constexpr std::int64_t kTimeoutNs = 10 * kNsPerSecond;
+constexpr int kPollMs = 250;
+
+// One transfer and what it brought.
+struct Transfer {
+  Curl curl;
+  Headers headers;
+  std::string body;
+};
+
+std::size_t on_bytes(char* data, std::size_t size, std::size_t count, void* to) {
+  auto* transfer = static_cast<Transfer*>(to);
+  if (transfer->body.size() + size * count > Scraper::kAnswerBytesMax) return 0;  // ends the transfer
+  transfer->body.append(data, size * count);
+  return size * count;
+}
+
+std::unique_ptr<Transfer> begin(const ScrapeOptions& options) {
+  auto transfer = std::make_unique<Transfer>();
+  transfer->curl.reset(curl_easy_init());
+  if (!transfer->curl) return nullptr;
+  CURL* curl = transfer->curl.get();
+  transfer->headers.reset(curl_slist_append(nullptr, "Accept: application/openmetrics-text;version=1.0.0,text/plain;version=0.0.4;q=0.5"));
+  curl_easy_setopt(curl, CURLOPT_URL, options.url.c_str());
+  curl_easy_setopt(curl, CURLOPT_HTTPHEADER, transfer->headers.get());
+  curl_easy_setopt(curl, CURLOPT_WRITEFUNCTION, &on_bytes);
+  curl_easy_setopt(curl, CURLOPT_WRITEDATA, transfer.get());
+  curl_easy_setopt(curl, CURLOPT_NOSIGNAL, 1L);
+  curl_easy_setopt(curl, CURLOPT_ACCEPT_ENCODING, "gzip");
+  curl_easy_setopt(curl, CURLOPT_PROTOCOLS_STR, "http,https");
+  curl_easy_setopt(curl, CURLOPT_TIMEOUT_MS, static_cast<long>(std::min(kTimeoutNs, options.interval_ns) / kNsPerMs));
+  return transfer;
+}
+
+Result<void> decode(Transfer& transfer, CURLcode code, const ScrapeOptions& options, const Context& context, Decoded& out) {
+  if (code == CURLE_WRITE_ERROR) return fail(Code::Exhausted, fmt::format("scrape '{}': more than {} bytes", options.url, Scraper::kAnswerBytesMax));
+  if (code != CURLE_OK) return fail(Code::Io, fmt::format("scrape '{}': {}", options.url, curl_easy_strerror(code)));
+  long status = 0;
+  curl_easy_getinfo(transfer.curl.get(), CURLINFO_RESPONSE_CODE, &status);
+  if (status != 200) return fail(Code::Io, fmt::format("scrape '{}': answered {}", options.url, status));
+  if (auto done = decode_exposition(transfer.body, options.target, context, out); !done) return std::unexpected(done.error().context(fmt::format("scrape '{}'", options.url)));
+  return {};
+}
+
+}  // namespace
+
+struct Scraper::Impl {
+  struct Target {
+    ScrapeOptions options;
+    SourcePtr source;
+    std::int64_t due_ns = 0;
+    std::unique_ptr<Transfer> transfer;  // under way
+  };
+  std::vector<Target> targets;
+  Intake& intake;
+  const Clock& clock;
+  const Resolver& resolver;
+  Counters counters;
+  Multi multi;
+  std::jthread thread;  // last: ends before what it uses
+
+  Impl(Intake& to, const Clock& time, const Resolver& who) : intake(to), clock(time), resolver(who), multi(curl_multi_init()) {}
+
+  void finish(Target& target, CURLcode code);
+  void loop(const std::stop_token& stop);
+};
+
+void Scraper::Impl::finish(Target& target, CURLcode code) {
+  const auto transfer = std::move(target.transfer);
+  curl_multi_remove_handle(multi.get(), transfer->curl.get());
+  const Context context{clock.now_ns(), clock.wall_offset_ns(), &resolver, &counters};
+  Decoded out;
+  ++target.source->requests;
+  target.source->bytes += transfer->body.size();
+  const auto done = decode(*transfer, code, target.options, context, out);
+  if (!done) {
+    ++target.source->malformed;
+    target.source->set_error(done.error().message);
+    target.source->set_state("waiting", done.error().message);
+    out = {};
+  } else {
+    target.source->set_state("running", fmt::format("{} samples", out.records));
+  }
+  stream::Event up;
+  up.time_ns = context.now_ns;
+  up.kind = stream::Kind::Sample;
+  up.entity = target.options.target.entity.empty() ? "host" : target.options.target.entity;
+  up.name = fmt::format("up{{target=\"{}\"}}", target.options.url);
+  up.value = done ? 1 : 0;
+  out.events.push_back(std::move(up));
+  target.source->note(out);
+  intake.offer(target.source, std::move(out.events));  // the next one comes soon enough
+}
+
+void Scraper::Impl::loop(const std::stop_token& stop) {
+  const std::stop_callback awake(stop, [this] { curl_multi_wakeup(multi.get()); });
+  while (!stop.stop_requested()) {
+    const std::int64_t now = clock.now_ns();
+    for (Target& target : targets) {
+      if (target.transfer || now < target.due_ns) continue;
+      // From when it was due, so that scrapes keep their distance; a host that slept does not make up for it.
+      target.due_ns = target.due_ns + target.options.interval_ns > now ? target.due_ns + target.options.interval_ns : now + target.options.interval_ns;
+      target.transfer = begin(target.options);
+      if (target.transfer) curl_multi_add_handle(multi.get(), target.transfer->curl.get());
+    }
+    int running = 0;
+    curl_multi_perform(multi.get(), &running);
+    int left = 0;
+    while (const CURLMsg* message = curl_multi_info_read(multi.get(), &left)) {
+      if (message->msg != CURLMSG_DONE) continue;
+      const CURLcode code = message->data.result;
+      CURL* const curl = message->easy_handle;
+      for (Target& target : targets) {
+        if (target.transfer && target.transfer->curl.get() == curl) {
+          finish(target, code);
+          break;
+        }
+      }
+    }
+    curl_multi_poll(multi.get(), nullptr, 0, kPollMs, nullptr);
+  }
+  for (Target& target : targets) {
+    if (target.transfer) curl_multi_remove_handle(multi.get(), target.transfer->curl.get());
+  }
+}
+
+Scraper::Scraper(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
+Scraper::~Scraper() = default;
+
+std::unique_ptr<Scraper> Scraper::start(std::vector<std::pair<ScrapeOptions, SourcePtr>> targets, Intake& intake, const Clock& clock, const Resolver& resolver) {
+  auto impl = std::make_unique<Impl>(intake, clock, resolver);
+  for (auto& [options, source] : targets) {
+    if (impl->targets.size() >= kTargetsMax) {
+      source->set_state("failed", fmt::format("more than {} targets", kTargetsMax));
+      continue;
+    }
+    impl->targets.push_back({std::move(options), std::move(source), 0, nullptr});
+  }
+  Impl* self = impl.get();
+  impl->thread = std::jthread([self](const std::stop_token& stop) {
+    ::pthread_setname_np(::pthread_self(), "scrape");
+    try {
+      self->loop(stop);
+    } catch (const std::exception& e) {
+      log::error("scrape: {}; no longer done", e.what());
+      for (auto& target : self->targets) target.source->set_state("failed", e.what());
+    }
+  });
+  return std::unique_ptr<Scraper>(new Scraper(std::move(impl)));
+}
+
+Result<std::string> Scraper::url_of(const std::string& target) {
+  if (target.starts_with("http://") || target.starts_with("https://")) return target;
+  if (target.find("://") != std::string::npos || target.find(':') == std::string::npos) return fail(Code::Invalid, fmt::format("target '{}': a URL of http or https, or HOST:PORT", target));
+  return "http://" + target + (target.find('/') == std::string::npos ? "/metrics" : "");
+}
+
+Result<Decoded> Scraper::probe(const ScrapeOptions& options, const Context& context) {
+  const auto transfer = begin(options);
+  if (!transfer) return fail(Code::Exhausted, "libcurl did not start");
+  Decoded out;
+  TRY(decode(*transfer, curl_easy_perform(transfer->curl.get()), options, context, out));
+  return out;
+}
+
+}  // namespace culprit::ingest

@@ -1,0 +1,321 @@
+#include "daemon/ingest/syslog.h"
+
+#include <fmt/format.h>
+#include <poll.h>
+#include <sys/eventfd.h>
+#include <sys/socket.h>
+
+#include <charconv>
+#include <map>
+#include <thread>
+
+#include "daemon/base/log.h"
+#include "daemon/ingest/http_server.h"
+#include "daemon/ingest/line_time.h"
+#include "daemon/logs/header.h"
+
+namespace culprit::ingest {
+namespace {
+
+constexpr std::size_t kBatchEvents = 1'000;
+constexpr int kWaitMs = 1'000;
+constexpr int kPollMs = 500;
+
+// RFC 5424, table 2, to OpenTelemetry's numbers.
+constexpr std::uint8_t kSeverities[] = {stream::kFatal, stream::kFatal, stream::kFatal, stream::kError, stream::kWarn, stream::kInfo, stream::kInfo, stream::kDebug};
+
+std::string_view word(std::string_view& text) {
+  const std::size_t end = std::min(text.find(' '), text.size());
+  const std::string_view found = text.substr(0, end);
+  text.remove_prefix(std::min(text.size(), end + 1));
+  return found;
+}
+
+// [id a="b" ...][id2 ...] or -
+void structured_data(std::string_view& text, stream::Event& event, Decoded& out) {
+  if (text.starts_with('-')) {
+    text.remove_prefix(std::min<std::size_t>(text.size(), 2));
+    return;
+  }
+  while (text.starts_with('[')) {
+    text.remove_prefix(1);
+    std::size_t at = text.find_first_of(" ]");
+    if (at == std::string_view::npos) return;
+    text.remove_prefix(at);
+    while (text.starts_with(' ')) {
+      text.remove_prefix(1);
+      const std::size_t equals = text.find("=\"");
+      if (equals == std::string_view::npos) return;
+      const std::string_view key = text.substr(0, equals);
+      text.remove_prefix(equals + 2);
+      std::string value;
+      while (!text.empty() && text.front() != '"') {
+        if (text.front() == '\\' && text.size() > 1) text.remove_prefix(1);
+        value += text.front();
+        text.remove_prefix(1);
+      }
+      if (!text.empty()) text.remove_prefix(1);
+      add_attribute(event.attributes, key, value, out);
+    }
+    if (!text.starts_with(']')) return;
+    text.remove_prefix(1);
+  }
+  if (text.starts_with(' ')) text.remove_prefix(1);
+}
+
+// "tag[123]: message" or "tag: message"
+void tag(std::string_view& text, std::string_view& program, std::string_view& pid) {
+  std::size_t end = 0;
+  while (end < text.size() && end < 64 && text[end] != ' ' && text[end] != ':' && text[end] != '[') ++end;
+  if (end == 0 || end == text.size() || text[end] == ' ') return;
+  std::string_view rest = text.substr(end);
+  std::string_view number;
+  if (rest.starts_with('[')) {
+    const std::size_t close = rest.find(']');
+    if (close == std::string_view::npos) return;
+    number = rest.substr(1, close - 1);
+    rest.remove_prefix(close + 1);
+  }
+  if (!rest.starts_with(':')) return;
+  rest.remove_prefix(1);
+  if (rest.starts_with(' ')) rest.remove_prefix(1);
+  program = text.substr(0, end);
+  pid = number;
+  text = rest;
+}
+
+}  // namespace
+
+void decode_syslog(std::string_view message, const std::string& service, const Context& context, Decoded& out) {
+  while (!message.empty() && (message.back() == '\n' || message.back() == '\r' || message.back() == '\0')) message.remove_suffix(1);
+  if (message.empty()) return;
+  ++out.records;
+  stream::Event event;
+  event.kind = stream::Kind::Log;
+  event.value = 1;
+  std::string_view rest = message, host, program, pid;
+  std::int64_t wall = 0;
+  const std::int64_t now_wall = context.now_ns + context.wall_offset_ns;
+  unsigned priority = 13;  // user.notice, what RFC 3164 takes for granted
+  if (rest.starts_with('<')) {
+    unsigned value = 0;
+    const auto [end, error] = std::from_chars(rest.data() + 1, rest.data() + std::min<std::size_t>(rest.size(), 5), value);
+    if (error == std::errc() && value <= 191 && end < rest.data() + rest.size() && *end == '>') {
+      priority = value;
+      rest.remove_prefix(static_cast<std::size_t>(end - rest.data()) + 1);
+    }
+  }
+  event.severity = kSeverities[priority % 8];
+  const auto present = [](std::string_view text) { return text == "-" ? std::string_view() : text; };
+  if (rest.starts_with("1 ")) {
+    rest.remove_prefix(2);
+    wall = line_time(word(rest), now_wall).value_or(0);
+    host = present(word(rest));
+    program = present(word(rest));
+    pid = present(word(rest));
+    if (const auto id = present(word(rest)); !id.empty()) add_attribute(event.attributes, "syslog.msgid", id, out);
+    structured_data(rest, event, out);
+    if (rest.starts_with("\xEF\xBB\xBF")) rest.remove_prefix(3);
+  } else {
+    // "Nov 23 14:02:08 " or an RFC 3339 time, as rsyslog can be told to write
+    const bool bsd = rest.size() > 16 && rest[3] == ' ' && rest[6] == ' ' && rest[9] == ':' && rest[15] == ' ';
+    if (bsd) {
+      wall = line_time(rest.substr(0, 15), now_wall).value_or(0);
+      if (wall > 0) rest.remove_prefix(16);
+    } else if (const auto time = line_time(rest.substr(0, rest.find(' ')), now_wall)) {
+      wall = *time;
+      (void)word(rest);
+    }
+    if (wall > 0) {
+      // A host, unless this word is a tag already (messages of this host have none).
+      const std::string_view first = rest.substr(0, rest.find(' '));
+      if (!first.ends_with(':') && first.find('[') == std::string_view::npos) host = word(rest);
+    }
+    tag(rest, program, pid);
+  }
+  event.time_ns = stream_time(wall == 0 ? now_wall : wall, context, out);
+  std::uint32_t number = 0;
+  std::string named;
+  const bool here = context.resolver != nullptr && (host.empty() || host == context.resolver->host_name());
+  if (here && std::from_chars(pid.data(), pid.data() + pid.size(), number).ec == std::errc()) named = context.resolver->service_of_pid(number);
+  if (named.empty()) named = service;
+  if (named.empty()) named = program.substr(program.rfind('/') + 1);
+  event.entity = named.empty() ? "host" : "service:" + bounded_text(named, kNameBytesMax, out);
+  event.body = bounded_text(rest, kBodyBytesMax, out);
+  (void)find_trace_id(event.body, event.trace_id, event.span_id);
+  const auto put = [&](std::string_view key, std::string_view value) {
+    if (!value.empty()) add_attribute(event.attributes, key, value, out);
+  };
+  put("host.name", host);
+  put("process.command", program);
+  put("process.pid", pid);
+  put("syslog.facility", fmt::to_string(priority / 8));
+  out.events.push_back(std::move(event));
+}
+
+Result<void> SyslogFramer::add(std::string_view bytes, const std::function<void(std::string_view)>& each) {
+  rest_ += bytes;
+  std::string_view text = rest_;
+  const auto done = [&](std::size_t size) {
+    text.remove_prefix(size);
+    offset_ += size;
+  };
+  while (!text.empty()) {
+    if (text[0] >= '1' && text[0] <= '9') {
+      std::size_t size = 0;
+      const auto [end, error] = std::from_chars(text.data(), text.data() + std::min<std::size_t>(text.size(), 7), size);
+      const auto digits = static_cast<std::size_t>(end - text.data());
+      if (error == std::errc() && digits < text.size() && text[digits] == ' ') {
+        if (size > kSyslogBytesMax) return fail(Code::Invalid, fmt::format("syslog: a message of {} bytes at offset {}", size, offset_));
+        if (text.size() < digits + 1 + size) break;
+        each(text.substr(digits + 1, size));
+        done(digits + 1 + size);
+        continue;
+      }
+      if (digits == text.size() && digits < 6) break;  // the length may go on
+    }
+    const std::size_t end = text.find_first_of(std::string_view("\n\0", 2));
+    if (end == std::string_view::npos) {
+      if (text.size() > kSyslogBytesMax) return fail(Code::Invalid, fmt::format("syslog: a line of more than {} bytes at offset {}", kSyslogBytesMax, offset_));
+      break;
+    }
+    if (end > 0) each(text.substr(0, end));
+    done(end + 1);
+  }
+  rest_.erase(0, rest_.size() - text.size());
+  return {};
+}
+
+void SyslogFramer::finish(const std::function<void(std::string_view)>& each) {
+  if (!rest_.empty()) each(rest_);
+  rest_.clear();
+}
+
+struct SyslogServer::Impl {
+  struct Connection {
+    Fd fd;
+    SyslogFramer framer;
+  };
+  Sockets sockets;
+  std::string service;
+  SourcePtr source;
+  Intake& intake;
+  const Clock& clock;
+  const Resolver& resolver;
+  Fd wake;
+  std::map<int, Connection> connections;
+  std::jthread thread;  // last: ends before what it uses
+
+  Context context() const { return {clock.now_ns(), clock.wall_offset_ns(), &resolver, nullptr}; }
+  void read_datagrams();
+  bool read_stream(Connection& connection, const std::stop_token& stop);
+  void loop(const std::stop_token& stop);
+};
+
+void SyslogServer::Impl::read_datagrams() {
+  Decoded out;
+  std::string buffer(kSyslogBytesMax, '\0');
+  const Context now = context();
+  for (std::size_t i = 0; i < kBatchEvents; ++i) {
+    const ssize_t got = ::recv(sockets.datagram.get(), buffer.data(), buffer.size(), MSG_DONTWAIT);
+    if (got < 0) break;
+    ++source->requests;
+    source->bytes += static_cast<std::uint64_t>(got);
+    decode_syslog(std::string_view(buffer.data(), static_cast<std::size_t>(got)), service, now, out);
+  }
+  source->note(out);
+  if (!out.events.empty()) intake.offer(source, std::move(out.events));
+}
+
+// False when the connection is over.
+bool SyslogServer::Impl::read_stream(Connection& connection, const std::stop_token& stop) {
+  std::string buffer(kSyslogBytesMax, '\0');
+  const ssize_t got = ::recv(connection.fd.get(), buffer.data(), buffer.size(), MSG_DONTWAIT);
+  if (got < 0) return errno == EAGAIN || errno == EINTR;
+  Decoded out;
+  const Context now = context();
+  const auto each = [&](std::string_view message) { decode_syslog(message, service, now, out); };
+  bool good = got > 0;
+  if (got == 0) {
+    connection.framer.finish(each);
+  } else {
+    source->bytes += static_cast<std::uint64_t>(got);
+    if (auto done = connection.framer.add(std::string_view(buffer.data(), static_cast<std::size_t>(got)), each); !done) {
+      ++source->malformed;
+      source->set_error(done.error().message);
+      good = false;
+    }
+  }
+  source->note(out);
+  while (!out.events.empty()) {
+    const auto taken = intake.submit(source, std::move(out.events), kWaitMs, stop);
+    if (taken) break;
+    if (taken.error().code != Code::Busy || stop.stop_requested()) {
+      if (taken.error().code == Code::Busy) intake.offer(source, std::move(out.events));  // counted
+      return false;
+    }
+    ++source->refused;
+  }
+  return good;
+}
+
+void SyslogServer::Impl::loop(const std::stop_token& stop) {
+  const std::stop_callback awake(stop, [this] {
+    const std::uint64_t one = 1;
+    (void)!::write(wake.get(), &one, sizeof(one));
+  });
+  while (!stop.stop_requested()) {
+    std::vector<pollfd> waits = {{wake.get(), POLLIN, 0}, {sockets.datagram.get(), POLLIN, 0}, {sockets.stream.get(), POLLIN, 0}};
+    for (const auto& [fd, connection] : connections) waits.push_back({fd, POLLIN, 0});
+    if (::poll(waits.data(), waits.size(), kPollMs) <= 0) continue;
+    if (waits[1].revents != 0) read_datagrams();
+    if (waits[2].revents != 0) {
+      Fd accepted(::accept4(sockets.stream.get(), nullptr, nullptr, SOCK_CLOEXEC | SOCK_NONBLOCK));
+      if (accepted && connections.size() >= kConnectionsMax) {
+        ++source->refused;
+        source->set_error(fmt::format("more than {} connections", kConnectionsMax));
+      } else if (accepted) {
+        ++source->requests;
+        const int fd = accepted.get();
+        connections[fd] = {std::move(accepted), {}};
+      }
+    }
+    for (std::size_t i = 3; i < waits.size(); ++i) {
+      if (waits[i].revents == 0) continue;
+      const auto found = connections.find(waits[i].fd);
+      if (found != connections.end() && !read_stream(found->second, stop)) connections.erase(found);
+    }
+  }
+}
+
+Result<SyslogServer::Sockets> SyslogServer::open(const std::string& address, const std::string& protocol) {
+  Sockets sockets;
+  if (protocol != "udp" && protocol != "tcp" && protocol != "both" && protocol != "unix") return fail(Code::Invalid, fmt::format("protocol '{}': udp, tcp, both or unix", protocol));
+  if (protocol != "tcp") {
+    ASSIGN(sockets.datagram, bind_datagram(address));
+  }
+  if (protocol == "tcp" || protocol == "both") {
+    ASSIGN(sockets.stream, listen_stream(address));
+  }
+  return sockets;
+}
+
+SyslogServer::SyslogServer(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
+SyslogServer::~SyslogServer() = default;
+
+std::unique_ptr<SyslogServer> SyslogServer::start(Sockets sockets, std::string service, SourcePtr source, Intake& intake, const Clock& clock, const Resolver& resolver) {
+  auto impl = std::unique_ptr<Impl>(new Impl{std::move(sockets), std::move(service), std::move(source), intake, clock, resolver, Fd(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)), {}, {}});
+  Impl* self = impl.get();
+  impl->thread = std::jthread([self](const std::stop_token& stop) {
+    ::pthread_setname_np(::pthread_self(), "syslog");
+    try {
+      self->loop(stop);
+    } catch (const std::exception& e) {
+      log::error("syslog: {}; no longer read", e.what());
+      self->source->set_state("failed", e.what());
+    }
+  });
+  return std::unique_ptr<SyslogServer>(new SyslogServer(std::move(impl)));
+}
+
+}  // namespace culprit::ingest

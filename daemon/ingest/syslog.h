@@ -1,0 +1,49 @@
+// Syslog: RFC 5424 and RFC 3164 messages over UDP, TCP (octet counting and newlines, RFC 6587) and Unix sockets.
+//
+// The event's entity is the service of the sender's program (its tag), or what the source's `service` says. UDP and Unix
+// datagrams cannot come again: without room they are dropped and counted. Over TCP nothing is read while there is no room.
+// Limits: kConnectionsMax connections, kMessageBytesMax bytes of a message.
+#pragma once
+
+#include <memory>
+
+#include "daemon/base/fd.h"
+#include "daemon/ingest/source.h"
+
+namespace culprit::ingest {
+
+inline constexpr std::size_t kSyslogBytesMax = 64U << 10U;
+
+// One message, without its frame. Anything is a message; what has no header is all text.
+void decode_syslog(std::string_view message, const std::string& service, const Context& context, Decoded& out);
+
+// Cuts a stream into messages. Octet counting ("83 <34>1 ...") and newlines may alternate.
+class SyslogFramer {
+ public:
+  // Calls `each` with every whole message. Errors: Invalid with the offset in the stream: the connection is of no use then.
+  Result<void> add(std::string_view bytes, const std::function<void(std::string_view)>& each);
+  void finish(const std::function<void(std::string_view)>& each);  // the stream ended: a last line without newline
+
+ private:
+  std::string rest_;
+  std::uint64_t offset_ = 0;
+};
+
+class SyslogServer {
+ public:
+  static constexpr std::size_t kConnectionsMax = 256;
+  struct Sockets {
+    Fd datagram, stream;  // either may be absent
+  };
+  // "udp", "tcp", "both", "unix" (a path: datagrams). Errors: Invalid; Busy.
+  static Result<Sockets> open(const std::string& address, const std::string& protocol);
+  static std::unique_ptr<SyslogServer> start(Sockets sockets, std::string service, SourcePtr source, Intake& intake, const Clock& clock, const Resolver& resolver);
+  ~SyslogServer();
+
+ private:
+  struct Impl;
+  explicit SyslogServer(std::unique_ptr<Impl> impl);
+  std::unique_ptr<Impl> impl_;
+};
+
+}  // namespace culprit::ingest

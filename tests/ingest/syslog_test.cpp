@@ -1,0 +1,66 @@
+// Syslog in its forms, and its frames cut anywhere.
+#include "daemon/ingest/syslog.h"
+
+#include "tests/ingest/support.h"
+
+namespace culprit::ingest {
+namespace {
+
+TEST(Syslog, FormsOfMessages) {
+  const struct {
+    const char* message;
+    const char* entity;
+    const char* body;
+    std::uint8_t severity;
+    std::int64_t time_ns;
+  } cases[] = {
+      {"<11>1 2023-11-15T00:59:00Z web1 shop 71 ID7 [a@1 b=\"c\\\"d\"] it failed\n", "service:shop", "it failed", stream::kError, 9940 * kNsPerSecond},
+      {"<165>1 2023-11-15T00:59:00.5Z - - - - - bare", "host", "bare", stream::kInfo, 9940 * kNsPerSecond + 500 * kNsPerMs},
+      {"<11>1 2023-11-15T00:59:00Z testhost x 4211 - - pid known", "service:shop", "pid known", stream::kError, 9940 * kNsPerSecond},
+      {"<14>/usr/sbin/cron[7]: no time", "service:cron", "no time", stream::kInfo, kNow},
+      {"no header at all", "host", "no header at all", stream::kInfo, kNow},
+      {"<999>bad priority", "host", "<999>bad priority", stream::kInfo, kNow},
+  };
+  for (const auto& c : cases) {
+    SCOPED_TRACE(c.message);
+    Decoded out;
+    decode_syslog(c.message, "", test_context(), out);
+    ASSERT_EQ(out.events.size(), 1U);
+    EXPECT_EQ(out.events[0].entity, c.entity);
+    EXPECT_EQ(out.events[0].body, c.body);
+    EXPECT_EQ(out.events[0].severity, c.severity);
+    EXPECT_EQ(out.events[0].time_ns, c.time_ns);
+  }
+  Decoded out;
+  decode_syslog("<11>1 2023-11-15T00:59:00Z web1 shop 71 ID7 [a@1 b=\"c\\\"d\"] x", "named", test_context(), out);
+  EXPECT_EQ(out.events[0].entity, "service:named");
+  EXPECT_EQ(at(out.events[0], "b"), "c\"d");
+  EXPECT_EQ(at(out.events[0], "host.name"), "web1");
+  Decoded bsd;
+  decode_syslog("<13>Nov 14 22:13:20 web1 shop[71]: old form", "", test_context(), bsd);
+  EXPECT_EQ(bsd.events[0].entity, "service:shop");
+  EXPECT_EQ(bsd.events[0].body, "old form");
+  EXPECT_EQ(at(bsd.events[0], "host.name"), "web1");
+}
+
+// Octet counting and newlines, cut into pieces of every size, give the same messages.
+TEST(Syslog, FramesCutAnywhere) {
+  const std::string stream = "10 <13>a\nb cc<14>line one\n<14>line two\n8 <13>last";
+  const std::vector<std::string> wanted = {"<13>a\nb cc", "<14>line one", "<14>line two", "<13>last"};
+  for (std::size_t size = 1; size <= stream.size(); ++size) {
+    SyslogFramer framer;
+    std::vector<std::string> got;
+    const auto each = [&](std::string_view message) { got.emplace_back(message); };
+    for (std::size_t at = 0; at < stream.size(); at += size) ASSERT_TRUE(framer.add(std::string_view(stream).substr(at, size), each));
+    framer.finish(each);
+    EXPECT_EQ(got, wanted) << size;
+  }
+  SyslogFramer endless;
+  const auto none = [](std::string_view) {};
+  EXPECT_FALSE(endless.add("999999 <13>", none));
+  SyslogFramer long_line;
+  EXPECT_FALSE(long_line.add(std::string(kSyslogBytesMax + 1, 'x'), none));
+}
+
+}  // namespace
+}  // namespace culprit::ingest
