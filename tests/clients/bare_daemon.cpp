@@ -1,0 +1,93 @@
+// The daemon without its sensor: everything from receivers to answers, for tests with real clients that need neither
+// root nor a kernel. bare_daemon STATE_DIR SOCKET [KEY=VALUE...]; ends with SIGTERM.
+#include <signal.h>
+#include <sys/socket.h>
+#include <sys/signalfd.h>
+
+#include <cstdio>
+#include <fmt/format.h>
+
+#include "daemon/api/server.h"
+#include "daemon/app/live_backend.h"
+#include "daemon/base/log.h"
+#include "daemon/stream/embedded_store.h"
+
+namespace culprit {
+namespace {
+
+Result<void> run(const Config& config) {
+  sigset_t signals;
+  sigemptyset(&signals);
+  sigaddset(&signals, SIGTERM);
+  ::pthread_sigmask(SIG_BLOCK, &signals, nullptr);
+  ::signal(SIGPIPE, SIG_IGN);
+  const SystemClock clock;
+  const app::Host host;
+  app::Sources sources({config, clock, host.name()});
+  sources.open();
+  ASSIGN(auto listeners, api::Listeners::open({.socket = config.socket, .port = std::nullopt}));
+  stream::StoreOptions store_options;
+  store_options.folder = config.state_dir / "events";
+  ASSIGN(auto store, stream::EmbeddedStore::open(store_options, clock));
+  ASSIGN(auto knowledge, graph::Knowledge::load({}));
+  ASSIGN(auto rules, rules::load_rules(std::filesystem::path(), knowledge.get()));
+  concurrent::Registry registry;
+  app::Accounting accounting;
+  app::DetectChannel detect({.name = "detect", .capacity = 64, .when_full = concurrent::WhenFull::Wait, .registry = &registry});
+  const auto graph_file = config.state_dir / "graph.db";
+  ASSIGN(auto diagnosis, app::Diagnosis::start({clock, *store, accounting, detect, graph_file, host.boot_id(), knowledge, rules}));
+  int silent[2];  // a supervisor that never says a word
+  if (::socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, silent) != 0) return fail_errno(errno, "socketpair");
+  const Fd supervisor(silent[1]);
+  ASSIGN(auto pipeline, app::Pipeline::start({config, clock, *store, registry, accounting, detect, Fd(silent[0]), [&diagnosis] { return diagnosis->something_wrong(); }}));
+  sources.start(*pipeline);
+  app::LiveBackend backend({config, clock, *store, registry, accounting, *pipeline, *diagnosis, sources, graph_file, clock.now_ns(), "test", "test"});
+  ASSIGN(auto server, api::Server::start(std::move(listeners), backend, {}));
+  std::puts("ready");
+  std::fflush(stdout);
+  int signal = 0;
+  ::sigwait(&signals, &signal);
+  server.reset();
+  sources.stop();
+  pipeline.reset();
+  (void)detect.close();
+  diagnosis.reset();
+  return store->flush();
+}
+
+}  // namespace
+}  // namespace culprit
+
+int main(int argc, char** argv) {
+  using namespace culprit;
+  log::set_program("bare_daemon");
+  Config config;
+  std::vector<std::string> arguments(argv + 1, argv + argc);
+  if (arguments.size() < 2) {
+    log::error("usage: bare_daemon STATE_DIR SOCKET [KEY=VALUE...] [CONFIG.yaml]");
+    return 2;
+  }
+  for (std::size_t i = 2; i < arguments.size(); ++i) {
+    if (!arguments[i].ends_with(".yaml")) continue;
+    auto loaded = Config::load(arguments[i]);
+    if (!loaded) {
+      log::error("{}", loaded.error().message);
+      return 6;
+    }
+    config = std::move(*loaded);
+  }
+  config.state_dir = arguments[0];
+  config.socket = arguments[1];
+  for (std::size_t i = 2; i < arguments.size(); ++i) {
+    const std::size_t equals = arguments[i].find('=');
+    if (equals == std::string::npos) continue;
+    if (auto set = config.set(arguments[i].substr(0, equals), arguments[i].substr(equals + 1), "command line"); !set) {
+      log::error("{}", set.error().message);
+      return 6;
+    }
+  }
+  std::filesystem::create_directories(config.state_dir);
+  const auto done = run(config);
+  if (!done) log::error("{}", done.error().message);
+  return done ? 0 : 7;
+}

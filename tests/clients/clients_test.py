@@ -1,0 +1,228 @@
+"""Real clients and servers against the daemon's receivers, without its sensor: no root, no kernel needed.
+
+Each class skips nothing: a program that is missing fails its test (./dev setup installs them).
+"""
+import json
+import os
+import pathlib
+import shutil
+import socket
+import subprocess
+import tempfile
+import time
+import unittest
+import urllib.error
+import urllib.request
+
+HERE = pathlib.Path(__file__).resolve().parent
+ROOT = HERE.parents[1]
+DAEMON = os.environ.get("CULPRIT_BARE_DAEMON", str(ROOT / "build/release/tests/bare_daemon"))
+CLI = os.environ.get("CULPRIT_CLI", str(ROOT / "build/release/bin/culprit"))
+
+
+def free_port():
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+def wait_for(what, condition, seconds=30):
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        value = condition()
+        if value:
+            return value
+        time.sleep(0.2)
+    raise AssertionError(f"not within {seconds} s: {what}")
+
+
+class Bare:
+    """A daemon of the test's own; `sources` is the list of the configuration."""
+
+    def __init__(self, sources=(), **settings):
+        self.folder = pathlib.Path(tempfile.mkdtemp(prefix="culprit-clients-"))
+        self.port = free_port()
+        self.url = f"http://127.0.0.1:{self.port}"
+        self.socket = self.folder / "api.sock"
+        config = {"otlp_http": f"127.0.0.1:{self.port}", **settings, "sources": list(sources)}
+        (self.folder / "c.yaml").write_text(json.dumps(config))  # JSON is YAML
+        self.children = []
+
+    def __enter__(self):
+        self.process = subprocess.Popen([DAEMON, str(self.folder / "state"), str(self.socket), str(self.folder / "c.yaml")],
+                                        stdout=subprocess.PIPE)
+        if self.process.stdout.readline() != b"ready\n":
+            raise AssertionError("the daemon did not start; its reason is above")
+        return self
+
+    def __exit__(self, *_):
+        for child in self.children:
+            child.terminate()
+            child.wait(20)
+        self.process.terminate()
+        self.process.wait(20)
+        self.process.stdout.close()
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    def child(self, *command, **more):
+        self.children.append(subprocess.Popen([str(word) for word in command], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
+                                              stderr=subprocess.DEVNULL, **more))
+        return self.children[-1]
+
+    def ask(self, *arguments):
+        done = subprocess.run([CLI, "--socket", str(self.socket), "-o", "json", *arguments], capture_output=True, text=True)
+        if done.returncode not in (0, 1):
+            raise AssertionError(f"culprit {' '.join(arguments)}: {done.stderr}")
+        return json.loads(done.stdout)
+
+    def source(self, name):
+        return next(row for row in self.ask("sources", "list")["sources"] if row["source"] == name)
+
+    def settled(self, name, stored):
+        def check():
+            row = self.source(name)
+            return row if row["stored"] >= stored and row["in_flight"] == 0 else None
+        row = wait_for(f"{name} has stored {stored}", check)
+        assert row["produced"] == row["stored"] + sum(row["dropped"].values()), row
+        return row
+
+    def events(self, *filters):
+        return self.ask("events", "--limit", "10000", *filters)["events"]
+
+    def post(self, path, document):
+        request = urllib.request.Request(self.url + path, json.dumps(document).encode(), {"Content-Type": "application/json"})
+        with urllib.request.urlopen(request) as answer:
+            return answer.status
+
+
+class OpenTelemetry(unittest.TestCase):
+    COUNT = 1500
+
+    @classmethod
+    def setUpClass(cls):
+        if not (HERE / "otel/node_modules").is_dir():
+            subprocess.run(["npm", "--prefix", str(HERE / "otel"), "ci", "--no-audit", "--no-fund", "--no-progress"], check=True, stdout=subprocess.DEVNULL)
+
+    # Every span, log record and data point of the SDK arrives exactly once, over each transport.
+    def test_sdk_over_http(self):
+        for form in ("proto", "http"):
+            with self.subTest(form=form), Bare() as daemon:
+                done = subprocess.run(["node", "send.mjs", daemon.url, form, str(self.COUNT)], cwd=HERE / "otel", capture_output=True, text=True, timeout=120)
+                self.assertEqual(done.returncode, 0, done.stderr)
+                # One span failed with a message, which is a log line besides.
+                self.assertEqual(daemon.settled("otlp-traces", 2 * self.COUNT + 1)["stored"], 2 * self.COUNT + 1)
+                self.assertEqual(daemon.settled("otlp-logs", self.COUNT)["stored"], self.COUNT)
+                metrics = daemon.settled("otlp-metrics", 1)
+                self.assertEqual(metrics["malformed"], 0, metrics)
+                names = {event["name"] for event in daemon.events("--kind", "sample", "--entity", f"js-{form}")}
+                self.assertLessEqual({"pool.size", "orders.placed.rate", "order.value.mean"}, names)
+                spans = daemon.events("--kind", "span", "--entity", f"js-{form}")
+                self.assertEqual(len({span["span_id"] for span in spans}), 2 * self.COUNT)
+                trace = daemon.ask("trace", done.stdout.strip())
+                self.assertEqual([(row["depth"], row["name"]) for row in trace["spans"]], [(0, "GET /orders/{id}"), (1, "SELECT orders")])
+                self.assertEqual([row["body"] for row in trace["logs"]], [f"order {self.COUNT - 1} failed"])
+
+
+class Prometheus(unittest.TestCase):
+    # Debian's Prometheus scrapes node-exporter and writes to us; its own metrics come to the service of its job.
+    def test_remote_write_and_scrape(self):
+        exporter, prometheus = free_port(), free_port()
+        with Bare([{"type": "scrape", "name": "node", "target": f"127.0.0.1:{exporter}", "interval": "1s"}]) as daemon:
+            daemon.child("prometheus-node-exporter", f"--web.listen-address=127.0.0.1:{exporter}")
+            (daemon.folder / "p.yml").write_text(json.dumps({
+                "global": {"scrape_interval": "1s"}, "remote_write": [{"url": daemon.url + "/api/v1/write"}],
+                "scrape_configs": [{"job_name": "prom", "static_configs": [{"targets": [f"127.0.0.1:{prometheus}"]}]}]}))
+            daemon.child("prometheus", f"--config.file={daemon.folder / 'p.yml'}", f"--storage.tsdb.path={daemon.folder / 'tsdb'}",
+                         f"--web.listen-address=127.0.0.1:{prometheus}")
+            written = daemon.settled("remote-write", 500) if wait_for("remote write", lambda: daemon.source("remote-write")["stored"] > 500, 60) else None
+            self.assertEqual(written["malformed"], 0, written)
+            names = {event["name"] for event in daemon.events("--kind", "sample", "--entity", "prom")}
+            self.assertTrue(any(name.startswith("prometheus_http_request_duration_seconds.rate{") for name in names), sorted(names)[:20])
+            self.assertTrue(any(name.startswith("process_cpu_seconds_total.rate") for name in names))
+            scraped = wait_for("two scrapes", lambda: (row := daemon.source("node"))["requests"] > 3 and row["state"] == "running" and row)
+            self.assertGreater(scraped["stored"], 100)
+            hosts = {event["name"] for event in daemon.events("--kind", "sample", "--entity", "host", "--name", "node_*")}
+            self.assertIn("node_load1", hosts)
+            self.assertTrue(any(name.startswith("node_cpu_seconds_total.rate{") for name in hosts))
+
+    # Debian's Alertmanager opens an incident with its webhook, and its end closes it.
+    def test_alertmanager_opens_an_incident(self):
+        port = free_port()
+        with Bare() as daemon:
+            (daemon.folder / "a.yml").write_text(json.dumps({
+                "route": {"receiver": "culprit", "group_wait": "0s", "group_interval": "1s"},
+                "receivers": [{"name": "culprit", "webhook_configs": [{"url": daemon.url + "/alerts", "send_resolved": True}]}]}))
+            daemon.child("prometheus-alertmanager", f"--config.file={daemon.folder / 'a.yml'}", f"--storage.path={daemon.folder / 'am'}",
+                         f"--web.listen-address=127.0.0.1:{port}", "--cluster.listen-address=")
+            alert = {"labels": {"alertname": "HighLatency", "service": "order", "severity": "critical"}, "annotations": {"summary": "p99 over 2 s"}}
+
+            def send(**more):
+                request = urllib.request.Request(f"http://127.0.0.1:{port}/api/v2/alerts", json.dumps([{**alert, **more}]).encode(), {"Content-Type": "application/json"})
+                try:
+                    return urllib.request.urlopen(request).status == 200
+                except OSError:
+                    return False
+            wait_for("alertmanager", send)
+            incident = wait_for("an incident", lambda: daemon.ask("incidents")["incidents"])[0]
+            self.assertEqual(incident["service"], "order")
+            self.assertIn("HighLatency", incident["headline"])
+            send(startsAt="2020-01-01T00:00:00Z", endsAt="2020-01-01T00:01:00Z")
+            wait_for("its end", lambda: daemon.ask("incidents")["incidents"][0]["state"] == "closed", 60)
+
+
+class Logs(unittest.TestCase):
+    # util-linux' logger in each form and over each socket: each message once, with its program.
+    def test_logger(self):
+        port, folder = free_port(), tempfile.mkdtemp()
+        path = os.path.join(folder, "log.sock")
+        with Bare([{"type": "syslog", "name": "net", "listen": f"127.0.0.1:{port}"}, {"type": "syslog", "name": "local", "listen": path}]) as daemon:
+            forms = [("-d", "--rfc5424"), ("-d", "--rfc3164"), ("-T", "--rfc5424"), ("-T", "--rfc3164"), ("-T", "--octet-count", "--rfc5424")]
+            for i, form in enumerate(forms):
+                subprocess.run(["logger", "-n", "127.0.0.1", "-P", str(port), *form, "-t", "shopd", f"message number {i}"], check=True)
+            subprocess.run(["logger", "-u", path, "-d", "-t", "shopd", "message number 5"], check=True)
+            self.assertEqual(daemon.settled("net", 5)["stored"], 5)
+            self.assertEqual(daemon.settled("local", 1)["stored"], 1)
+            lines = daemon.events("--kind", "log", "--entity", "shopd")
+            self.assertEqual(sorted(line["body"] for line in lines), [f"message number {i}" for i in range(6)])
+        shutil.rmtree(folder)
+
+    # nginx writes its access log, is told to rotate it, and every request is there once with its route and status.
+    def test_nginx_with_rotation(self):
+        port = free_port()
+        folder = pathlib.Path(tempfile.mkdtemp(prefix="culprit-nginx-"))
+        log = folder / "access.log"
+        (folder / "n.conf").write_text(
+            f"daemon off; pid {folder}/pid; error_log {folder}/error.log; events {{}}\n"
+            f"http {{ access_log {log}; client_body_temp_path {folder}/b; proxy_temp_path {folder}/p; fastcgi_temp_path {folder}/f; uwsgi_temp_path {folder}/u;"
+            f" scgi_temp_path {folder}/s; server {{ listen 127.0.0.1:{port}; location / {{ return 200 'ok'; }} location /orders {{ return 504; }} }} }}\n")
+        with Bare([{"type": "file", "name": "web", "path": str(log), "service": "web", "from": "beginning", "format": "nginx"}]) as daemon:
+            nginx = daemon.child("nginx", "-c", folder / "n.conf", "-p", folder)
+
+            def get(path):
+                try:
+                    return urllib.request.urlopen(f"http://127.0.0.1:{port}{path}").status
+                except urllib.error.HTTPError as error:
+                    return error.code
+                except OSError:
+                    return None
+            wait_for("nginx", lambda: get("/first"))
+            for i in range(20):
+                self.assertEqual(get(f"/orders/{i}?token=secret"), 504)
+            os.rename(log, folder / "access.log.1")
+            for i in range(10):  # written to the old file still
+                get("/")
+            nginx.send_signal(10)  # USR1: reopen
+            wait_for("the new file", log.exists)
+            for i in range(10):
+                get("/")
+            self.assertEqual(daemon.settled("web", 41)["stored"], 41)
+            lines = daemon.events("--kind", "log", "--entity", "web")
+            failed = [line for line in lines if line["attributes"]["http.response.status_code"] == "504"]
+            self.assertEqual({(line["attributes"]["http.route"], line["severity"]) for line in failed}, {("/orders/{id}", "error")})
+            self.assertEqual(len(failed), 20)
+            self.assertFalse(any("secret" in line["body"] for line in lines))
+        shutil.rmtree(folder)
+
+
+if __name__ == "__main__":
+    unittest.main(verbosity=2)
