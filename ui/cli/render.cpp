@@ -204,8 +204,7 @@ std::string render_channels(const Json& document, const Style& style) {
                {"length", Align::Right},
                {"capacity", Align::Right},
                {"high", Align::Right},
-               {"send index", Align::Right},
-               {"receive index", Align::Right},
+               {"index s/r", Align::Right},
                {"parked s/r", Align::Right},
                {"sent", Align::Right},
                {"received", Align::Right},
@@ -213,7 +212,7 @@ std::string render_channels(const Json& document, const Style& style) {
                {"dropped"}});
   for (const Json& row : list(document, "channels")) {
     table.add({text(row, "name"), count_of(row, "length"), count_of(row, "capacity"),
-               count_of(row, "high_water"), count_of(row, "send_index"), count_of(row, "receive_index"),
+               count_of(row, "high_water"), count_of(row, "send_index") + "/" + count_of(row, "receive_index"),
                count_of(row, "parked_senders") + "/" + count_of(row, "parked_receivers"),
                count_of(row, "sent"), count_of(row, "received"), seconds_of(row, "blocked_s"),
                field(row, "dropped_by_reason").is_object() ? dropped_text(field(row, "dropped_by_reason")) : count_of(row, "dropped")});
