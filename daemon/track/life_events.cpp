@@ -98,7 +98,9 @@ void Directory::on_exit(const culprit_exit_event& event) {
 
 void Directory::on_oom(const culprit_oom_event& event) {
   const ServiceId id = service_of(event.victim_tgid, event.victim_cgroup_id);
-  const std::string victim = comm_of(event.victim_comm);
+  std::string victim = comm_of(event.victim_comm);
+  // Kernels before 6.10 name a victim other than the allocating process by its pid alone.
+  if (const Process* process = find(event.victim_tgid); victim.empty() && process != nullptr) victim = process->comm;
   stream::Event* out = kernel_event(static_cast<std::int64_t>(event.header.time_ns), "process.oom_kill", event.victim_tgid, id, victim);
   if (out == nullptr) return;
   out->severity = stream::kFatal;

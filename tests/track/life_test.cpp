@@ -291,6 +291,22 @@ TEST(Life, OomKill) {
   EXPECT_EQ(kills[0]->attribute("process.pid"), "200");
 }
 
+// Kernels before 6.10 tell the pid of a victim that is not the allocating process, and nothing else.
+TEST(Life, OomVictimOfOldKernels) {
+  Host host;
+  ProcessFacts facts = host.facts("/usr/bin/python3", "/lab/shop", {}, kStart - 100 * kSecond);
+  facts.comm = "shop-worker";
+  host.tracker.on_facts(200, facts);
+  culprit_oom_event event{};
+  event.task = task_of({300, 300, "allocator"});
+  event.victim_tgid = 200;
+  host.send(event, CULPRIT_EVENT_OOM, kStart + kMs);
+  host.tick(kStart + kSecond);
+  const auto kills = host.out.find(Kind::Kernel, "service:shop", "process.oom_kill");
+  ASSERT_EQ(kills.size(), 1u);
+  EXPECT_EQ(kills[0]->attribute("victim.comm"), "shop-worker");
+}
+
 // A pid that is used again is another process; a late exit record of the first does not end the second.
 TEST(Life, PidReuse) {
   Host host;
