@@ -16,6 +16,8 @@
 #include <fmt/format.h>
 #include <poll.h>
 
+#include <cstring>
+
 #include "daemon/api/server.h"
 #include "daemon/app/live_backend.h"
 #include "daemon/app/notify.h"
@@ -265,7 +267,12 @@ int run(int argc, char** argv) {
     return kExitInternal;
   }
   sensor::SuperviseOptions options;
-  options.sensor_path = start.sensor_path;
+  options.sensor_path = start.sensor_path.empty() ? sensor::default_sensor_path() : start.sensor_path;
+  // Later it is started again and again; at the start its absence is a mistake to be told.
+  if (::access(options.sensor_path.c_str(), X_OK) != 0) {
+    log::error("sensor '{}': {}; name the program with --sensor", options.sensor_path, std::strerror(errno));
+    return kExitConfig;
+  }
   options.settings.payload_records_per_cpu = start.config.payload_per_second;
   options.settings.slow_ms = start.config.slow_ms;
   options.settings.calls_percent = start.config.calls_percent;

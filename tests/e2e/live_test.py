@@ -174,6 +174,26 @@ class BadInput(unittest.TestCase):
         self.assertIn(str(port), done.stderr)
         self.assertIn("--port", done.stderr)
 
+    def test_no_sensor(self):
+        done = self.run_daemon("--sensor", "/nonexistent/sensor")
+        self.assertEqual(done.returncode, 6)
+        self.assertIn("'/nonexistent/sensor': No such file or directory; name the program with --sensor", done.stderr)
+
+    def test_a_second_daemon(self):
+        with daemon.Daemon() as running:
+            for arguments, words in ((["--socket", running.socket], "another culpritd answers there"), (["--state", running.state], "is in use by another process")):
+                done = self.run_daemon(*arguments)
+                self.assertEqual(done.returncode, 7, done.stderr)
+                self.assertIn(words, done.stderr)
+
+    def test_state_folder_of_somebody_else(self):
+        with tempfile.TemporaryDirectory() as folder:
+            os.chmod(folder, 0o755)
+            (pathlib.Path(folder) / "theirs").touch()
+            done = self.run_daemon("--state", folder)
+        self.assertEqual(done.returncode, 5)
+        self.assertIn("choose another with --state", done.stderr)
+
     def test_unknown_flag(self):
         self.assertEqual(self.run_daemon("--wacht", "all").returncode, 2)
 
