@@ -30,7 +30,7 @@ bool matches(const Query& query, const Event& event) {
   for (const auto& [name, value] : query.attributes) {
     if (event.attribute(name) != value) return false;
   }
-  return contains(event.body, query.text);
+  return contains(event.body, query.text) && query.filter.matches(event);
 }
 
 }  // namespace
@@ -47,15 +47,20 @@ Result<void> MemoryStore::append(std::vector<Event> events) {
   return {};
 }
 
-Result<void> MemoryStore::scan(const Query& query, const std::function<bool(const Event&)>& visit) const {
+Result<stream::Completeness> MemoryStore::scan(const Query& query, const std::function<bool(const Event&)>& visit) const {
   const auto from = std::ranges::lower_bound(events_, query.from_ns, {}, &Event::time_ns);
   const auto to = std::ranges::lower_bound(events_, query.to_ns, {}, &Event::time_ns);
   std::size_t left = query.limit;
+  stream::Completeness completeness;
   const auto offer = [&](const Event& event) {
-    if (left == 0) return false;
     if (!matches(query, event)) return true;
+    if (left == 0 || !visit(event)) {
+      completeness.limit_reached = true;
+      completeness.whole = false;
+      return false;
+    }
     --left;
-    return visit(event);
+    return true;
   };
   if (query.newest_first) {
     for (auto at = to; at > from;) {
@@ -66,7 +71,7 @@ Result<void> MemoryStore::scan(const Query& query, const std::function<bool(cons
       if (!offer(*at)) break;
     }
   }
-  return {};
+  return completeness;
 }
 
 Result<std::vector<stream::Series>> MemoryStore::series(const Query& query) const {

@@ -15,7 +15,7 @@ class MemoryStore final : public stream::EventStore {
   explicit MemoryStore(std::vector<stream::Event> events);
 
   Result<void> append(std::vector<stream::Event> events) override;
-  Result<void> scan(const stream::Query& query, const std::function<bool(const stream::Event&)>& visit) const override;
+  Result<stream::Completeness> scan(const stream::Query& query, const std::function<bool(const stream::Event&)>& visit) const override;
   Result<std::vector<stream::Series>> series(const stream::Query& query) const override;
   Result<std::vector<stream::Group>> group(const stream::Query& query) const override;
   Result<std::vector<stream::Difference>> differs(const stream::Query& filter, std::int64_t before_from_ns, std::int64_t before_to_ns,

@@ -1,369 +1,175 @@
 #include "daemon/stream/block.h"
 
-#include <fmt/format.h>
-#include <zstd.h>
-
 #include <algorithm>
-#include <bit>
-#include <cassert>
 
-#include "daemon/base/handle.h"
 #include "daemon/stream/bytes.h"
 
 namespace culprit::stream {
 namespace {
 
-constexpr int kZstdLevel = 1;                          // the stream is written once and rarely read
-constexpr std::size_t kColumnBytesMax = 1u << 30;      // decompressed; more is damage
-constexpr std::size_t kFormat = 16;                    // a blob's first byte: 16 + column; 32 + column would be
-                                                       // the next format
-constexpr std::size_t kKindMax = static_cast<std::size_t>(Kind::Alert);
+constexpr std::size_t kKeyFilterBitsMin = 256;
+constexpr std::size_t kKeyFilterBitsMax = 1 << 16;
+constexpr std::uint64_t kKeySeed = 1;  // stored: never changed
 
-using ZstdContext = Handle<ZSTD_CCtx, ZSTD_freeCCtx>;
-
-constexpr std::string_view kColumnNames[kColumns] = {"keys", "times", "sequences", "values", "events", "details"};
-
-std::unexpected<Error> corrupt(Column column, const Reader& in) {
-  return fail(Code::Corrupt, fmt::format("column '{}' damaged at byte {}",
-                                         kColumnNames[static_cast<std::size_t>(column)], in.position()));
+template <typename Visit>
+void key_bits(std::string_view text, std::uint64_t seed, std::size_t bits, Visit&& visit) {
+  const std::uint64_t hash = hash_bytes(text, seed);
+  visit(hash & (bits - 1));
+  visit((hash >> 32) & (bits - 1));
 }
 
-// The change of the change, as a zigzag varint: zero for samples at a steady pace.
-template <typename T>
-std::string encode_integers(const std::vector<T>& values) {
-  std::string out;
-  std::int64_t last = 0, step = 0;
-  for (const T value : values) {
-    const std::int64_t next = wrapping_sub(static_cast<std::int64_t>(value), last);
-    put_signed(out, wrapping_sub(next, step));
-    last = static_cast<std::int64_t>(value);
-    step = next;
-  }
-  return out;
-}
-
-template <typename T>
-bool decode_integers(Reader& in, std::size_t rows, std::vector<T>& values) {
-  if (rows > in.left()) return false;  // each takes a byte or more
-  values.reserve(rows);
-  std::int64_t last = 0, step = 0;
-  for (std::size_t i = 0; i < rows; ++i) {
-    step = wrapping_add(step, in.signed_varint());
-    last = wrapping_add(last, step);
-    if (std::int64_t{static_cast<T>(last)} != last) return false;
-    values.push_back(static_cast<T>(last));
-  }
-  return in.ok() && in.left() == 0;
-}
-
-// XOR with the value before, then all first bytes, all second bytes, ...: equal bytes side by side for zstd.
-std::string encode_values(const std::vector<double>& values) {
-  std::string out(values.size() * 8, '\0');
-  std::uint64_t last = 0;
-  for (std::size_t i = 0; i < values.size(); ++i) {
-    const auto bits = std::bit_cast<std::uint64_t>(values[i]);
-    for (std::size_t plane = 0; plane < 8; ++plane) {
-      out[plane * values.size() + i] = static_cast<char>((bits ^ last) >> (8 * plane));
+// For each row: how many of the same time came before it. Blocks follow each other in order of append, so that
+// this and the block's base order everything. Empty if no two rows have the same time.
+std::vector<std::uint32_t> tie_ranks(std::span<const Row> rows) {
+  std::vector<std::uint32_t> ranks;
+  std::vector<std::pair<std::int64_t, std::uint32_t>> times;  // each with how many rows it has so far
+  times.reserve(rows.size());
+  HashIndex index;
+  std::uint32_t last = 0;
+  for (std::size_t i = 0; i < rows.size(); ++i) {
+    const std::int64_t time = rows[i].time_ns;
+    if (times.empty() || times[last].first != time) {  // samples of one tick come together
+      const auto fresh = static_cast<std::uint32_t>(times.size());
+      const std::string_view bytes(reinterpret_cast<const char*>(&time), sizeof time);
+      last = index.find_or_add(hash_bytes(bytes, table_seed()), fresh, [&](std::uint32_t other) { return times[other].first == time; });
+      if (last == fresh) times.emplace_back(time, 0u);
     }
-    last = bits;
+    const std::uint32_t rank = times[last].second++;
+    if (rank == 0) continue;
+    if (ranks.empty()) ranks.resize(rows.size());
+    ranks[i] = rank;
   }
-  return out;
-}
-
-std::vector<double> decode_values(std::string_view bytes) {
-  const std::size_t rows = bytes.size() / 8;
-  std::vector<double> values(rows);
-  std::uint64_t last = 0;
-  for (std::size_t i = 0; i < rows; ++i) {
-    for (std::size_t plane = 0; plane < 8; ++plane) {
-      last ^= static_cast<std::uint64_t>(static_cast<std::uint8_t>(bytes[plane * rows + i])) << (8 * plane);
-    }
-    values[i] = std::bit_cast<double>(last);
-  }
-  return values;
-}
-
-std::string encode_details(const std::vector<DetailPtr>& details) {
-  std::string out;
-  for (const DetailPtr& detail : details) {
-    if (detail == nullptr) {
-      put_varint(out, 0);
-      continue;
-    }
-    const bool ids = detail->trace_id[0] != 0 || detail->trace_id[1] != 0 || detail->span_id != 0;
-    put_varint(out, 1 | (ids ? 2u : 0u));
-    if (ids) {
-      put_fixed64(out, detail->trace_id[0]);
-      put_fixed64(out, detail->trace_id[1]);
-      put_fixed64(out, detail->span_id);
-    }
-    put_varint(out, detail->attributes.size());
-    for (const auto& [name, text] : detail->attributes) {
-      put_string(out, name);
-      put_string(out, text);
-    }
-    put_string(out, detail->body);
-  }
-  return out;
-}
-
-bool decode_details(Reader& in, std::size_t rows, std::vector<DetailPtr>& details) {
-  if (rows > in.left()) return false;
-  details.reserve(rows);
-  for (std::size_t i = 0; i < rows; ++i) {
-    const std::uint64_t flags = in.varint();
-    if (!in.ok() || flags > 3) return false;
-    if (flags == 0) {
-      details.push_back(nullptr);
-      continue;
-    }
-    auto detail = std::make_shared<Detail>();
-    if ((flags & 2) != 0) {
-      detail->trace_id[0] = in.fixed64();
-      detail->trace_id[1] = in.fixed64();
-      detail->span_id = in.fixed64();
-    }
-    const std::uint64_t attributes = in.varint();
-    if (!in.ok() || attributes > in.left()) return false;
-    detail->attributes.reserve(attributes);
-    for (std::uint64_t j = 0; j < attributes; ++j) {
-      const std::string_view name = in.string();
-      detail->attributes.emplace_back(name, in.string());
-    }
-    detail->body = in.string();
-    details.push_back(std::move(detail));
-  }
-  return in.ok() && in.left() == 0;
-}
-
-std::string encode_keys(const Block& block) {
-  std::string out;
-  put_varint(out, block.keys.size());
-  for (const Key& key : block.keys) {
-    put_string(out, key.entity);
-    put_string(out, key.name);
-  }
-  put_varint(out, block.runs.size());
-  for (const Block::Run& run : block.runs) {
-    put_varint(out, run.key);
-    put_varint(out, run.end - run.begin);
-  }
-  return out;
-}
-
-bool decode_keys(Reader& in, std::size_t rows, Block& block) {
-  const std::uint64_t keys = in.varint();
-  if (!in.ok() || keys > in.left() / 2) return false;
-  block.keys.reserve(keys);
-  for (std::uint64_t i = 0; i < keys; ++i) {
-    const std::string_view entity = in.string();
-    block.keys.push_back({std::string(entity), std::string(in.string())});
-  }
-  const std::uint64_t runs = in.varint();
-  if (!in.ok() || runs > in.left() / 2) return false;
-  block.runs.reserve(runs);
-  for (std::uint64_t i = 0; i < runs; ++i) {
-    const std::uint64_t key = in.varint();
-    const std::uint64_t length = in.varint();
-    if (!in.ok() || key >= keys || length > rows - block.samples) return false;
-    const auto begin = static_cast<std::uint32_t>(block.samples);
-    block.runs.push_back({static_cast<std::uint32_t>(key), begin, begin + static_cast<std::uint32_t>(length)});
-    block.samples += length;
-  }
-  return in.ok() && in.left() == 0;
-}
-
-bool decode_events(Reader& in, std::size_t rows, Block& block) {
-  if (rows > in.left() / 3) return false;
-  for (std::size_t i = 0; i < rows; ++i) {
-    const std::uint64_t key = in.varint();
-    const std::uint8_t kind = in.byte();
-    const std::uint8_t severity = in.byte();
-    if (!in.ok() || key >= block.keys.size() || kind < 1 || kind > kKindMax) return false;
-    block.event_keys.push_back(static_cast<std::uint32_t>(key));
-    block.event_kinds.push_back(static_cast<Kind>(kind));
-    block.event_severities.push_back(severity);
-  }
-  return in.left() == 0;
+  return ranks;
 }
 
 }  // namespace
 
-std::size_t Detail::bytes() const {
-  std::size_t total = sizeof(Detail) + 32 + body.capacity();
-  for (const auto& [name, text] : attributes) {
-    total += sizeof(Attributes::value_type) + (name.size() > 15 ? name.size() + 1 : 0) +
-             (text.size() > 15 ? text.size() + 1 : 0);
-  }
-  return total;
-}
-
-Event Hit::event() const {
-  Event event;
-  event.time_ns = time_ns;
-  event.kind = kind;
-  event.severity = severity;
-  event.entity = key->entity;
-  event.name = key->name;
-  event.value = value;
-  if (detail != nullptr) {
-    event.trace_id[0] = detail->trace_id[0];
-    event.trace_id[1] = detail->trace_id[1];
-    event.span_id = detail->span_id;
-    event.attributes = detail->attributes;
-    event.body = detail->body;
-  }
-  return event;
-}
-
 std::size_t Block::bytes() const {
-  std::size_t total = sizeof(Block) + rows() * (8 + 4 + 8) + event_keys.size() * (4 + 1 + 1 + 16);
+  std::size_t total = sizeof(Block) + times.size() * 8 + sequences.size() * 4 + values.size() * 8 + severities.size() + details.size() * 8;
   for (const Key& key : keys) total += sizeof(Key) + key.entity.size() + key.name.size();
   total += runs.size() * sizeof(Run);
-  for (const DetailPtr& detail : details) total += detail ? detail->bytes() : 0;
-  return total;
+  return total + (store != nullptr ? store->bytes() : 0);
 }
 
 std::uint32_t Block::kinds() const {
-  std::uint32_t kinds = samples > 0 ? kind_bit(Kind::Sample) : 0;
-  for (const Kind kind : event_kinds) {
-    kinds |= kind_bit(kind) | (kind == Kind::Sample ? kDetailedSamples : 0);
+  std::uint32_t kinds = 0;
+  for (std::size_t i = 0; i < runs.size(); ++i) {
+    const Kind kind = keys[runs[i].key].kind;
+    kinds |= kind_bit(kind) | (i >= plain_runs && kind == Kind::Sample ? kDetailedSamples : 0);
   }
   return kinds;
 }
 
+std::pair<std::uint32_t, std::uint32_t> Block::window(const Run& run, const Matcher& matcher, std::int64_t shift_ns) const {
+  const auto first = times.begin() + run.begin, last = times.begin() + run.end;
+  const auto at = [&](std::int64_t time) {  // `time` is of this boot, the run's are of the boot that wrote it
+    return std::lower_bound(first, last, time, [&](std::int64_t own, std::int64_t wanted) { return wrapping_add(own, shift_ns) < wanted; });
+  };
+  const auto begin = at(matcher.from_ns()), end = std::max(begin, at(matcher.to_ns()));
+  return {static_cast<std::uint32_t>(begin - times.begin()), static_cast<std::uint32_t>(end - times.begin())};
+}
+
 void Block::collect(const Matcher& matcher, std::int64_t shift_ns, std::vector<Hit>& out) const {
   std::vector<bool> wanted(keys.size());
-  for (std::size_t i = 0; i < keys.size(); ++i) wanted[i] = matcher.key(keys[i].entity, keys[i].name);
-  if (matcher.kind(Kind::Sample) && matcher.severity(kUnset) && !matcher.needs_detail()) {
-    for (const Run& run : runs) {
-      if (!wanted[run.key]) continue;
-      for (std::uint32_t i = run.begin; i < run.end; ++i) {
-        const std::int64_t time = wrapping_add(times[i], shift_ns);
-        if (!matcher.time(time)) continue;
-        out.push_back({time, sequence(i), values[i], &keys[run.key], nullptr, Kind::Sample, kUnset});
-      }
+  for (std::size_t i = 0; i < keys.size(); ++i) wanted[i] = matcher.key(keys[i]);
+  for (std::size_t i = 0; i < runs.size(); ++i) {
+    const Run& run = runs[i];
+    if (!wanted[run.key] || (i < plain_runs && (!matcher.severity(kUnset) || matcher.needs_detail()))) continue;
+    const auto [begin, end] = window(run, matcher, shift_ns);
+    for (std::uint32_t row = begin; row < end; ++row) {
+      const Hit found = hit(run, row, shift_ns);
+      if (matcher.severity(found.severity) && (matcher.simple() || matcher.rest(found))) out.push_back(found);
     }
-  }
-  static const Detail kNone;
-  for (std::size_t i = 0; i < event_keys.size(); ++i) {
-    const std::size_t row = samples + i;
-    const std::int64_t time = wrapping_add(times[row], shift_ns);
-    if (!wanted[event_keys[i]] || !matcher.time(time) || !matcher.kind(event_kinds[i]) ||
-        !matcher.severity(event_severities[i])) {
-      continue;
-    }
-    const Detail* detail = details.empty() ? nullptr : details[i].get();
-    if (matcher.needs_detail() && !matcher.detail((detail ? detail : &kNone)->attributes,
-                                                  (detail ? detail : &kNone)->body)) {
-      continue;
-    }
-    out.push_back({time, sequence(row), values[row], &keys[event_keys[i]], detail, event_kinds[i],
-                   event_severities[i]});
   }
 }
 
-Block seal(std::span<const Row> rows, const KeyTable& keys) {
-  Block block;
-  std::vector<const Row*> order;
-  order.reserve(rows.size());
-  for (const Row& row : rows) order.push_back(&row);
-  std::sort(order.begin(), order.end(), [](const Row* a, const Row* b) {
-    const bool plain_a = a->plain_sample(), plain_b = b->plain_sample();
-    if (plain_a != plain_b) return plain_a;
-    if (plain_a && a->key != b->key) return a->key < b->key;
-    return a->time_ns != b->time_ns ? a->time_ns < b->time_ns : a->sequence < b->sequence;
-  });
-  block.sequence_base = UINT64_MAX;
-  for (const Row& row : rows) block.sequence_base = std::min(block.sequence_base, row.sequence);
-  for (std::size_t i = 0; i < keys.size(); ++i) block.keys.push_back(keys[i]);
-  block.times.reserve(rows.size());
-  block.values.reserve(rows.size());
-  block.sequences.reserve(rows.size());
-  for (const Row* row : order) {
-    const auto index = static_cast<std::uint32_t>(block.times.size());
-    block.times.push_back(row->time_ns);
-    block.values.push_back(row->value);
-    block.sequences.push_back(static_cast<std::uint32_t>(row->sequence - block.sequence_base));
-    if (row->plain_sample()) {
-      if (block.runs.empty() || block.runs.back().key != row->key) block.runs.push_back({row->key, index, index});
-      ++block.runs.back().end;
-      ++block.samples;
-    } else {
-      block.event_keys.push_back(row->key);
-      block.event_kinds.push_back(row->kind);
-      block.event_severities.push_back(row->severity);
-      block.details.push_back(row->detail);
-    }
-  }
-  return block;
-}
-
-std::string compress(std::string_view bytes) {
-  const ZstdContext context(ZSTD_createCCtx());
-  ZSTD_CCtx_setParameter(context.get(), ZSTD_c_compressionLevel, kZstdLevel);
-  ZSTD_CCtx_setParameter(context.get(), ZSTD_c_checksumFlag, 1);
-  std::string out(ZSTD_compressBound(bytes.size()), '\0');
-  const std::size_t size = ZSTD_compress2(context.get(), out.data(), out.size(), bytes.data(), bytes.size());
-  assert(!ZSTD_isError(size));  // the only failures are a small buffer and no memory
-  out.resize(size);
-  return out;
-}
-
-Result<std::string> decompress(std::string_view bytes) {
-  const unsigned long long size = ZSTD_getFrameContentSize(bytes.data(), bytes.size());
-  if (size == ZSTD_CONTENTSIZE_UNKNOWN || size == ZSTD_CONTENTSIZE_ERROR || size > kColumnBytesMax) {
-    return fail(Code::Corrupt, "no compressed data of ours");
-  }
-  std::string out(size, '\0');
-  const std::size_t got = ZSTD_decompress(out.data(), out.size(), bytes.data(), bytes.size());
-  if (ZSTD_isError(got) || got != size) {
-    return fail(Code::Corrupt, fmt::format("compressed data damaged: {}", ZSTD_isError(got) ? ZSTD_getErrorName(got) : "cut"));
-  }
-  return out;
-}
-
-Columns encode(const Block& block) {
-  std::string events;
-  for (std::size_t i = 0; i < block.event_keys.size(); ++i) {
-    put_varint(events, block.event_keys[i]);
-    events.push_back(static_cast<char>(block.event_kinds[i]));
-    events.push_back(static_cast<char>(block.event_severities[i]));
-  }
-  const std::string plain[kColumns] = {encode_keys(block),          encode_integers(block.times),
-                                       encode_integers(block.sequences), encode_values(block.values),
-                                       std::move(events),           encode_details(block.details)};
-  Columns columns;
-  for (std::size_t i = 0; i < kColumns; ++i) columns[i] = static_cast<char>(kFormat + i) + compress(plain[i]);
+std::uint32_t columns_for(const Matcher& matcher, std::uint32_t also) {
+  std::uint32_t columns = also | column_bit(Column::Keys) | kTimeColumns;
+  if (!matcher.severity(kUnset)) columns |= column_bit(Column::Severities);
+  if (matcher.reads_attributes()) columns |= column_bit(Column::Sets);
+  if (matcher.reads_body()) columns |= column_bit(Column::Bodies);
+  if (matcher.reads_ids()) columns |= column_bit(Column::Ids);
+  if (!matcher.simple()) columns |= kValueColumns | column_bit(Column::Severities);  // the filter may look at them
   return columns;
 }
 
-Result<Block> decode(const Columns& columns, std::uint32_t wanted, std::size_t rows, std::uint64_t sequence_base) {
+Block seal(std::span<const Row> rows, const KeyTable& keys, std::shared_ptr<const DetailStore> store) {
   Block block;
-  block.sequence_base = sequence_base;
-  for (std::size_t i = 0; i < kColumns; ++i) {
-    const auto column = static_cast<Column>(i);
-    if ((wanted & column_bit(column)) == 0) continue;
-    const std::string_view blob = columns[i];
-    if (!blob.starts_with(static_cast<char>(kFormat + i))) return corrupt(column, Reader(blob));
-    auto bytes = decompress(blob.substr(1));
-    if (!bytes) return std::unexpected(bytes.error().context(fmt::format("column '{}'", kColumnNames[i])));
-    Reader in(*bytes);
-    bool good = true;
-    switch (column) {
-      case Column::Keys: good = decode_keys(in, rows, block); break;
-      case Column::Times: good = decode_integers(in, rows, block.times); break;
-      case Column::Sequences: good = decode_integers(in, rows, block.sequences); break;
-      case Column::Values:
-        good = bytes->size() == rows * 8;
-        if (good) block.values = decode_values(*bytes);
-        break;
-      case Column::Events: good = decode_events(in, rows - block.samples, block); break;
-      case Column::Details: good = decode_details(in, rows - block.samples, block.details); break;
+  block.store = std::move(store);
+  const std::vector<std::uint32_t> ranks = tie_ranks(rows);
+  // Counting sort by key, plain samples first; most runs then are in order of time already.
+  std::vector<std::uint32_t> begins(keys.size() * 2 + 1);
+  std::vector<std::uint8_t> plain(rows.size());
+  for (std::size_t i = 0; i < rows.size(); ++i) {
+    plain[i] = rows[i].plain(keys) ? 1 : 0;
+    ++begins[(plain[i] != 0 ? 0 : keys.size()) + rows[i].key + 1];
+  }
+  for (std::size_t i = 1; i < begins.size(); ++i) begins[i] += begins[i - 1];
+  std::vector<std::uint32_t> next = begins;
+  std::vector<std::uint32_t> order(rows.size());
+  for (std::size_t i = 0; i < rows.size(); ++i) {
+    order[next[(plain[i] != 0 ? 0 : keys.size()) + rows[i].key]++] = static_cast<std::uint32_t>(i);
+  }
+  for (std::size_t i = 0; i < keys.size(); ++i) block.keys.push_back(keys[i]);
+  const auto earlier = [&](std::uint32_t a, std::uint32_t b) {
+    return rows[a].time_ns != rows[b].time_ns ? rows[a].time_ns < rows[b].time_ns : rows[a].sequence < rows[b].sequence;
+  };
+  for (std::size_t bucket = 0; bucket + 1 < begins.size(); ++bucket) {
+    if (bucket == keys.size()) {
+      block.plain_runs = block.runs.size();
+      block.samples = begins[bucket];
     }
-    if (!good) return corrupt(column, in);
+    const std::uint32_t begin = begins[bucket], end = begins[bucket + 1];
+    if (begin == end) continue;
+    if (!std::is_sorted(order.begin() + begin, order.begin() + end, earlier)) std::sort(order.begin() + begin, order.begin() + end, earlier);
+    block.runs.push_back({static_cast<std::uint32_t>(bucket % keys.size()), begin, end});
+  }
+  block.sequence_base = UINT64_MAX;
+  for (const Row& row : rows) block.sequence_base = std::min(block.sequence_base, row.sequence);
+  block.times.reserve(rows.size());
+  block.values.reserve(rows.size());
+  for (const std::uint32_t index : order) {
+    block.times.push_back(rows[index].time_ns);
+    block.values.push_back(rows[index].value);
+  }
+  if (!ranks.empty()) {
+    block.sequences.reserve(rows.size());
+    for (const std::uint32_t index : order) block.sequences.push_back(ranks[index]);
+  }
+  block.severities.reserve(rows.size() - block.samples);
+  block.details.reserve(rows.size() - block.samples);
+  for (std::size_t i = block.samples; i < rows.size(); ++i) {
+    block.severities.push_back(rows[order[i]].severity);
+    block.details.push_back(rows[order[i]].detail);
   }
   return block;
+}
+
+std::string key_filter(const Block& block) {
+  std::size_t bits = kKeyFilterBitsMin;
+  while (bits < block.keys.size() * 16 && bits < kKeyFilterBitsMax) bits *= 2;
+  std::string filter(bits / 8, '\0');
+  const auto set = [&](std::size_t bit) { filter[bit / 8] = static_cast<char>(static_cast<unsigned char>(filter[bit / 8]) | 1u << (bit % 8)); };
+  for (const Key& key : block.keys) {
+    key_bits(key.entity, kKeySeed, bits, set);
+    key_bits(key.name, kKeySeed + 1, bits, set);
+  }
+  return filter;
+}
+
+bool may_hold_key(std::string_view filter, const Matcher& matcher) {
+  const std::size_t bits = filter.size() * 8;
+  if (bits == 0 || (bits & (bits - 1)) != 0) return true;  // none was made
+  const auto any = [&](const TextFilter& texts, std::uint64_t seed) {
+    const auto exact = texts.exact();
+    return exact.empty() || std::any_of(exact.begin(), exact.end(), [&](const std::string& text) {
+             bool all = true;
+             key_bits(text, seed, bits, [&](std::size_t bit) { all = all && (static_cast<unsigned char>(filter[bit / 8]) >> (bit % 8) & 1u) != 0; });
+             return all;
+           });
+  };
+  return any(matcher.entities(), kKeySeed) && any(matcher.bound_entities(), kKeySeed) && any(matcher.names(), kKeySeed + 1) &&
+         any(matcher.bound_names(), kKeySeed + 1);
 }
 
 }  // namespace culprit::stream

@@ -1,66 +1,35 @@
-// Block: sealed rows, immutable. Plain samples (nothing but entity, name, time, value) come first, sorted by
-// key, time and sequence, so that each series is one run; all other rows follow, sorted by time and sequence.
+// Block: sealed rows, immutable, in runs of one key each. Plain samples (nothing but entity, name, time, value)
+// come first, then all other rows; within a run rows are sorted by time and sequence.
 //
-//   rows:     | run of key 0 | run of key 1 | ... | events by time ......... |
-//   columns:  times, values and sequence over all rows; keys, kinds, severities and details over the events
+//   rows:     | run of key 0 | run of key 1 | ... | run of key 7, with details | ...
+//   columns:  times, values, sequences over all rows; severities, ids, attributes and bodies over the latter
 //
-// On disk each column is a blob of its own (encode, decode), so that a reader takes only those it needs.
+// On disk each column is a blob of its own (encode, decode; docs/events.md has the bytes), so that a reader
+// takes only the columns and decodes only the runs that it needs.
 #pragma once
 
 #include <array>
 #include <memory>
 
+#include "daemon/stream/bytes.h"
 #include "daemon/stream/query.h"
+#include "daemon/stream/rows.h"
 
 namespace culprit::stream {
 
-// What few samples and most other events have.
-struct Detail {
-  std::uint64_t trace_id[2] = {0, 0};
-  std::uint64_t span_id = 0;
-  Attributes attributes;
-  std::string body;
-
-  std::size_t bytes() const;  // in memory, roughly
-};
-using DetailPtr = std::shared_ptr<const Detail>;  // shared by the active rows, their block and running queries
-
-// One row as the active rows keep it.
-struct Row {
-  std::int64_t time_ns;
-  std::uint64_t sequence;  // order of append
-  double value;
-  std::uint32_t key;
-  Kind kind;
-  std::uint8_t severity;
-  DetailPtr detail;  // may be null
-
-  bool plain_sample() const { return kind == Kind::Sample && severity == 0 && detail == nullptr; }
-};
-
-// One match of a query. Borrows from the rows or the block that it was found in.
-struct Hit {
-  std::int64_t time_ns;
-  std::uint64_t sequence;
-  double value;
-  const Key* key;
-  const Detail* detail;  // may be null
-  Kind kind;
-  std::uint8_t severity;
-
-  bool operator<(const Hit& other) const {
-    return time_ns != other.time_ns ? time_ns < other.time_ns : sequence < other.sequence;
-  }
-  Event event() const;
-};
-
-enum class Column : std::uint8_t { Keys, Times, Sequences, Values, Events, Details };
-inline constexpr std::size_t kColumns = 6;
+// Times and Values are those of the plain samples, EventTimes and EventValues those of all other rows.
+enum class Column : std::uint8_t { Keys, Times, EventTimes, Sequences, Values, EventValues, Severities, Ids, Sets, Bodies, Grams };
+inline constexpr std::size_t kColumns = 11;
 inline constexpr std::uint32_t kAllColumns = (1u << kColumns) - 1;
 inline constexpr std::uint32_t column_bit(Column column) { return 1u << static_cast<std::uint32_t>(column); }
 using Columns = std::array<std::string, kColumns>;
+inline constexpr std::uint32_t kSampleColumns = column_bit(Column::Times) | column_bit(Column::Values);
+inline constexpr std::uint32_t kEventColumns = column_bit(Column::EventTimes) | column_bit(Column::EventValues) | column_bit(Column::Severities) |
+                                               column_bit(Column::Ids) | column_bit(Column::Sets) | column_bit(Column::Bodies);
+inline constexpr std::uint32_t kTimeColumns = column_bit(Column::Times) | column_bit(Column::EventTimes);
+inline constexpr std::uint32_t kValueColumns = column_bit(Column::Values) | column_bit(Column::EventValues);
 
-// Bit 0 of a block's kinds, which no kind uses: some samples are among the events.
+// Bit 0 of a block's kinds, which no kind uses: some samples have a severity or details.
 inline constexpr std::uint32_t kDetailedSamples = 1;
 
 struct Block {
@@ -69,35 +38,57 @@ struct Block {
   };
   std::vector<Key> keys;
   std::vector<Run> runs;
-  std::size_t samples = 0;  // rows in runs
+  std::size_t plain_runs = 0;  // of runs
+  std::size_t samples = 0;     // rows in plain runs
   std::vector<std::int64_t> times;
   std::uint64_t sequence_base = 0;
-  std::vector<std::uint32_t> sequences;  // from the base
+  std::vector<std::uint32_t> sequences;   // from the base: tells apart rows of one time. Empty if all are 0
   std::vector<double> values;
-  std::vector<std::uint32_t> event_keys;
-  std::vector<Kind> event_kinds;
-  std::vector<std::uint8_t> event_severities;
-  std::vector<DetailPtr> details;  // of the events
+  std::vector<std::uint8_t> severities;   // of the rows behind the samples
+  std::vector<const Detail*> details;     // of the same rows; may be null. Empty if no column of them was decoded
+  std::shared_ptr<const DetailStore> store;  // of the details: shared with the active rows they come from
 
   std::size_t rows() const { return times.size(); }
   std::size_t bytes() const;
   std::uint32_t kinds() const;
 
-  std::uint64_t sequence(std::size_t row) const {  // 0 without that column
-    return sequences.empty() ? 0 : sequence_base + sequences[row];
+  std::uint64_t sequence(std::size_t row) const { return sequences.empty() ? sequence_base : sequence_base + sequences[row]; }
+  Hit hit(const Run& run, std::size_t row, std::int64_t shift_ns) const {
+    const bool plain = row < samples;
+    return {wrapping_add(times[row], shift_ns), sequence(row), values.empty() ? 0 : values[row], &keys[run.key],
+            plain || details.empty() ? nullptr : details[row - samples], plain || severities.empty() ? std::uint8_t{kUnset} : severities[row - samples]};
   }
-  // Adds every match, in no particular order; `shift_ns` is added to the times first. Needs all columns, but
-  // Details only if the filter does or if the hits' details are used, Sequences only if their order is.
+  // Rows [begin, end) of the run whose times, with `shift_ns` added, are in the matcher's window.
+  std::pair<std::uint32_t, std::uint32_t> window(const Run& run, const Matcher& matcher, std::int64_t shift_ns) const;
+  // Adds every match, in no particular order. Needs the columns of columns_for().
   void collect(const Matcher& matcher, std::int64_t shift_ns, std::vector<Hit>& out) const;
 };
 
-Block seal(std::span<const Row> rows, const KeyTable& keys);  // at most 2^32 rows
+// The columns that decide what matches, and `also` for what is done with the matches.
+std::uint32_t columns_for(const Matcher& matcher, std::uint32_t also);
+
+Block seal(std::span<const Row> rows, const KeyTable& keys, std::shared_ptr<const DetailStore> store);  // at most 2^32 rows
 Columns encode(const Block& block);
-// Decodes the columns of `wanted` (Keys is always needed). Corrupt: names the column and the byte.
-Result<Block> decode(const Columns& columns, std::uint32_t wanted, std::size_t rows, std::uint64_t sequence_base);
+// Decodes the columns of `wanted` (Keys always), and of the runs only those whose key matches `pick` (all if
+// null) and whose times are wanted: without Times no plain samples, without EventTimes nothing else. Corrupt: names the column and the byte.
+Result<Block> decode(const Columns& columns, std::uint32_t wanted, std::size_t rows, std::uint64_t sequence_base,
+                     const Matcher* pick = nullptr);
+
+// One column's blob around its plain bytes (encode() does this for each).
+std::string seal_column(std::size_t column, std::uint64_t sequence_base, std::string_view plain);
+
+// Whether a block with this column of Grams may hold a body with all these texts (lower case).
+Result<bool> may_hold(const std::string& grams, std::uint64_t sequence_base, std::span<const std::string_view> texts);
+
+// Bits of entities and names, to leave out blocks that have none of those asked for.
+std::string key_filter(const Block& block);
+bool may_hold_key(std::string_view filter, const Matcher& matcher);
 
 // zstd with its checksum. Corrupt if the bytes are not what compress() gave.
 std::string compress(std::string_view bytes);
 Result<std::string> decompress(std::string_view bytes);
+
+// CRC-32 (ISO 3309, as zlib's), going on from `crc`.
+std::uint32_t checksum(std::string_view bytes, std::uint32_t crc = 0);
 
 }  // namespace culprit::stream

@@ -42,6 +42,31 @@ inline void put_string(std::string& out, std::string_view text) {
   out.append(text);
 }
 
+// A hash for tables in memory and for filters: eight bytes at a time, multiplied and folded. Tables give a
+// random seed, so that nobody outside can choose texts that collide; filters on disk give a fixed one.
+inline std::uint64_t hash_bytes(std::string_view text, std::uint64_t seed) {
+  __extension__ using Wide = unsigned __int128;
+  std::uint64_t hash = (seed + 0x9e3779b97f4a7c15u) ^ (text.size() * 0xff51afd7ed558ccdu);
+  const auto mix = [&hash](std::uint64_t word) {
+    const auto product = static_cast<Wide>(hash ^ word) * 0xd6e8feb86659fd93u;
+    hash = static_cast<std::uint64_t>(product) ^ static_cast<std::uint64_t>(product >> 64);
+  };
+  const char* at = text.data();
+  std::size_t left = text.size();
+  for (; left >= 8; at += 8, left -= 8) {
+    std::uint64_t word;
+    std::memcpy(&word, at, 8);
+    mix(word);
+  }
+  if (left > 0) {
+    std::uint64_t word = 0;
+    std::memcpy(&word, at, left);
+    mix(word);
+  }
+  mix(0x9fb21c651e98df25u);
+  return hash;
+}
+
 class Reader {
  public:
   explicit Reader(std::string_view bytes) : bytes_(bytes) {}

@@ -1,9 +1,12 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <chrono>
 #include <queue>
+#include <unordered_map>
 
 #include "daemon/base/log.h"
+#include "daemon/stream/aggregate.h"
 #include "daemon/stream/bytes.h"
 #include "daemon/stream/embedded_state.h"
 
@@ -19,9 +22,22 @@ struct Source {
   const Hit& top() const { return hits[next]; }
 };
 
-constexpr std::uint32_t kGroupColumns = kAllColumns & ~column_bit(Column::Sequences) & ~column_bit(Column::Details);
-constexpr std::uint32_t kSeriesColumns =
-    column_bit(Column::Keys) | column_bit(Column::Times) | column_bit(Column::Values);
+constexpr std::uint32_t kValues = kValueColumns;
+constexpr std::uint32_t kWholeRows = kAllColumns & ~column_bit(Column::Grams);
+constexpr std::size_t kGramBytes = 4;  // shorter texts have no gram to look for
+
+// Counts down a query's time.
+class Budget {
+ public:
+  explicit Budget(std::int64_t budget_ns) : budget_ns_(budget_ns) {}
+  bool spent() const {
+    return budget_ns_ > 0 && std::chrono::steady_clock::now() - begin_ >= std::chrono::nanoseconds(budget_ns_);
+  }
+
+ private:
+  std::int64_t budget_ns_;
+  std::chrono::steady_clock::time_point begin_ = std::chrono::steady_clock::now();
+};
 
 // Keeps the order of points of one time. (std::stable_sort does too, but clang finds it deprecated within.)
 void sort_by_time(std::vector<Point>& points) {
@@ -40,18 +56,12 @@ void sort_by_time(std::vector<Point>& points) {
 }  // namespace
 
 void Active::collect(const Matcher& matcher, std::vector<Hit>& out) const {
-  static const Detail kNone;
   std::vector<bool> wanted(keys.size());
-  for (std::size_t i = 0; i < wanted.size(); ++i) wanted[i] = matcher.key(keys[i].entity, keys[i].name);
+  for (std::size_t i = 0; i < wanted.size(); ++i) wanted[i] = matcher.key(keys[i]);
   for (const Row& row : rows) {
-    if (!wanted[row.key] || !matcher.time(row.time_ns) || !matcher.kind(row.kind) || !matcher.severity(row.severity)) {
-      continue;
-    }
-    if (matcher.needs_detail()) {
-      const Detail& detail = row.detail ? *row.detail : kNone;
-      if (!matcher.detail(detail.attributes, detail.body)) continue;
-    }
-    out.push_back({row.time_ns, row.sequence, row.value, &keys[row.key], row.detail.get(), row.kind, row.severity});
+    if (!wanted[row.key] || !matcher.time(row.time_ns) || !matcher.severity(row.severity)) continue;
+    const Hit hit{row.time_ns, row.sequence, row.value, &keys[row.key], row.detail, row.severity};
+    if (matcher.simple() || matcher.rest(hit)) out.push_back(hit);
   }
 }
 
@@ -59,35 +69,63 @@ EmbeddedStore::State::Snapshot EmbeddedStore::State::snapshot(const Matcher& mat
   Snapshot snapshot;
   const std::shared_lock lock(mutex);
   snapshot.active = active;
-  active->collect(matcher, snapshot.hits);
-  for (const BlockRef& ref : refs) {
-    if (ref.max_ns >= matcher.from_ns() && ref.min_ns < matcher.to_ns() && (ref.kinds & matcher.kinds()) != 0 &&
-        (ref.memory != nullptr || !damaged.contains(ref.serial))) {
+  if (!matcher.minutes()) active->collect(matcher, snapshot.hits);
+  for (const BlockRef& ref : matcher.minutes() ? minutes : refs) {
+    if (ref.max_ns < matcher.from_ns() || ref.min_ns >= matcher.to_ns() || (ref.kinds & matcher.kinds()) == 0) continue;
+    if (ref.memory == nullptr && damaged.contains(ref.serial)) {
+      snapshot.completeness.rows_lost += ref.rows;
+      snapshot.completeness.whole = false;
+    } else if (ref.keys != nullptr && !may_hold_key(*ref.keys, matcher)) {
+      ++snapshot.completeness.blocks_left_out;
+    } else {
       snapshot.refs.push_back(ref);
     }
   }
   return snapshot;
 }
 
-Result<std::shared_ptr<const Block>> EmbeddedStore::State::load_block(const BlockRef& ref, std::uint32_t wanted) const {
-  if (ref.memory != nullptr) return ref.memory;
-  auto block = [&]() -> Result<Block> {
-    ASSIGN(const Columns columns, ref.file->read(ref.id, wanted));
-    return decode(columns, wanted, ref.rows, ref.sequence);
+Result<std::shared_ptr<const Block>> EmbeddedStore::State::load_block(const BlockRef& ref, std::uint32_t wanted, const Matcher& matcher,
+                                                                      Completeness& completeness) const {
+  if (ref.memory != nullptr) {
+    ++completeness.blocks_read;
+    return ref.memory;
+  }
+  auto block = [&]() -> Result<std::shared_ptr<const Block>> {
+    std::vector<std::string_view> texts = matcher.texts();
+    std::erase_if(texts, [](std::string_view text) { return text.size() < kGramBytes; });
+    if (!texts.empty()) {
+      ASSIGN(const Columns grams, ref.file->read(ref.id, column_bit(Column::Grams)));
+      ASSIGN(const bool may, may_hold(grams[static_cast<std::size_t>(Column::Grams)], ref.sequence, texts));
+      if (!may) {
+        ++completeness.blocks_left_out;
+        return nullptr;
+      }
+    }
+    ++completeness.blocks_read;
+    std::uint32_t columns_wanted = wanted;
+    if ((ref.kinds & matcher.kinds() & ~kind_bit(Kind::Sample)) == 0 && (ref.kinds & kDetailedSamples) == 0) columns_wanted &= ~kEventColumns;
+    if (!matcher.kind(Kind::Sample) || matcher.needs_detail()) columns_wanted &= ~kSampleColumns;
+    ASSIGN(const Columns columns, ref.file->read(ref.id, columns_wanted | column_bit(Column::Keys)));
+    ASSIGN(Block decoded, decode(columns, columns_wanted, ref.rows, ref.sequence, &matcher));
+    return std::make_shared<const Block>(std::move(decoded));
   }();
-  if (block) return std::make_shared<const Block>(std::move(*block));
-  if (block.error().code == Code::NotFound) return nullptr;
-  if (block.error().code != Code::Corrupt) return std::unexpected(block.error());
+  if (block) return block;
+  if (block.error().code == Code::NotFound && !ref.file->holds(ref.id)) return nullptr;  // retention was faster
+  if (block.error().code != Code::Corrupt && block.error().code != Code::NotFound) return block;
   log::warn("stream: block {} of '{}' is damaged ({}); going on without its {} events", ref.id,
             ref.file->path().string(), block.error().message, ref.rows);
+  completeness.rows_lost += ref.rows;
+  completeness.whole = false;
   const std::unique_lock lock(mutex);
   if (damaged.insert(ref.serial).second) ++counters.blocks_unreadable;
   return nullptr;
 }
 
-Result<void> EmbeddedStore::scan(const Query& query, const std::function<bool(const Event&)>& visit) const {
+Result<Completeness> EmbeddedStore::scan(const Query& query, const std::function<bool(const Event&)>& visit) const {
   const Matcher matcher(query);
   State::Snapshot snapshot = state_->snapshot(matcher);
+  Completeness& completeness = snapshot.completeness;
+  const Budget budget(query.budget_ns);
   const bool newest = query.newest_first;
   const auto before = [newest](const Hit& a, const Hit& b) { return newest ? b < a : a < b; };
   // Blocks are read only when the merge comes to their time.
@@ -106,17 +144,20 @@ Result<void> EmbeddedStore::scan(const Query& query, const std::function<bool(co
   add({std::move(snapshot.hits), nullptr});
 
   std::size_t seen = 0;
-  for (auto ref = snapshot.refs.begin(); seen < query.limit;) {
+  auto ref = snapshot.refs.begin();
+  while (seen < query.limit) {
     if (ref != snapshot.refs.end() &&
         (heap.empty() || (newest ? ref->max_ns >= sources[heap.top()]->top().time_ns
                                  : ref->min_ns <= sources[heap.top()]->top().time_ns))) {
-      ASSIGN(std::shared_ptr<const Block> block, state_->load_block(*ref, kAllColumns));
-      if (block != nullptr) {
-        Source source;
-        source.block = block;
-        block->collect(matcher, ref->shift_ns, source.hits);
-        add(std::move(source));
+      if (budget.spent()) {
+        completeness.budget_spent = true;
+        completeness.whole = false;
+        break;
       }
+      Source source;
+      ASSIGN(source.block, state_->load_block(*ref, kWholeRows, matcher, completeness));
+      if (source.block != nullptr) source.block->collect(matcher, ref->shift_ns, source.hits);
+      add(std::move(source));
       ref->memory = nullptr;
       ++ref;
       continue;
@@ -126,14 +167,22 @@ Result<void> EmbeddedStore::scan(const Query& query, const std::function<bool(co
     heap.pop();
     Source& source = *sources[index];
     ++seen;
-    if (!visit(source.hits[source.next++].event())) return {};
+    if (!visit(source.hits[source.next++].event())) {
+      completeness.limit_reached = true;
+      completeness.whole = false;
+      return completeness;
+    }
     if (source.next < source.hits.size()) {
       heap.push(index);
     } else {
       sources[index].reset();
     }
   }
-  return {};
+  if (seen >= query.limit && (!heap.empty() || ref != snapshot.refs.end())) {
+    completeness.limit_reached = true;
+    completeness.whole = false;
+  }
+  return completeness;
 }
 
 Result<std::vector<Series>> EmbeddedStore::series(const Query& query) const {
@@ -151,30 +200,28 @@ Result<std::vector<Series>> EmbeddedStore::series(const Query& query) const {
     if (id == points.size()) points.emplace_back();
     return points[id];
   };
-  const bool plain = matcher.severity(kUnset) && !matcher.needs_detail();
   for (BlockRef& ref : snapshot.refs) {
     const bool detailed = (ref.kinds & kDetailedSamples) != 0;
-    if (!plain && !detailed) continue;
-    ASSIGN(const std::shared_ptr<const Block> block, state_->load_block(ref, detailed ? kAllColumns : kSeriesColumns));
+    if (!detailed && (!matcher.severity(kUnset) || matcher.needs_detail())) continue;
+    const std::uint32_t also = detailed ? kValues | column_bit(Column::Sequences) : kValues;
+    ASSIGN(const std::shared_ptr<const Block> block, state_->load_block(ref, columns_for(matcher, also), matcher, snapshot.completeness));
     ref.memory = nullptr;
     if (block == nullptr) continue;
-    if (detailed) {
+    if (detailed || !matcher.simple()) {
       std::vector<Hit> hits;
       block->collect(matcher, ref.shift_ns, hits);
       std::sort(hits.begin(), hits.end());
       for (const Hit& hit : hits) slot(*hit.key).push_back({hit.time_ns, hit.value});
       continue;
     }
-    for (const Block::Run& run : block->runs) {
+    for (std::size_t i = 0; i < block->plain_runs; ++i) {
+      const Block::Run& run = block->runs[i];
       const Key& key = block->keys[run.key];
-      if (!matcher.key(key.entity, key.name)) continue;
-      std::vector<Point>* out = nullptr;
-      for (std::uint32_t i = run.begin; i < run.end; ++i) {
-        const std::int64_t time = wrapping_add(block->times[i], ref.shift_ns);
-        if (!matcher.time(time)) continue;
-        if (out == nullptr) out = &slot(key);
-        out->push_back({time, block->values[i]});
-      }
+      if (!matcher.key(key)) continue;
+      const auto [begin, end] = block->window(run, matcher, ref.shift_ns);
+      if (begin == end) continue;
+      std::vector<Point>& out = slot(key);
+      for (std::uint32_t row = begin; row < end; ++row) out.push_back({wrapping_add(block->times[row], ref.shift_ns), block->values[row]});
     }
   }
   for (const Hit& hit : snapshot.hits) slot(*hit.key).push_back({hit.time_ns, hit.value});
@@ -203,14 +250,24 @@ Result<std::vector<Group>> EmbeddedStore::group(const Query& query) const {
     }
   };
   add(snapshot.hits);
-  const std::uint32_t columns = matcher.needs_detail() ? kGroupColumns | column_bit(Column::Details) : kGroupColumns;
   for (BlockRef& ref : snapshot.refs) {
-    ASSIGN(const std::shared_ptr<const Block> block, state_->load_block(ref, columns));
+    ASSIGN(const std::shared_ptr<const Block> block, state_->load_block(ref, columns_for(matcher, kValues), matcher, snapshot.completeness));
     ref.memory = nullptr;
     if (block == nullptr) continue;
-    std::vector<Hit> hits;
-    block->collect(matcher, ref.shift_ns, hits);
-    add(hits);
+    if (!matcher.simple() || !matcher.severity(kUnset)) {
+      std::vector<Hit> hits;
+      block->collect(matcher, ref.shift_ns, hits);
+      add(hits);
+      continue;
+    }
+    for (const Block::Run& run : block->runs) {
+      const Key& key = block->keys[run.key];
+      if (!matcher.key(key)) continue;
+      const auto [begin, end] = block->window(run, matcher, ref.shift_ns);
+      if (begin == end) continue;
+      const std::uint32_t slot = grouper.slot(key.entity, key.name);
+      for (std::uint32_t row = begin; row < end; ++row) grouper.add(slot, wrapping_add(block->times[row], ref.shift_ns), block->values[row]);
+    }
   }
   return grouper.finish();
 }
@@ -227,6 +284,102 @@ Result<std::vector<Difference>> EmbeddedStore::differs(const Query& filter, std:
   query.to_ns = now_to_ns;
   ASSIGN(const std::vector<Group> now, group(query));
   return compare(before, seconds_between(before_from_ns, before_to_ns), now, seconds_between(now_from_ns, now_to_ns));
+}
+
+Result<AggregateAnswer> EmbeddedStore::aggregate(const Aggregation& what) const {
+  const Matcher matcher(what.where);
+  const Budget budget(what.where.budget_ns);
+  State::Snapshot snapshot = state_->snapshot(matcher);
+  AggregateBuilder builder(what);
+  for (const Hit& hit : snapshot.hits) builder.add(hit.view());
+  std::uint32_t columns = columns_for(matcher, kValues);
+  if (builder.reads_attributes()) columns |= column_bit(Column::Sets);
+  if (builder.reads_severity()) columns |= column_bit(Column::Severities);
+  for (BlockRef& ref : snapshot.refs) {
+    if (budget.spent()) {
+      snapshot.completeness.budget_spent = true;
+      snapshot.completeness.whole = false;
+      break;
+    }
+    ASSIGN(const std::shared_ptr<const Block> block, state_->load_block(ref, columns, matcher, snapshot.completeness));
+    ref.memory = nullptr;
+    if (block == nullptr) continue;
+    if (!builder.by_key() || !matcher.simple() || !matcher.severity(kUnset)) {
+      std::vector<Hit> hits;
+      block->collect(matcher, ref.shift_ns, hits);
+      for (const Hit& hit : hits) builder.add(hit.view());
+      continue;
+    }
+    for (const Block::Run& run : block->runs) {
+      const Key& key = block->keys[run.key];
+      if (!matcher.key(key)) continue;
+      const auto [begin, end] = block->window(run, matcher, ref.shift_ns);
+      if (begin == end) continue;
+      const std::uint32_t slot = builder.slot({.kind = key.kind, .entity = key.entity, .name = key.name});
+      for (std::uint32_t row = begin; row < end; ++row) builder.add(slot, wrapping_add(block->times[row], ref.shift_ns), block->values[row]);
+    }
+  }
+  return builder.finish(snapshot.completeness);
+}
+
+Result<ContrastAnswer> EmbeddedStore::contrast(const Query& filter, Window before, Window now, std::size_t limit) const {
+  if (before.from_ns >= before.to_ns || now.from_ns >= now.to_ns) return fail(Code::Invalid, "empty window");
+  const Budget budget(filter.budget_ns);
+  ContrastBuilder builder(before, now);
+  Completeness seen[2];
+  for (int window = 0; window < 2; ++window) {
+    Query query = filter;
+    query.from_ns = window == 0 ? before.from_ns : now.from_ns;
+    query.to_ns = window == 0 ? before.to_ns : now.to_ns;
+    const Matcher matcher(query);
+    const bool simple = matcher.simple() && matcher.severity(kUnset);
+    State::Snapshot snapshot = state_->snapshot(matcher);
+    const auto add = [&](const std::vector<Hit>& hits) {
+      std::unordered_map<const Key*, ContrastBuilder::Moments*> known;
+      for (const Hit& hit : hits) {
+        auto& moments = known[hit.key];
+        if (moments == nullptr) moments = &builder.key(*hit.key);
+        ContrastBuilder::add(*moments, window, hit.time_ns, hit.value);
+        if (hit.detail != nullptr && hit.detail->set != 0) builder.add_attributes(window, hit.detail->attributes, 1);
+      }
+    };
+    add(snapshot.hits);
+    const std::uint32_t columns = columns_for(matcher, kValues | column_bit(Column::Sets));
+    std::vector<std::uint64_t> sets;
+    for (BlockRef& ref : snapshot.refs) {
+      if (budget.spent()) {
+        snapshot.completeness.budget_spent = true;
+        snapshot.completeness.whole = false;
+        break;
+      }
+      ASSIGN(const std::shared_ptr<const Block> block, state_->load_block(ref, columns, matcher, snapshot.completeness));
+      ref.memory = nullptr;
+      if (block == nullptr) continue;
+      if (!simple) {
+        std::vector<Hit> hits;
+        block->collect(matcher, ref.shift_ns, hits);
+        add(hits);
+        continue;
+      }
+      sets.assign(block->store->set_count() + 1, 0);
+      for (const Block::Run& run : block->runs) {
+        const Key& key = block->keys[run.key];
+        if (!matcher.key(key)) continue;
+        const auto [begin, end] = block->window(run, matcher, ref.shift_ns);
+        if (begin == end) continue;
+        ContrastBuilder::Moments& moments = builder.key(key);
+        for (std::uint32_t row = begin; row < end; ++row) {
+          ContrastBuilder::add(moments, window, wrapping_add(block->times[row], ref.shift_ns), block->values[row]);
+          if (row >= block->samples && block->details[row - block->samples] != nullptr) ++sets[block->details[row - block->samples]->set];
+        }
+      }
+      for (std::size_t set = 1; set < sets.size(); ++set) {  // equal attribute lists are counted once for all
+        if (sets[set] > 0) builder.add_attributes(window, block->store->set(set), sets[set]);
+      }
+    }
+    seen[window] = snapshot.completeness;
+  }
+  return builder.finish(limit, seen[0], seen[1]);
 }
 
 }  // namespace culprit::stream

@@ -1,6 +1,8 @@
 // What EmbeddedStore consists of; only embedded_store.cpp (writing) and embedded_query.cpp (reading) see it.
 #pragma once
 
+#include <future>
+#include <map>
 #include <set>
 #include <shared_mutex>
 
@@ -14,13 +16,15 @@ namespace culprit::stream {
 struct Active {
   std::vector<Row> rows;
   KeyTable keys;
-  std::size_t bytes = 0;
+  std::shared_ptr<DetailStore> details = std::make_shared<DetailStore>();  // the block sealed from these rows keeps it
+  std::size_t key_bytes = 0;
   std::int64_t born_ns = 0;     // when the first row came
   std::size_t committed = 0;    // of rows: durable in groups of `file`
   std::shared_ptr<DayFile> file;
   std::int64_t first_group = 0, last_group = -1;
 
-  void add(Event event, std::uint64_t sequence);
+  std::size_t bytes() const { return rows.capacity() * sizeof(Row) + key_bytes + details->bytes(); }
+  void add(const Event& event, std::uint64_t sequence);
   void collect(const Matcher& matcher, std::vector<Hit>& out) const;
 };
 
@@ -35,6 +39,7 @@ struct BlockRef {
   std::uint32_t kinds = 0;
   std::size_t rows = 0, bytes = 0;      // bytes in memory
   std::uint64_t sequence = 0;
+  std::shared_ptr<const std::string> keys;  // key_filter(): shared by snapshots
   bool recovered = false;               // its rows are still in groups on disk: never dropped as lost
   std::shared_ptr<DayFile> group_file;  // not saved: where its groups are, to be deleted with the save
   std::int64_t first_group = 0, last_group = -1;
@@ -51,9 +56,13 @@ struct EmbeddedStore::State {
   // The owner's alone.
   Fd lock_file;
   std::vector<std::shared_ptr<DayFile>> files;  // oldest first
+  std::vector<std::shared_ptr<DayFile>> minute_files;  // summaries, oldest first
   std::shared_ptr<DayFile> current;
   std::string current_day;
   std::uint64_t next_sequence = 1, next_serial = 1;
+  std::map<std::uint64_t, std::future<Columns>> encodings;  // by serial, of blocks that are not saved yet
+  std::future<void> checkpoint;                             // of the write-ahead log, while it runs
+  std::size_t commits_since_checkpoint = 0;
   std::int64_t last_commit_ns = INT64_MIN;
   std::int64_t retry_ns = INT64_MIN;  // after a disk error: not before
   std::int64_t backoff_ns = 0;
@@ -66,6 +75,7 @@ struct EmbeddedStore::State {
 
   std::shared_ptr<Active> active = std::make_shared<Active>();
   std::vector<BlockRef> refs;  // in order of append
+  std::vector<BlockRef> minutes;  // blocks of summaries
   std::size_t block_bytes = 0;
 
   // Writing (embedded_store.cpp).
@@ -74,8 +84,11 @@ struct EmbeddedStore::State {
   Result<void> recover(const std::shared_ptr<DayFile>& file);
   Result<void> append(std::vector<Event> events);
   Result<void> flush();
-  Result<void> commit(bool even_if_waiting);
-  Result<void> commit_active(std::int64_t now_ns);
+  enum class Encodings { Wait, Ready };  // for all blocks that are being encoded, or only save those that are done
+  Result<void> commit(bool even_if_waiting, Encodings encodings_wanted);
+  Result<void> commit_active(std::int64_t now_ns, Encodings encodings_wanted);
+  Result<void> save_blocks(Encodings encodings_wanted);
+  void maybe_checkpoint(std::size_t weight);
   Result<void> open_current(std::int64_t now_ns);
   Result<void> save(BlockRef& ref);
   void seal_active();
@@ -88,15 +101,25 @@ struct EmbeddedStore::State {
   Result<void> prune_to_limit();
   Origin origin() const { return {options.boot_id, clock.wall_offset_ns()}; }
 
+  BlockRef ref_of(const std::shared_ptr<DayFile>& file, StoredBlock block);
+  // Summaries (summaries.cpp).
+  Result<void> summarise(const std::shared_ptr<DayFile>& raw);
+  Result<void> load_minutes(const std::filesystem::path& path);
+  void remove_minutes(const std::shared_ptr<DayFile>& file);
+  void prune_minutes();
+
   // Reading (embedded_query.cpp).
   struct Snapshot {
     std::shared_ptr<const Active> active;  // keeps the hits' keys alive
     std::vector<Hit> hits;                 // of the active rows, in order of append
     std::vector<BlockRef> refs;
+    Completeness completeness;             // of the blocks that are left out already
   };
   Snapshot snapshot(const Matcher& matcher) const;
-  // Null if retention or damage (counted) took the block away meanwhile.
-  Result<std::shared_ptr<const Block>> load_block(const BlockRef& ref, std::uint32_t wanted) const;
+  // Null if retention or damage (counted) took the block away meanwhile, or if it surely holds no match. From
+  // disk, only the runs whose keys match and the columns of `wanted` are there.
+  Result<std::shared_ptr<const Block>> load_block(const BlockRef& ref, std::uint32_t wanted, const Matcher& matcher,
+                                                  Completeness& completeness) const;
 };
 
 }  // namespace culprit::stream

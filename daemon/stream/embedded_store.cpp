@@ -1,10 +1,9 @@
 #include "daemon/stream/embedded_store.h"
 
-#include <fcntl.h>
 #include <fmt/format.h>
-#include <sys/file.h>
 
 #include <algorithm>
+#include <chrono>
 
 #include "daemon/base/log.h"
 #include "daemon/stream/bytes.h"
@@ -14,7 +13,9 @@
 namespace culprit::stream {
 namespace {
 
-constexpr std::string_view kPrefix = "stream-";
+constexpr std::size_t kEncodingsMax = 3;         // blocks being encoded at a time; the owner waits for the oldest then
+constexpr std::size_t kCheckpointCommits = 400;  // groups; a block counts as kBlockCommits
+constexpr std::size_t kBlockCommits = 80;
 constexpr std::int64_t kBackoffMaxNs = 30 * kNsPerSecond;
 
 std::size_t event_bytes(const Event& event) {
@@ -30,29 +31,18 @@ BlockRef describe(Block block) {
   ref.rows = block.rows();
   ref.bytes = block.bytes();
   ref.sequence = block.sequence_base;
+  ref.keys = std::make_shared<const std::string>(key_filter(block));
   ref.memory = std::make_shared<const Block>(std::move(block));
   return ref;
 }
 
 }  // namespace
 
-void Active::add(Event event, std::uint64_t sequence) {
+void Active::add(const Event& event, std::uint64_t sequence) {
   const std::size_t keys_before = keys.size();
-  const std::uint32_t key = keys.intern(event.entity, event.name);
-  if (keys.size() > keys_before) bytes += sizeof(Key) + 64 + event.entity.size() + event.name.size();
-  DetailPtr detail;
-  if (event.span_id != 0 || event.trace_id[0] != 0 || event.trace_id[1] != 0 || !event.attributes.empty() ||
-      !event.body.empty()) {
-    auto made = std::make_shared<Detail>();
-    std::copy(std::begin(event.trace_id), std::end(event.trace_id), made->trace_id);
-    made->span_id = event.span_id;
-    made->attributes = std::move(event.attributes);
-    made->body = std::move(event.body);
-    bytes += made->bytes();
-    detail = std::move(made);
-  }
-  bytes += sizeof(Row);
-  rows.push_back({event.time_ns, sequence, event.value, key, event.kind, event.severity, std::move(detail)});
+  const std::uint32_t key = keys.intern(event.entity, event.name, event.kind);
+  if (keys.size() > keys_before) key_bytes += sizeof(Key) + 64 + event.entity.size() + event.name.size();
+  rows.push_back({event.time_ns, sequence, event.value, DetailStore::needed(event) ? details->add(event) : nullptr, key, event.severity});
 }
 
 Result<std::unique_ptr<EmbeddedStore>> EmbeddedStore::open(StoreOptions options, const Clock& clock) {
@@ -66,8 +56,8 @@ Result<std::unique_ptr<EmbeddedStore>> EmbeddedStore::open(StoreOptions options,
 EmbeddedStore::EmbeddedStore(std::unique_ptr<State> state) : state_(std::move(state)) {}
 
 EmbeddedStore::~EmbeddedStore() {
-  if (state_->options.folder.empty()) return;
-  if (auto done = state_->commit(true); !done) {
+  if (state_->options.folder.empty() || state_->options.read_only) return;
+  if (auto done = state_->commit(true, State::Encodings::Wait); !done) {
     log::warn("stream: {} events are lost at the end: {}", stats().pending, done.error().message);
   }
 }
@@ -89,7 +79,7 @@ StoreStats EmbeddedStore::stats() const {
     const std::shared_lock lock(state.mutex);
     stats = state.counters;
     stats.in_memory = state.active->rows.size();
-    stats.in_memory_bytes = state.active->bytes + state.block_bytes;
+    stats.in_memory_bytes = state.active->bytes() + state.block_bytes;
     const bool disk = !state.options.folder.empty();
     if (disk) stats.pending = state.active->rows.size() - state.active->committed;
     for (const Row& row : state.active->rows) extend(row.time_ns, row.time_ns);
@@ -100,25 +90,27 @@ StoreStats EmbeddedStore::stats() const {
     }
   }
   if (!state.options.folder.empty()) {
-    for (const auto& file : day_files(state.options.folder, kPrefix)) stats.on_disk_bytes += file_bytes(file);
+    for (const auto prefix : {kDayFilePrefix, kMinuteFilePrefix}) {
+      for (const auto& file : day_files(state.options.folder, prefix)) stats.on_disk_bytes += file_bytes(file);
+    }
   }
   return stats;
 }
 
 Result<void> EmbeddedStore::State::open() {
   std::error_code error;
-  std::filesystem::create_directory(options.folder, error);
-  if (error) return fail_errno(error.value(), fmt::format("create folder '{}'", options.folder.string()));
-  const std::string lock_path = options.folder / "stream.lock";
-  lock_file = Fd(::open(lock_path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0600));
-  if (!lock_file) return fail_errno(errno, fmt::format("open '{}'", lock_path));
-  if (::flock(lock_file.get(), LOCK_EX | LOCK_NB) != 0) {
-    return fail(Code::Busy, fmt::format("'{}' is in use by another process", options.folder.string()));
+  if (options.read_only && !std::filesystem::is_directory(options.folder, error)) {
+    return fail(Code::NotFound, fmt::format("no folder '{}'", options.folder.string()));
   }
-  for (const auto& path : day_files(options.folder, kPrefix)) {
+  if (!options.read_only) std::filesystem::create_directory(options.folder, error);
+  if (error) return fail_errno(error.value(), fmt::format("create folder '{}'", options.folder.string()));
+  if (!options.read_only) {
+    ASSIGN(lock_file, lock_folder(options.folder));
+  }
+  for (const auto& path : day_files(options.folder, kDayFilePrefix)) {
     auto loaded = load(path);
     if (loaded) continue;
-    if (loaded.error().code == Code::Corrupt) {
+    if (loaded.error().code == Code::Corrupt && !options.read_only) {
       set_aside(path, loaded.error());
       ++counters.files_set_aside;
     } else if (loaded.error().code == Code::Unsupported) {
@@ -127,36 +119,45 @@ Result<void> EmbeddedStore::State::open() {
       log::warn("stream: {}; going on without this day", loaded.error().message);
     }
   }
+  for (const auto& path : day_files(options.folder, kMinuteFilePrefix)) {
+    auto loaded = load_minutes(path);
+    if (!loaded) log::warn("stream: {}; going on without these summaries", loaded.error().message);
+  }
   return {};
 }
 
-// Reads what a day file holds; on an error nothing of it is kept.
+BlockRef EmbeddedStore::State::ref_of(const std::shared_ptr<DayFile>& file, StoredBlock block) {
+  BlockRef ref;
+  ref.serial = next_serial++;
+  ref.file = file;
+  ref.id = block.id;
+  if (block.boot_id != options.boot_id) ref.shift_ns = wrapping_sub(block.wall_offset_ns, clock.wall_offset_ns());
+  ref.min_ns = wrapping_add(block.min_ns, ref.shift_ns);
+  ref.max_ns = wrapping_add(block.max_ns, ref.shift_ns);
+  ref.kinds = block.kinds;
+  ref.rows = block.rows;
+  ref.sequence = block.sequence;
+  ref.keys = std::make_shared<const std::string>(std::move(block.keys));
+  return ref;
+}
+
+// Reads what a day file holds; on an error (the list of blocks itself cannot be read) nothing of it is kept.
 Result<void> EmbeddedStore::State::load(const std::filesystem::path& path) {
-  ASSIGN(const std::shared_ptr<DayFile> file, DayFile::open(path, options.vfs));
-  ASSIGN(const std::vector<StoredBlock> blocks, file->blocks());
-  for (const StoredBlock& block : blocks) {
-    BlockRef ref;
-    ref.serial = next_serial++;
-    ref.file = file;
-    ref.id = block.id;
-    if (block.boot_id != options.boot_id) ref.shift_ns = wrapping_sub(block.wall_offset_ns, clock.wall_offset_ns());
-    ref.min_ns = wrapping_add(block.min_ns, ref.shift_ns);
-    ref.max_ns = wrapping_add(block.max_ns, ref.shift_ns);
-    ref.kinds = block.kinds;
-    ref.rows = block.rows;
-    ref.sequence = block.sequence;
+  ASSIGN(const std::shared_ptr<DayFile> file, options.read_only ? DayFile::open_reading(path, options.vfs) : DayFile::open(path, options.vfs, options.background));
+  ASSIGN(StoredBlocks stored, file->blocks());
+  if (stored.damaged > 0) {
+    counters.blocks_unreadable += stored.damaged;
+    log::warn("stream: {} blocks of '{}' are damaged and left out; the others are read", stored.damaged, path.string());
+  }
+  for (StoredBlock& block : stored.blocks) {
     next_sequence = std::max(next_sequence, block.sequence + block.rows);
-    refs.push_back(std::move(ref));
+    refs.push_back(ref_of(file, std::move(block)));
   }
   files.push_back(file);
   if (auto done = recover(file); !done) {
-    if (done.error().code != Code::Corrupt) {
-      log::warn("stream: seal the last groups of '{}': {}; they stay as they are", path.string(), done.error().message);
-      return {};
-    }
-    std::erase_if(refs, [&](const BlockRef& ref) { return ref.file == file; });
-    files.pop_back();
-    return done;
+    // The blocks are sound whatever became of the groups behind them.
+    if (done.error().code == Code::Corrupt) ++counters.blocks_unreadable;
+    log::warn("stream: seal the last groups of '{}': {}; they stay as they are", path.string(), done.error().message);
   }
   return {};
 }
@@ -176,12 +177,13 @@ Result<void> EmbeddedStore::State::recover(const std::shared_ptr<DayFile>& file)
         group.boot_id == options.boot_id ? 0 : wrapping_sub(group.wall_offset_ns, clock.wall_offset_ns());
     for (Event& event : group.events) {
       event.time_ns = wrapping_add(event.time_ns, shift);
-      rows.add(std::move(event), next_sequence++);
+      rows.add(event, next_sequence++);
     }
   }
   if (rows.rows.empty()) return {};
-  Block block = seal(rows.rows, rows.keys);
-  auto id = file->commit_block(origin(), block, groups.front().id, groups.back().id);
+  Block block = seal(rows.rows, rows.keys, rows.details);
+  auto id = options.read_only ? Result<std::int64_t>(fail(Code::Denied, "opened to read"))
+                              : file->commit_block(origin(), block, encode(block), groups.front().id, groups.back().id);
   BlockRef ref = describe(std::move(block));
   ref.serial = next_serial++;
   if (id) {
@@ -193,10 +195,11 @@ Result<void> EmbeddedStore::State::recover(const std::shared_ptr<DayFile>& file)
     block_bytes += ref.bytes;
   }
   refs.push_back(std::move(ref));
-  return id ? Result<void>() : std::unexpected(id.error());
+  return id || options.read_only ? Result<void>() : std::unexpected(id.error());
 }
 
 Result<void> EmbeddedStore::State::append(std::vector<Event> events) {
+  if (options.read_only) return fail(Code::Denied, "the store was opened only to read");
   if (events.empty()) return {};
   std::size_t bytes = 0;
   for (const Event& event : events) bytes += event_bytes(event);
@@ -217,33 +220,33 @@ Result<void> EmbeddedStore::State::append(std::vector<Event> events) {
       const std::unique_lock lock(mutex);
       if (active->rows.empty()) active->born_ns = now_ns;
       while (next < events.size() && active->rows.size() < options.block_rows) {
-        active->add(std::move(events[next++]), next_sequence++);
+        active->add(events[next++], next_sequence++);
       }
     }
-    if (active->rows.size() >= options.block_rows || active->bytes > options.memory_bytes / 4) seal_active();
-    if (active->bytes + block_bytes > options.memory_bytes) evict();
+    if (active->rows.size() >= options.block_rows || active->bytes() > options.memory_bytes / 4) seal_active();
+    if (active->bytes() + block_bytes > options.memory_bytes) evict();
   }
   if (last_commit_ns == INT64_MIN) last_commit_ns = now_ns;
-  if (now_ns - last_commit_ns >= options.commit_ns) (void)commit(false);  // counted and said by disk_failed
+  if (now_ns - last_commit_ns >= options.commit_ns) (void)commit(false, Encodings::Ready);  // counted and said by disk_failed
   return {};
 }
 
 Result<void> EmbeddedStore::State::flush() {
-  if (options.folder.empty()) return {};
+  if (options.folder.empty() || options.read_only) return {};
   const std::int64_t now_ns = clock.now_ns();
   if (now_ns < retry_ns) {
     return fail(last_reason == "disk_full" ? Code::Exhausted : Code::Io,
                 fmt::format("{}; the next try is in {:.1f} s", last_reason,
                             static_cast<double>(retry_ns - now_ns) / kNsPerSecond));
   }
-  return commit(false);
+  return commit(false, Encodings::Wait);
 }
 
-Result<void> EmbeddedStore::State::commit(bool even_if_waiting) {
+Result<void> EmbeddedStore::State::commit(bool even_if_waiting, Encodings encodings_wanted) {
   const std::int64_t now_ns = clock.now_ns();
   last_commit_ns = now_ns;
   if (!options.folder.empty() && (even_if_waiting || now_ns >= retry_ns)) {
-    if (auto done = commit_active(now_ns); !done) {
+    if (auto done = commit_active(now_ns, encodings_wanted); !done) {
       disk_failed(done.error());
       evict();
       return done;
@@ -260,14 +263,12 @@ Result<void> EmbeddedStore::State::commit(bool even_if_waiting) {
 }
 
 // Writes everything that is not durable yet: blocks that could not be saved, then the new active rows.
-Result<void> EmbeddedStore::State::commit_active(std::int64_t now_ns) {
+Result<void> EmbeddedStore::State::commit_active(std::int64_t now_ns, Encodings encodings_wanted) {
   if (current == nullptr || current_day != day_of(clock.wall_ns(now_ns))) {
     if (active->file != nullptr) seal_active();  // its groups are in the old file, and so its block will be
     TRY(open_current(now_ns));
   }
-  for (BlockRef& ref : refs) {  // the owner alone changes `file`, so it may look without the lock
-    if (!ref.saved() && !ref.recovered) TRY(save(ref));
-  }
+  TRY(save_blocks(encodings_wanted));
   for (const auto& file : files) {
     if (file != current) file->finish();
   }
@@ -276,8 +277,7 @@ Result<void> EmbeddedStore::State::commit_active(std::int64_t now_ns) {
   std::string bytes;
   for (std::size_t i = active->committed; i < rows; ++i) {
     const Row& row = active->rows[i];
-    const Key& key = active->keys[row.key];
-    encode_bytes(Hit{row.time_ns, row.sequence, row.value, &key, row.detail.get(), row.kind, row.severity}.event(), bytes);
+    Hit{row.time_ns, row.sequence, row.value, &active->keys[row.key], row.detail, row.severity}.encode_bytes(bytes);
   }
   ASSIGN(const std::int64_t id, current->commit_group(origin(), rows - active->committed, compress(bytes)));
   const std::unique_lock lock(mutex);
@@ -286,22 +286,45 @@ Result<void> EmbeddedStore::State::commit_active(std::int64_t now_ns) {
   active->last_group = id;
   active->committed = rows;
   ++counters.commits;
+  maybe_checkpoint(1);
   return {};
+}
+
+// Oldest first: after a failure the next commit goes on where this one stopped. The owner alone changes `file`, so
+// it may look without the lock.
+Result<void> EmbeddedStore::State::save_blocks(Encodings encodings_wanted) {
+  for (BlockRef& ref : refs) {
+    if (ref.saved() || ref.recovered) continue;
+    const auto encoding = encodings.find(ref.serial);
+    const bool running = encoding != encodings.end() && encoding->second.wait_for(std::chrono::seconds(0)) != std::future_status::ready;
+    if (running && encodings_wanted == Encodings::Ready && encodings.size() <= kEncodingsMax) break;
+    TRY(save(ref));
+  }
+  return {};
+}
+
+// SQLite would do it within a commit, with two fsync, in the owner's way.
+void EmbeddedStore::State::maybe_checkpoint(std::size_t weight) {
+  commits_since_checkpoint += weight;
+  if (!options.background || commits_since_checkpoint < kCheckpointCommits) return;
+  if (checkpoint.valid() && checkpoint.wait_for(std::chrono::seconds(0)) != std::future_status::ready) return;
+  commits_since_checkpoint = 0;
+  checkpoint = std::async(std::launch::async, [file = current] { file->checkpoint(); });
 }
 
 Result<void> EmbeddedStore::State::open_current(std::int64_t now_ns) {
   const std::string day = day_of(clock.wall_ns(now_ns));
-  const auto path = options.folder / fmt::format("{}{}.db", kPrefix, day);
+  const auto path = options.folder / fmt::format("{}{}.db", kDayFilePrefix, day);
   const auto known = std::find_if(files.begin(), files.end(), [&](const auto& file) { return file->path() == path; });
   // A day that was finished has no writing connection any more, so that it is opened anew.
-  auto file = DayFile::open(path, options.vfs);
+  auto file = DayFile::open(path, options.vfs, options.background);
   if (!file && file.error().code == Code::Corrupt) {
     set_aside(path, file.error());
     {
       const std::unique_lock lock(mutex);
       ++counters.files_set_aside;
     }
-    file = DayFile::open(path, options.vfs);
+    file = DayFile::open(path, options.vfs, options.background);
   }
   if (!file) return std::unexpected(file.error());
   if (known != files.end()) {
@@ -322,7 +345,14 @@ Result<void> EmbeddedStore::State::open_current(std::int64_t now_ns) {
 Result<void> EmbeddedStore::State::save(BlockRef& ref) {
   const std::shared_ptr<DayFile> target = ref.group_file != nullptr ? ref.group_file : current;
   if (target == nullptr) return fail(Code::Io, "no day file could be opened");
-  ASSIGN(const std::int64_t id, target->commit_block(origin(), *ref.memory, ref.first_group, ref.last_group));
+  Columns columns;
+  if (auto encoding = encodings.extract(ref.serial)) {
+    columns = encoding.mapped().get();
+  } else {
+    columns = encode(*ref.memory);
+  }
+  ASSIGN(const std::int64_t id, target->commit_block(origin(), *ref.memory, columns, ref.first_group, ref.last_group));
+  maybe_checkpoint(kBlockCommits);
   const std::unique_lock lock(mutex);
   ref.file = target;
   ref.id = id;
@@ -334,12 +364,15 @@ Result<void> EmbeddedStore::State::save(BlockRef& ref) {
 // The active rows become a block: at once in memory, on disk if that works now, else at a later commit.
 void EmbeddedStore::State::seal_active() {
   if (active->rows.empty()) return;
-  BlockRef ref = describe(seal(active->rows, active->keys));
+  BlockRef ref = describe(seal(active->rows, active->keys, active->details));
   ref.serial = next_serial++;
   ref.group_file = active->file;
   ref.first_group = active->first_group;
   ref.last_group = active->last_group;
   auto fresh = std::make_shared<Active>();
+  if (options.background && !options.folder.empty()) {
+    encodings.emplace(ref.serial, std::async(std::launch::async, [block = ref.memory] { return encode(*block); }));
+  }
   {
     const std::unique_lock lock(mutex);
     block_bytes += ref.bytes;
@@ -349,7 +382,7 @@ void EmbeddedStore::State::seal_active() {
   const std::int64_t now_ns = clock.now_ns();
   if (!options.folder.empty() && now_ns >= retry_ns) {
     auto done = current == nullptr ? open_current(now_ns) : Result<void>();
-    if (done) done = save(refs.back());
+    if (done) done = save_blocks(active->bytes() + block_bytes > options.memory_bytes ? Encodings::Wait : Encodings::Ready);
     if (!done) disk_failed(done.error());
   }
   evict();
@@ -398,7 +431,7 @@ void EmbeddedStore::State::abandon(const std::shared_ptr<DayFile>& file, const E
 void EmbeddedStore::State::evict() {
   const std::int64_t old_ns = clock.now_ns() - options.memory_ns;
   const std::unique_lock lock(mutex);
-  const auto over = [&] { return active->bytes + block_bytes > options.memory_bytes; };
+  const auto over = [&] { return active->bytes() + block_bytes > options.memory_bytes; };
   for (BlockRef& ref : refs) {
     if (ref.memory == nullptr || !ref.saved() || (ref.max_ns >= old_ns && !over())) continue;
     block_bytes -= ref.bytes;
@@ -407,6 +440,7 @@ void EmbeddedStore::State::evict() {
   std::erase_if(refs, [&](const BlockRef& ref) {
     if (ref.memory == nullptr || !over()) return false;
     block_bytes -= ref.bytes;
+    encodings.erase(ref.serial);  // waits for it
     if (!ref.recovered) {
       counters.stored -= ref.rows;
       counters.dropped[options.folder.empty() ? "memory_limit" : last_reason] += ref.rows;
@@ -427,6 +461,9 @@ void EmbeddedStore::State::remove_refs(const std::function<bool(const BlockRef&)
 
 void EmbeddedStore::State::remove_day(const std::shared_ptr<DayFile>& file) {
   const std::shared_ptr<DayFile> kept = file;
+  if (options.minutes_ns > 0) {
+    if (auto done = summarise(kept); !done) log::warn("stream: summaries of '{}': {}; the day goes without them", kept->path().string(), done.error().message);
+  }
   remove_refs([&](const BlockRef& ref) { return ref.file == kept; });
   kept->finish();
   remove_file(kept->path());
@@ -434,6 +471,7 @@ void EmbeddedStore::State::remove_day(const std::shared_ptr<DayFile>& file) {
 }
 
 Result<void> EmbeddedStore::State::prune(std::int64_t older_than_ns) {
+  if (options.read_only) return fail(Code::Denied, "the store was opened only to read");
   if (options.folder.empty()) {
     remove_refs([&](const BlockRef& ref) { return ref.max_ns < older_than_ns; });
     return {};
@@ -446,6 +484,7 @@ Result<void> EmbeddedStore::State::prune(std::int64_t older_than_ns) {
     }
     if (all_old) remove_day(file);
   }
+  prune_minutes();
   return prune_to_limit();
 }
 
@@ -465,6 +504,12 @@ Result<void> EmbeddedStore::State::prune_to_limit() {
     if (file == current) continue;
     total -= file_bytes(file->path());
     remove_day(file);
+  }
+  for (const auto& file : minute_files) total += file_bytes(file->path());
+  for (const auto& file : std::vector(minute_files)) {  // raw data goes first, but if nothing else is left these go too
+    if (total <= options.disk_bytes) return {};
+    total -= file_bytes(file->path());
+    remove_minutes(file);
   }
   while (total > options.disk_bytes && current != nullptr) {
     const auto oldest = std::find_if(refs.begin(), refs.end(), [&](const BlockRef& ref) { return ref.file == current; });

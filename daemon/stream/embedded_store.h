@@ -18,7 +18,11 @@
 //
 // Disk full or failing: events stay in memory and each interval tries again; when memory is full the oldest
 // unsaved block is dropped and counted. A corrupt day file is renamed `*.corrupt-N` at open and counted.
-// Threads: one thread appends, flushes and prunes; any thread queries.
+// Retention: prune() removes raw days that are older than it is told, and the oldest beyond disk_bytes; of their
+// samples it keeps one-minute summaries for minutes_ns (Query::minutes asks for them).
+// Threads: one thread appends, flushes and prunes; any thread queries. So that a seal does not hold up what
+// comes next, a helper thread codes and compresses each block (tens of milliseconds), and another one moves the
+// write-ahead log into the file; the owner only writes the finished blobs.
 #pragma once
 
 #include <filesystem>
@@ -37,7 +41,10 @@ struct StoreOptions {
   std::int64_t seal_ns = 300 * kNsPerSecond;      // oldest age of active rows
   std::size_t block_rows = 65'536;
   std::uint64_t disk_bytes = 2ull << 30;          // prune() deletes the oldest beyond this; 0 = no limit
+  bool read_only = false;                          // beside another process that has the store; what it commits later is not seen
+  std::int64_t minutes_ns = 30 * 86'400 * kNsPerSecond;  // how long one-minute summaries of pruned samples are kept; 0 = none are made
   std::string boot_id = {};                          // empty: of this boot
+  bool background = true;                          // encode blocks and move the log into the file on helper threads
   std::string vfs = {};                              // SQLite's file layer; empty = default (tests make it fail)
 };
 
@@ -49,12 +56,14 @@ class EmbeddedStore final : public EventStore {
   ~EmbeddedStore() override;  // commits what is pending
 
   Result<void> append(std::vector<Event> events) override;
-  Result<void> scan(const Query& query, const std::function<bool(const Event&)>& visit) const override;
+  Result<Completeness> scan(const Query& query, const std::function<bool(const Event&)>& visit) const override;
   Result<std::vector<Series>> series(const Query& query) const override;
   Result<std::vector<Group>> group(const Query& query) const override;
   Result<std::vector<Difference>> differs(const Query& filter, std::int64_t before_from_ns,
                                           std::int64_t before_to_ns, std::int64_t now_from_ns,
                                           std::int64_t now_to_ns) const override;
+  Result<AggregateAnswer> aggregate(const Aggregation& what) const override;
+  Result<ContrastAnswer> contrast(const Query& filter, Window before, Window now, std::size_t limit) const override;
   Result<void> flush() override;
   Result<void> prune(std::int64_t older_than_ns) override;
   StoreStats stats() const override;

@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <charconv>
 #include <cmath>
+#include <cstring>
 #include <optional>
 #include <utility>
 
@@ -163,6 +164,44 @@ bool contains_lower(std::string_view text, std::string_view wanted) {
     std::size_t j = 1;
     while (j < wanted.size() && lower(text[i + j]) == wanted[j]) ++j;
     if (j == wanted.size()) return true;
+  }
+  return false;
+}
+
+LowerText::LowerText(std::string lower_of) : lower_(std::move(lower_of)) {
+  // Letters of English text from frequent to rare; digits and signs are frequent in logs.
+  constexpr std::string_view kFrequent = " 0123456789-:/.=_etaoinsrhldcumfpgwybvkxjqz";
+  std::size_t best = 0;
+  for (std::size_t i = 0; i < lower_.size(); ++i) {
+    const std::size_t found = kFrequent.find(lower_[i]);
+    const std::size_t rarity = found == std::string_view::npos ? 20 : found;
+    if (i == 0 || rarity > best) {
+      best = rarity;
+      pivot_ = i;
+    }
+  }
+}
+
+bool LowerText::in(std::string_view text) const {
+  const std::size_t size = lower_.size();
+  if (size == 0) return true;
+  if (size > text.size()) return false;
+  const char pivot = lower_[pivot_];
+  const char other = pivot >= 'a' && pivot <= 'z' ? static_cast<char>(pivot - 'a' + 'A') : pivot;
+  const char* const data = text.data();
+  for (const char wanted : {pivot, other}) {
+    const char* at = data + pivot_;
+    const char* const end = data + text.size() - (size - pivot_) + 1;  // the last place where it fits
+    while (at < end) {
+      at = static_cast<const char*>(std::memchr(at, wanted, static_cast<std::size_t>(end - at)));
+      if (at == nullptr) break;
+      const char* begin = at - pivot_;
+      std::size_t j = 0;
+      while (j < size && lower(begin[j]) == lower_[j]) ++j;
+      if (j == size) return true;
+      ++at;
+    }
+    if (pivot == other) break;
   }
   return false;
 }

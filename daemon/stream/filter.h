@@ -34,7 +34,7 @@ struct RowView {
   Kind kind = Kind::Sample;
   std::uint8_t severity = kUnset;
   double value = 0;
-  std::string_view entity, name, body;
+  std::string_view entity = {}, name = {}, body = {};
   std::uint64_t trace_id[2] = {0, 0};
   std::uint64_t span_id = 0;
   // The value of an attribute, or null data if there is none; `attributes` is handed back to `find`.
@@ -93,5 +93,17 @@ Result<Filter> parse_filter(std::string_view text);
 
 // Whether `text` holds `lower`, which is in lower case; ASCII case of `text` does not matter.
 bool contains_lower(std::string_view text, std::string_view lower);
+
+// The same for many texts: looks for the rarest character of `lower` first.
+class LowerText {
+ public:
+  explicit LowerText(std::string lower);
+  const std::string& text() const { return lower_; }
+  bool in(std::string_view text) const;
+
+ private:
+  std::string lower_;
+  std::size_t pivot_ = 0;
+};
 
 }  // namespace culprit::stream

@@ -4,10 +4,15 @@
 #include <cmath>
 #include <tuple>
 
+#include "daemon/stream/bytes.h"
+
 namespace culprit::stream {
 namespace {
 
-char lower(char c) { return c >= 'A' && c <= 'Z' ? static_cast<char>(c - 'A' + 'a') : c; }
+std::string to_lower(std::string text) {
+  for (char& c : text) c = c >= 'A' && c <= 'Z' ? static_cast<char>(c - 'A' + 'a') : c;
+  return text;
+}
 
 // Nearest rank: the smallest value that at least this share of the values does not exceed.
 double quantile(const std::vector<double>& sorted, double share) {
@@ -21,14 +26,6 @@ bool by_key(const T& a, const T& b) {
 }
 
 }  // namespace
-
-std::uint32_t KeyTable::intern(std::string_view entity, std::string_view name) {
-  if (const auto found = ids_.find({entity, name}); found != ids_.end()) return found->second;
-  const Key& key = keys_.emplace_back(std::string(entity), std::string(name));
-  const auto id = static_cast<std::uint32_t>(keys_.size() - 1);
-  ids_.emplace(View{key.entity, key.name}, id);
-  return id;
-}
 
 TextFilter::TextFilter(std::span<const std::string> patterns) : all_(patterns.empty()) {
   for (const std::string& pattern : patterns) {
@@ -51,25 +48,54 @@ Matcher::Matcher(const Query& query)
     : from_ns_(query.from_ns),
       to_ns_(query.to_ns),
       kinds_(query.kinds.empty() ? ~0u : 0u),
-      severity_min_(query.severity_min),
+      severity_min_(std::max(query.severity_min, query.filter.bounds().severity_min)),
       entities_(query.entities),
       names_(query.names),
-      text_(query.text),
-      attributes_(query.attributes) {
+      bound_entities_(query.filter.bounds().entities),
+      bound_names_(query.filter.bounds().names),
+      text_(to_lower(query.text)),
+      attributes_(query.attributes),
+      bound_attributes_(query.filter.bounds().attributes),
+      bound_texts_(query.filter.bounds().texts.begin(), query.filter.bounds().texts.end()),
+      sample_(query.sample),
+      minutes_(query.minutes),
+      filter_(query.filter) {
   for (const Kind each : query.kinds) kinds_ |= kind_bit(each);
-  std::transform(text_.begin(), text_.end(), text_.begin(), lower);
+  kinds_ &= query.filter.bounds().kinds;
 }
 
 bool Matcher::detail(const Attributes& attributes, std::string_view body) const {
   for (const auto& wanted : attributes_) {
     if (std::find(attributes.begin(), attributes.end(), wanted) == attributes.end()) return false;
   }
-  return text_.empty() || contains_lower(body, text_);
+  return text_.in(body);
+}
+
+bool Matcher::detail(const Detail* detail) const {
+  for (const auto* wanted : {&attributes_, &bound_attributes_}) {
+    for (const auto& [name, text] : *wanted) {
+      if (detail == nullptr || !holds_attribute(detail->attributes, name, text)) return false;
+    }
+  }
+  const std::string_view body = detail == nullptr ? std::string_view() : detail->body;
+  return text_.in(body) && std::all_of(bound_texts_.begin(), bound_texts_.end(), [&](const LowerText& text) { return text.in(body); });
 }
 
 bool Matcher::event(const Event& event) const {
   return time(event.time_ns) && kind(event.kind) && severity(event.severity) && key(event.entity, event.name) &&
-         detail(event.attributes, event.body);
+         detail(event.attributes, event.body) && filter_.matches(event) &&
+         sampled(event.time_ns, event.entity, event.name);
+}
+
+bool Matcher::sampled(std::int64_t time_ns, std::string_view entity, std::string_view name) const {
+  return sample_ <= 1 || hash_bytes(name, hash_bytes(entity, static_cast<std::uint64_t>(time_ns))) % sample_ == 0;
+}
+
+std::vector<std::string_view> Matcher::texts() const {
+  std::vector<std::string_view> texts;
+  for (const LowerText& text : bound_texts_) texts.push_back(text.text());
+  if (!text_.text().empty()) texts.push_back(text_.text());
+  return texts;
 }
 
 std::uint32_t Grouper::slot(std::string_view entity, std::string_view name) {

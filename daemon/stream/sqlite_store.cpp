@@ -3,12 +3,13 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <cstring>
 #include <map>
 #include <mutex>
 
 #include "daemon/base/log.h"
+#include "daemon/stream/aggregate.h"
 #include "daemon/stream/bytes.h"
-#include "daemon/stream/codec.h"
 #include "daemon/stream/database.h"
 #include "daemon/stream/query.h"
 
@@ -17,17 +18,17 @@ namespace {
 
 constexpr std::string_view kPrefix = "rows-";
 
-// `detail` is the whole event in bytes, for what has no column of its own. Sequences go on over all files.
+// A column for every field; ids and attributes as bytes. Sequences go on over all files.
 constexpr const char* kSchema = R"(
   PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL;
   CREATE TABLE IF NOT EXISTS boot(id INTEGER PRIMARY KEY CHECK (id = 1), boot_id TEXT NOT NULL,
     wall_offset_ns INTEGER NOT NULL) STRICT;
   CREATE TABLE IF NOT EXISTS events(sequence INTEGER PRIMARY KEY, time_ns INTEGER NOT NULL, kind INTEGER NOT NULL,
-    severity INTEGER NOT NULL, entity TEXT NOT NULL, name TEXT NOT NULL, value REAL, detail BLOB NOT NULL) STRICT;
+    severity INTEGER NOT NULL, entity TEXT NOT NULL, name TEXT NOT NULL, value REAL, ids BLOB, attributes BLOB, body TEXT) STRICT;
   CREATE INDEX IF NOT EXISTS events_time ON events(time_ns);
 )";
 
-struct Row {
+struct StoredRow {
   std::int64_t time_ns, sequence;
   Event event;
 };
@@ -56,7 +57,9 @@ struct SqliteStore::State {
   Result<void> open_day(const std::filesystem::path& path);
   Result<void> insert(std::span<const Event> events);
   Result<void> commit();
-  Result<std::vector<Row>> rows(const Matcher& matcher) const;
+  template <typename Visit>
+  Result<void> each(const Matcher& matcher, bool whole, Visit&& visit) const;
+  Result<std::vector<StoredRow>> rows(const Matcher& matcher) const;
 };
 
 Result<void> SqliteStore::State::open_day(const std::filesystem::path& path) {
@@ -96,15 +99,19 @@ Result<void> SqliteStore::State::insert(std::span<const Event> events) {
   days.back().open_transaction = true;
   TRY(database.execute("SAVEPOINT batch"));
   auto done = [&]() -> Result<void> {
-    ASSIGN(Statement insert, database.prepare("INSERT INTO events VALUES(?, ?, ?, ?, ?, ?, ?, ?)"));
-    std::string detail;
+    ASSIGN(Statement insert, database.prepare("INSERT INTO events VALUES(?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"));
+    std::string attributes;
     std::int64_t next = sequence;
     for (const Event& event : events) {
-      detail.clear();
-      encode_bytes(event, detail);
       insert.bind(1, ++next).bind(2, event.time_ns).bind(3, static_cast<std::int64_t>(event.kind));
       insert.bind(4, static_cast<std::int64_t>(event.severity)).bind_text(5, event.entity).bind_text(6, event.name);
-      insert.bind(7, event.value).bind_blob(8, detail);
+      const std::uint64_t ids[3] = {event.trace_id[0], event.trace_id[1], event.span_id};
+      insert.bind(7, event.value);
+      if (ids[0] != 0 || ids[1] != 0 || ids[2] != 0) insert.bind_blob(8, {reinterpret_cast<const char*>(ids), sizeof ids});
+      attributes.clear();
+      put_attributes(attributes, event.attributes);
+      if (!attributes.empty()) insert.bind_blob(9, attributes);
+      if (!event.body.empty()) insert.bind_text(10, event.body);
       TRY(insert.run());
     }
     return {};
@@ -137,24 +144,69 @@ Result<void> SqliteStore::State::commit() {
   return {};
 }
 
-// All matches by time and sequence.
-Result<std::vector<Row>> SqliteStore::State::rows(const Matcher& matcher) const {
-  std::vector<Row> rows;
+// Calls visit(hit) for each match, in no particular order. What the table can decide by itself, it does.
+template <typename Visit>
+Result<void> SqliteStore::State::each(const Matcher& matcher, bool whole, Visit&& visit) const {
+  if (matcher.minutes()) return {};  // this store makes no summaries
+  std::string where = "time_ns >= ? AND time_ns < ?";
+  std::vector<std::string> texts;
+  const auto any_of = [&](std::string_view column, const TextFilter& filter) {
+    if (filter.exact().empty()) return;
+    std::string list;
+    for (const std::string& text : filter.exact()) {
+      list += list.empty() ? "?" : ", ?";
+      texts.push_back(text);
+    }
+    where += fmt::format(" AND {} IN ({})", column, list);
+  };
+  any_of("entity", matcher.entities());
+  any_of("name", matcher.names());
+  any_of("entity", matcher.bound_entities());
+  any_of("name", matcher.bound_names());
+  std::string kinds;
+  for (int kind = 1; kind <= static_cast<int>(Kind::Alert); ++kind) {
+    if (matcher.kind(static_cast<Kind>(kind))) kinds += fmt::format("{}{}", kinds.empty() ? "" : ", ", kind);
+  }
+  where += fmt::format(" AND kind IN ({})", kinds);
+  const bool details = whole || !matcher.simple();
+  const std::string sql = fmt::format("SELECT time_ns, sequence, kind, severity, entity, name, value{} FROM events WHERE {}",
+                                      details ? ", ids, attributes, body" : "", where);
   const std::lock_guard lock(mutex);
   for (Day& day : days) {
-    ASSIGN(Statement select, day.database.prepare("SELECT time_ns, sequence, detail FROM events "
-                                                  "WHERE time_ns >= ? AND time_ns < ?"));
+    ASSIGN(Statement select, day.database.prepare(sql));
     select.bind(1, matcher.from_ns()).bind(2, matcher.to_ns());
+    for (std::size_t i = 0; i < texts.size(); ++i) select.bind_text(static_cast<int>(i) + 3, texts[i]);
+    Key key;
     for (;;) {
       ASSIGN(const bool more, select.step());
       if (!more) break;
-      std::string_view bytes = select.bytes(2);
-      ASSIGN(Event event, decode_bytes(bytes));
-      event.time_ns = select.integer(0);
-      if (matcher.event(event)) rows.push_back({event.time_ns, select.integer(1), std::move(event)});
+      const auto severity = static_cast<std::uint8_t>(select.integer(3));
+      if (!matcher.severity(severity) || !matcher.key(select.bytes(4), select.bytes(5))) continue;
+      key.kind = static_cast<Kind>(select.integer(2));
+      key.entity = select.bytes(4);
+      key.name = select.bytes(5);
+      Detail detail;
+      if (details) {
+        const std::string_view ids = select.bytes(7);
+        if (ids.size() == 24) {
+          std::memcpy(detail.trace_id, ids.data(), 16);
+          std::memcpy(&detail.span_id, ids.data() + 16, 8);
+        }
+        detail.attributes = select.bytes(8);
+        detail.body = select.bytes(9);
+      }
+      const Hit hit{select.integer(0), static_cast<std::uint64_t>(select.integer(1)), select.real(6), &key, &detail, severity};
+      if (matcher.simple() || matcher.rest(hit)) visit(hit);
     }
   }
-  std::sort(rows.begin(), rows.end(), [](const Row& a, const Row& b) {
+  return {};
+}
+
+// All matches by time and sequence.
+Result<std::vector<StoredRow>> SqliteStore::State::rows(const Matcher& matcher) const {
+  std::vector<StoredRow> rows;
+  TRY(each(matcher, true, [&](const Hit& hit) { rows.push_back({hit.time_ns, static_cast<std::int64_t>(hit.sequence), hit.event()}); }));
+  std::sort(rows.begin(), rows.end(), [](const StoredRow& a, const StoredRow& b) {
     return a.time_ns != b.time_ns ? a.time_ns < b.time_ns : a.sequence < b.sequence;
   });
   return rows;
@@ -195,20 +247,27 @@ Result<void> SqliteStore::append(std::vector<Event> events) {
   return {};
 }
 
-Result<void> SqliteStore::scan(const Query& query, const std::function<bool(const Event&)>& visit) const {
-  ASSIGN(std::vector<Row> rows, state_->rows(Matcher(query)));
+Result<Completeness> SqliteStore::scan(const Query& query, const std::function<bool(const Event&)>& visit) const {
+  ASSIGN(std::vector<StoredRow> rows, state_->rows(Matcher(query)));
   if (query.newest_first) std::reverse(rows.begin(), rows.end());
-  if (rows.size() > query.limit) rows.resize(query.limit);
-  for (const Row& row : rows) {
-    if (!visit(row.event)) break;
+  Completeness completeness;
+  if (rows.size() > query.limit) {
+    rows.resize(query.limit);
+    completeness.limit_reached = true;
   }
-  return {};
+  for (const StoredRow& row : rows) {
+    if (visit(row.event)) continue;
+    completeness.limit_reached = true;
+    break;
+  }
+  completeness.whole = !completeness.limit_reached;
+  return completeness;
 }
 
 Result<std::vector<Series>> SqliteStore::series(const Query& query) const {
-  ASSIGN(const std::vector<Row> rows, state_->rows(Matcher(query)));
+  ASSIGN(const std::vector<StoredRow> rows, state_->rows(Matcher(query)));
   std::map<std::pair<std::string, std::string>, std::vector<Point>> points;
-  for (const Row& row : rows) {
+  for (const StoredRow& row : rows) {
     if (row.event.kind == Kind::Sample) {
       points[{row.event.entity, row.event.name}].push_back({row.time_ns, row.event.value});
     }
@@ -219,12 +278,30 @@ Result<std::vector<Series>> SqliteStore::series(const Query& query) const {
 }
 
 Result<std::vector<Group>> SqliteStore::group(const Query& query) const {
-  ASSIGN(const std::vector<Row> rows, state_->rows(Matcher(query)));
   Grouper grouper;
-  for (const Row& row : rows) {
-    grouper.add(grouper.slot(row.event.entity, row.event.name), row.time_ns, row.event.value);
-  }
+  TRY(state_->each(Matcher(query), false, [&](const Hit& hit) { grouper.add(grouper.slot(hit.key->entity, hit.key->name), hit.time_ns, hit.value); }));
   return grouper.finish();
+}
+
+Result<AggregateAnswer> SqliteStore::aggregate(const Aggregation& what) const {
+  AggregateBuilder builder(what);
+  TRY(state_->each(Matcher(what.where), builder.reads_attributes(), [&](const Hit& hit) { builder.add(hit.view()); }));
+  return builder.finish({});
+}
+
+Result<ContrastAnswer> SqliteStore::contrast(const Query& filter, Window before, Window now, std::size_t limit) const {
+  if (before.from_ns >= before.to_ns || now.from_ns >= now.to_ns) return fail(Code::Invalid, "empty window");
+  ContrastBuilder builder(before, now);
+  for (int window = 0; window < 2; ++window) {
+    Query query = filter;
+    query.from_ns = window == 0 ? before.from_ns : now.from_ns;
+    query.to_ns = window == 0 ? before.to_ns : now.to_ns;
+    TRY(state_->each(Matcher(query), true, [&](const Hit& hit) {
+      ContrastBuilder::add(builder.key(*hit.key), window, hit.time_ns, hit.value);
+      builder.add_attributes(window, hit.detail->attributes, 1);
+    }));
+  }
+  return builder.finish(limit, {}, {});
 }
 
 Result<std::vector<Difference>> SqliteStore::differs(const Query& filter, std::int64_t before_from_ns,

@@ -16,12 +16,14 @@ class SqliteStore final : public EventStore {
   ~SqliteStore() override;
 
   Result<void> append(std::vector<Event> events) override;
-  Result<void> scan(const Query& query, const std::function<bool(const Event&)>& visit) const override;
+  Result<Completeness> scan(const Query& query, const std::function<bool(const Event&)>& visit) const override;
   Result<std::vector<Series>> series(const Query& query) const override;
   Result<std::vector<Group>> group(const Query& query) const override;
   Result<std::vector<Difference>> differs(const Query& filter, std::int64_t before_from_ns,
                                           std::int64_t before_to_ns, std::int64_t now_from_ns,
                                           std::int64_t now_to_ns) const override;
+  Result<AggregateAnswer> aggregate(const Aggregation& what) const override;
+  Result<ContrastAnswer> contrast(const Query& filter, Window before, Window now, std::size_t limit) const override;
   Result<void> flush() override;
   Result<void> prune(std::int64_t older_than_ns) override;
   StoreStats stats() const override;

@@ -15,6 +15,8 @@
 
 #include "daemon/base/result.h"
 #include "daemon/stream/event.h"
+#include "daemon/stream/filter.h"
+#include "daemon/stream/sketch.h"
 
 namespace culprit::stream {
 
@@ -29,8 +31,21 @@ struct Query {
   std::string text = {};                   // substring of body; case of ASCII letters does not matter
   std::uint8_t severity_min = 0;
   std::vector<std::pair<std::string, std::string>> attributes = {};  // all must be equal
+  Filter filter = {};                      // must match too; `near` must be resolved
   std::size_t limit = SIZE_MAX;
   bool newest_first = false;
+  std::uint32_t sample = 1;    // one match in so many, chosen by time and names: the same ones each time
+  bool minutes = false;        // instead of events: the one-minute summaries of samples that retention removed
+  std::int64_t budget_ns = 0;  // answer with what was found by then (0 = take the time it needs)
+};
+
+// How much of the answer there is. `whole` is exact: false if anything that could match was not looked at.
+struct Completeness {
+  bool whole = true;
+  bool limit_reached = false;    // there may be more matches than asked for
+  bool budget_spent = false;     // the time was up
+  std::uint64_t rows_lost = 0;   // in damaged blocks of the time and kinds asked for
+  std::uint64_t blocks_read = 0, blocks_left_out = 0;  // from disk or memory; by what is kept beside them
 };
 
 // One second-resolution series, oldest first; never empty.
@@ -62,6 +77,51 @@ struct Difference {
   std::int64_t first_now_ns = 0;
 };
 
+// Count, sum, rate, quantiles, latest and the first k, per group and time bucket.
+inline constexpr std::size_t kGroupsMax = 100'000;  // groups times buckets; more are counted, not kept
+struct Aggregation {
+  Query where = {};                   // limit and newest_first play no part
+  std::vector<std::string> by = {};   // entity, name, kind, severity, or an attribute's name; empty: all in one
+  std::int64_t bucket_ns = 0;         // > 0: one row a bucket; buckets begin at multiples of it
+  enum class Order { Group, Count, Sum } order = Order::Group;  // Count and Sum: largest first
+  std::size_t top = SIZE_MAX;
+};
+struct AggregateRow {
+  std::vector<std::string> group = {};  // as `by`; an attribute that is absent is ""
+  std::int64_t bucket_ns = 0;      // the bucket's begin
+  std::uint64_t count = 0;
+  double sum = 0, min = 0, max = 0, latest = 0;  // of values that are numbers; latest of all
+  std::int64_t first_ns = 0, last_ns = 0;
+  Sketch values = {};              // of those that are numbers
+};
+struct AggregateAnswer {
+  std::vector<AggregateRow> rows = {};
+  Completeness completeness = {};
+  std::uint64_t groups_left_out = 0;  // beyond `top` or kGroupsMax
+};
+
+// What changed most between two windows. Shares of values (entities, templates, operations, attribute values ...) by
+// Cohen's h, means of series and durations by Cohen's d; positive: more now.
+inline constexpr std::size_t kContrastValuesMax = 2000;  // distinct values of an attribute; one with more is left out
+inline constexpr std::size_t kContrastFieldsMax = 256;   // attributes
+struct Window {
+  std::int64_t from_ns, to_ns;
+};
+struct Contrast {
+  std::string field = {};  // entity, template, operation, kernel, change, alert, series, duration, or an attribute's name
+  std::string value = {};
+  std::uint64_t before = 0, now = 0;  // events
+  double before_per_s = 0, now_per_s = 0;
+  double before_mean = 0, now_mean = 0;  // of series and durations
+  double effect = 0;
+};
+struct ContrastAnswer {
+  std::vector<Contrast> changes = {};  // the largest effects first
+  std::uint64_t left_out = 0;          // beyond the limit
+  std::vector<std::string> fields_left_out = {};  // attributes with too many values to compare
+  Completeness before = {}, now = {};
+};
+
 struct StoreStats {
   std::uint64_t appended = 0, stored = 0;  // since open: appended = stored + dropped, always
   std::map<std::string, std::uint64_t> dropped;  // by reason: disk_full, io, memory_limit
@@ -86,7 +146,7 @@ class EventStore {
 
   // Calls `visit` for each match in time order (events of one time: in order of append; newest_first turns
   // both around) until it returns false or the limit is reached. No lock is held during the call.
-  virtual Result<void> scan(const Query& query, const std::function<bool(const Event&)>& visit) const = 0;
+  virtual Result<Completeness> scan(const Query& query, const std::function<bool(const Event&)>& visit) const = 0;
 
   // Samples only, grouped into series sorted by (entity, name): the fast path of detect and explain.
   // `limit` and `newest_first` play no part here, in group() and in differs().
@@ -100,6 +160,12 @@ class EventStore {
   virtual Result<std::vector<Difference>> differs(const Query& filter, std::int64_t before_from_ns,
                                                   std::int64_t before_to_ns, std::int64_t now_from_ns,
                                                   std::int64_t now_to_ns) const = 0;
+
+  // Any grouping, with mergeable quantiles; see Aggregation. By default over scan().
+  virtual Result<AggregateAnswer> aggregate(const Aggregation& what) const;
+
+  // What differs most between two windows; the filter's own times play no part. Invalid if a window is empty.
+  virtual Result<ContrastAnswer> contrast(const Query& filter, Window before, Window now, std::size_t limit) const;
 
   // Makes everything appended so far durable. The owner calls it when no event came for a second.
   // Errors: Exhausted (disk full), Io; the events stay in memory. After a failure the disk is tried again at

@@ -164,6 +164,53 @@ TEST_F(StoreTest, PruneDeletesWholeDaysAndTheOldestBeyondTheLimit) {
   EXPECT_THAT(scan_all(*store), ElementsAre(HasSubstr("today")));
 }
 
+// When a raw day goes, its samples stay as minutes, also after a restart, until their own time is over.
+TEST_F(StoreTest, PrunedSamplesStayAsMinutes) {
+  options_.block_rows = 50;
+  const auto fill = [&](EmbeddedStore& store) {
+    for (int second = 0; second < 300; ++second) {
+      ASSERT_TRUE(store.append({sample(clock_.now_ns(), "host", "x", second % 60), log_line(clock_.now_ns(), "a", "raw")}));
+      clock_.advance(kNsPerSecond);
+    }
+  };
+  {
+    const auto store = open();
+    fill(*store);
+    clock_.advance(kDay);
+    ASSERT_TRUE(store->append({log_line(clock_.now_ns(), "a", "today")}));
+    ASSERT_TRUE(store->flush());
+    ASSERT_TRUE(store->prune(clock_.now_ns() - kDay / 2));
+    EXPECT_THAT(scan_all(*store), ElementsAre(HasSubstr("today")));
+  }
+  auto store = open();
+  const auto series = store->series({.minutes = true});
+  ASSERT_TRUE(series);
+  ASSERT_EQ(series->size(), 4u);
+  double counted = 0, greatest = 0;
+  for (const Series& each : *series) {
+    EXPECT_EQ(each.entity, "host");
+    EXPECT_GE(each.points.size(), 5u);
+    EXPECT_LE(each.points.size(), 6u);
+    for (const Point& point : each.points) {
+      EXPECT_EQ(clock_.wall_ns(point.time_ns) % (60 * kNsPerSecond), 0);
+      if (each.name == "x:count") counted += point.value;
+      if (each.name == "x:max") greatest = std::max(greatest, point.value);
+      if (each.name == "x:mean" && &point != &each.points.front() && &point != &each.points.back()) {
+        EXPECT_DOUBLE_EQ(point.value, 29.5);
+      }
+    }
+  }
+  EXPECT_EQ(counted, 300);
+  EXPECT_EQ(greatest, 59);
+  EXPECT_TRUE(series_all(*store).empty());
+  clock_.advance(40 * kDay);
+  ASSERT_TRUE(store->append({log_line(clock_.now_ns(), "a", "later")}));
+  ASSERT_TRUE(store->flush());
+  ASSERT_TRUE(store->prune(clock_.now_ns() - kDay));
+  EXPECT_TRUE(series_all(*store, {.minutes = true}).empty());
+  EXPECT_TRUE(files("minutes-").empty());
+}
+
 TEST_F(StoreTest, LimitInBytesAlsoHoldsWithinADay) {
   options_.block_rows = 1000;
   options_.disk_bytes = 2 << 20;

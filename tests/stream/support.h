@@ -82,6 +82,19 @@ class RandomEvents {
     return event;
   }
 
+  std::string filter() {
+    const auto term = [&] {
+      return one_of({"kind = log", "kind != sample", "severity >= warn", "entity = service:*", "entity in (host, process:7)", "name = cpu.*", "pid = 7",
+                     "service = shop", "value > 50", "has trace_id", "\"could\"", "\"not co\"", "body ~ \"[fF]ine\"", "not pid = 8", "has pid", "pid >= 8",
+                     "span_id = 0000000000000001"});
+    };
+    std::string text = term();
+    for (std::size_t more = below(3); more > 0; --more) {
+      text = below(3) == 0 ? fmt::format("({}) or {}", text, term()) : fmt::format("({}) and not {}", text, term());
+    }
+    return text;
+  }
+
   Query query(std::int64_t newest_ns) {
     Query query;
     if (below(2) == 0) query.from_ns = newest_ns - static_cast<std::int64_t>(below(60)) * kNsPerSecond;
@@ -96,6 +109,8 @@ class RandomEvents {
     if (below(5) == 0) query.attributes = {{"pid", one_of({"7", "8"})}};
     if (below(3) == 0) query.limit = below(40);
     query.newest_first = below(2) == 0;
+    if (below(8) == 0) query.sample = 2;
+    if (below(2) == 0) query.filter = parse_filter(filter()).value();
     return query;
   }
 

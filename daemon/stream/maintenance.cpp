@@ -1,0 +1,202 @@
+#include "daemon/stream/maintenance.h"
+
+#include <fcntl.h>
+#include <fmt/format.h>
+#include <sys/file.h>
+
+#include <nlohmann/json.hpp>
+
+#include "daemon/base/fd.h"
+#include "daemon/stream/codec.h"
+#include "daemon/stream/day_file.h"
+
+namespace culprit::stream {
+namespace {
+
+constexpr std::size_t kImportBatch = 4096;
+constexpr std::uint32_t kColumnsWithoutGrams = kAllColumns & ~column_bit(Column::Grams);
+
+Result<void> need_folder(const std::filesystem::path& folder) {
+  std::error_code error;
+  if (std::filesystem::is_directory(folder, error)) return {};
+  return fail(Code::NotFound, fmt::format("no folder '{}'", folder.string()));
+}
+
+Result<Block> read_block(const DayFile& file, const StoredBlock& stored) {
+  ASSIGN(const Columns columns, file.read(stored.id, kAllColumns));
+  TRY(may_hold(columns[static_cast<std::size_t>(Column::Grams)], stored.sequence, {}));
+  return decode(columns, kColumnsWithoutGrams, stored.rows, stored.sequence);
+}
+
+struct Seen {
+  FileReport report;
+  std::shared_ptr<DayFile> file;
+  std::vector<StoredBlock> blocks;   // the sound ones
+  std::vector<PendingGroup> groups;  // with what could be read of them
+};
+
+Seen look_at(const std::filesystem::path& path) {
+  Seen seen;
+  seen.report.file = path;
+  auto opened = DayFile::open_reading(path, {});
+  if (!opened) {
+    seen.report.refused = opened.error().message;
+    return seen;
+  }
+  seen.file = *opened;
+  auto blocks = seen.file->blocks();
+  if (!blocks) {
+    seen.report.damaged.push_back(fmt::format("the list of blocks: {}", blocks.error().message));
+  } else {
+    if (blocks->damaged > 0) seen.report.damaged.push_back(fmt::format("{} blocks whose description is damaged", blocks->damaged));
+    for (StoredBlock& stored : blocks->blocks) {
+      if (const auto block = read_block(*seen.file, stored); !block) {
+        seen.report.damaged.push_back(fmt::format("block {} ({} events): {}", stored.id, stored.rows, block.error().message));
+        seen.report.rows_lost += stored.rows;
+        continue;
+      }
+      ++seen.report.blocks;
+      seen.report.rows += stored.rows;
+      seen.blocks.push_back(std::move(stored));
+    }
+  }
+  auto groups = seen.file->pending();
+  if (!groups) {
+    seen.report.damaged.push_back(fmt::format("the commit groups: {}", groups.error().message));
+    return seen;
+  }
+  for (PendingGroup& group : *groups) {
+    if (group.damaged) seen.report.damaged.push_back(fmt::format("group {}: {} events of it can be read", group.id, group.events.size()));
+    ++seen.report.groups;
+    seen.report.pending += group.events.size();
+    seen.groups.push_back(std::move(group));
+  }
+  return seen;
+}
+
+Result<void> write_anew(const Seen& seen, const std::filesystem::path& to) {
+  ASSIGN(const std::shared_ptr<DayFile> file, DayFile::open(to, {}));
+  for (const StoredBlock& stored : seen.blocks) {
+    ASSIGN(const Block block, read_block(*seen.file, stored));
+    ASSIGN(const Columns columns, seen.file->read(stored.id, kAllColumns));
+    TRY(file->commit_block({stored.boot_id, stored.wall_offset_ns}, block, columns, 0, -1));
+  }
+  for (const PendingGroup& group : seen.groups) {
+    std::string bytes;
+    for (const Event& event : group.events) encode_bytes(event, bytes);
+    if (!group.events.empty()) TRY(file->commit_group({group.boot_id, group.wall_offset_ns}, group.events.size(), compress(bytes)));
+  }
+  file->finish();
+  return {};
+}
+
+}  // namespace
+
+Result<std::vector<FileReport>> verify_store(const std::filesystem::path& folder) {
+  TRY(need_folder(folder));
+  std::vector<FileReport> reports;
+  for (const auto& path : day_files(folder, kDayFilePrefix)) reports.push_back(look_at(path).report);
+  return reports;
+}
+
+Result<std::vector<FileReport>> repair_store(const std::filesystem::path& folder) {
+  TRY(need_folder(folder));
+  ASSIGN(const Fd lock, lock_folder(folder));
+  std::vector<FileReport> reports;
+  for (const auto& path : day_files(folder, kDayFilePrefix)) {
+    Seen seen = look_at(path);
+    if (!seen.report.damaged.empty()) {
+      const std::filesystem::path anew = path.string() + ".repair";
+      remove_file(anew);  // of a repair that was interrupted
+      TRY(write_anew(seen, anew));
+      seen.file.reset();
+      set_aside(path, {Code::Corrupt, fmt::format("{} parts", seen.report.damaged.size())});
+      std::error_code error;
+      std::filesystem::rename(anew, path, error);
+      if (error) return fail_errno(error.value(), fmt::format("rename '{}'", anew.string()));
+      remove_file(anew);
+    }
+    reports.push_back(std::move(seen.report));
+  }
+  return reports;
+}
+
+Result<std::uint64_t> backup_store(const std::filesystem::path& folder, const std::filesystem::path& to) {
+  TRY(need_folder(folder));
+  std::error_code error;
+  std::filesystem::create_directories(to, error);
+  if (error) return fail_errno(error.value(), fmt::format("create folder '{}'", to.string()));
+  if (!std::filesystem::is_empty(to, error)) return fail(Code::Invalid, fmt::format("'{}' is not empty", to.string()));
+  std::uint64_t files = 0;
+  for (const auto& path : day_files(folder, kDayFilePrefix)) {
+    ASSIGN(Database database, Database::open(path, Database::Mode::Read, {}));
+    const std::filesystem::path copy = to / path.filename();
+    ASSIGN(Statement vacuum, database.prepare("VACUUM INTO ?"));
+    const std::string name = copy.string();
+    if (auto done = vacuum.bind_text(1, name).run(); !done) return std::unexpected(done.error().context(fmt::format("copy '{}'", path.string())));
+    const Fd written(::open(name.c_str(), O_RDONLY | O_CLOEXEC));
+    if (!written || ::fsync(written.get()) != 0) return fail_errno(errno, fmt::format("sync '{}'", name));
+    ++files;
+  }
+  return files;
+}
+
+Result<std::uint64_t> export_events(const EventStore& store, const Query& query, const Clock& clock, std::ostream& out) {
+  out << fmt::format("{{\"culprit\":\"events\",\"version\":1,\"wall_offset_ns\":{}}}\n", clock.wall_offset_ns());
+  std::uint64_t count = 0;
+  ASSIGN(const Completeness completeness, store.scan(query, [&](const Event& event) {
+           out << encode_json(event) << '\n';
+           ++count;
+           return out.good();
+         }));
+  out.flush();
+  if (!out) return fail(Code::Io, "the export could not be written");
+  if (completeness.rows_lost > 0) {
+    return fail(Code::Corrupt, fmt::format("{} events were written, {} more are in damaged blocks", count, completeness.rows_lost));
+  }
+  return count;
+}
+
+Result<std::uint64_t> import_events(std::istream& in, EventStore& store, const Clock& clock) {
+  std::string line;
+  std::uint64_t number = 1, count = 0;
+  const auto next_line = [&]() -> Result<bool> {
+    line.clear();
+    for (int c = in.get(); c != std::istream::traits_type::eof(); c = in.get()) {
+      if (c == '\n') return true;
+      if (line.size() >= kLineBytesMax) return fail(Code::Invalid, fmt::format("line {} has more than {} bytes", number, kLineBytesMax));
+      line.push_back(static_cast<char>(c));
+    }
+    return !line.empty();
+  };
+  ASSIGN(const bool any, next_line());
+  const nlohmann::json header = any ? nlohmann::json::parse(line, nullptr, false) : nlohmann::json();
+  if (!header.is_object() || header.value("culprit", nlohmann::json()) != "events" || !header.value("wall_offset_ns", nlohmann::json()).is_number_integer()) {
+    return fail(Code::Invalid, "line 1 is no header of an export: {\"culprit\":\"events\",\"version\":1,\"wall_offset_ns\":...}");
+  }
+  if (header.value("version", nlohmann::json()) != 1) return fail(Code::Unsupported, "written by a newer release");
+  const auto shift = static_cast<std::int64_t>(static_cast<std::uint64_t>(header["wall_offset_ns"].get<std::int64_t>()) -
+                                               static_cast<std::uint64_t>(clock.wall_offset_ns()));
+  std::vector<Event> batch;
+  for (;;) {
+    ++number;
+    ASSIGN(const bool more, next_line());
+    if (!more || batch.size() >= kImportBatch) {
+      count += batch.size();
+      if (!batch.empty()) TRY(store.append(std::exchange(batch, {})));
+    }
+    if (!more) break;
+    if (line.empty()) continue;
+    auto event = decode_json(line);
+    if (!event) {
+      if (!batch.empty()) TRY(store.append(std::move(batch)));
+      return std::unexpected(event.error().context(fmt::format("line {}", number)));
+    }
+    event->time_ns = static_cast<std::int64_t>(static_cast<std::uint64_t>(event->time_ns) + static_cast<std::uint64_t>(shift));
+    batch.push_back(std::move(*event));
+  }
+  TRY(store.flush());
+  return count;
+}
+
+}  // namespace culprit::stream

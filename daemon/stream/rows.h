@@ -1,0 +1,146 @@
+// Rows: how events lie in memory between append and seal, and what a query hands around.
+//
+// A row is a few fixed fields; what only some events have (ids, attributes, body) is a Detail in the same
+// DetailStore. Texts lie in chunks that never move and equal attribute lists are kept once, so that a row costs
+// no allocation and a reader may go on using what it found while the owner adds more.
+#pragma once
+
+#include <deque>
+#include <memory>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "daemon/stream/event.h"
+#include "daemon/stream/filter.h"
+
+namespace culprit::stream {
+
+// What a series, a group and a dictionary entry are named by. Rows of one key are of one kind.
+struct Key {
+  std::string entity;
+  std::string name;
+  Kind kind = Kind::Sample;
+};
+
+std::uint64_t table_seed();  // random, the same for the life of the process
+
+// Small numbers for things that are told apart by a hash and a comparison: open addressing, never shrinks.
+class HashIndex {
+ public:
+  // The id whose hash is this and for which `same` holds, or `fresh`, which then has its place.
+  template <typename Same>
+  std::uint32_t find_or_add(std::uint64_t hash, std::uint32_t fresh, Same&& same) {
+    if ((used_ + 1) * 4 > slots_.size() * 3) grow();
+    for (std::size_t at = hash & (slots_.size() - 1);; at = (at + 1) & (slots_.size() - 1)) {
+      Slot& slot = slots_[at];
+      if (slot.id == kFree) {
+        slot = {hash, fresh};
+        ++used_;
+        return fresh;
+      }
+      if (slot.hash == hash && same(slot.id)) return slot.id;
+    }
+  }
+  std::size_t bytes() const { return slots_.size() * sizeof(Slot); }
+
+ private:
+  static constexpr std::uint32_t kFree = UINT32_MAX;
+  struct Slot {
+    std::uint64_t hash = 0;
+    std::uint32_t id = kFree;
+  };
+  void grow();
+  std::vector<Slot> slots_;
+  std::size_t used_ = 0;
+};
+
+// Gives each (entity, name, kind) a small number, in order of first appearance. Entries never move or change.
+class KeyTable {
+ public:
+  std::uint32_t intern(std::string_view entity, std::string_view name, Kind kind = Kind::Sample);
+  const Key& operator[](std::size_t id) const { return keys_[id]; }
+  std::size_t size() const { return keys_.size(); }
+
+ private:
+  std::deque<Key> keys_;
+  HashIndex index_;
+};
+
+// Attributes as bytes: name and text of each, every one a string of bytes.h.
+void put_attributes(std::string& out, const Attributes& attributes);
+Attributes attributes_of(std::string_view coded);
+bool well_formed_attributes(std::string_view coded);  // the others need it
+bool holds_attribute(std::string_view coded, std::string_view name, std::string_view text);
+
+struct Detail {
+  std::uint64_t trace_id[2] = {0, 0};
+  std::uint64_t span_id = 0;
+  std::string_view body = {};
+  std::string_view attributes = {};  // coded
+  std::uint32_t set = 0;             // the number of this attribute list in its store; 0 = none
+
+  bool has_ids() const { return trace_id[0] != 0 || trace_id[1] != 0 || span_id != 0; }
+};
+
+class DetailStore {
+ public:
+  DetailStore() = default;
+  DetailStore(const DetailStore&) = delete;
+  DetailStore& operator=(const DetailStore&) = delete;
+
+  static bool needed(const Event& event) {
+    return event.span_id != 0 || event.trace_id[0] != 0 || event.trace_id[1] != 0 || !event.attributes.empty() || !event.body.empty();
+  }
+  const Detail* add(const Event& event);
+
+  // For a decoder, which has its texts already: keeps the buffer (its bytes do not move); takes any details.
+  std::string_view keep(std::string buffer);
+  std::deque<Detail>& details() { return details_; }
+  std::vector<std::string_view>& sets() { return sets_; }
+
+  std::size_t set_count() const { return sets_.size(); }
+  std::string_view set(std::size_t number) const { return sets_[number - 1]; }
+  std::size_t bytes() const { return bytes_ + details_.size() * sizeof(Detail) + sets_.size() * sizeof(std::string_view) + index_.bytes(); }
+
+ private:
+  std::string_view copy(std::string_view text);
+
+  std::deque<std::string> buffers_;
+  std::deque<std::unique_ptr<char[]>> chunks_;
+  std::size_t left_ = 0;  // in the last chunk
+  std::size_t bytes_ = 0;
+  std::deque<Detail> details_;
+  std::vector<std::string_view> sets_;  // number n is sets_[n - 1]
+  HashIndex index_;
+  std::string scratch_;
+};
+
+// One row as the active rows keep it.
+struct Row {
+  std::int64_t time_ns;
+  std::uint64_t sequence;  // order of append
+  double value;
+  const Detail* detail;    // may be null
+  std::uint32_t key;
+  std::uint8_t severity;
+
+  bool plain(const KeyTable& keys) const { return detail == nullptr && severity == 0 && keys[key].kind == Kind::Sample; }
+};
+
+// One match of a query. Borrows from the rows or the block that it was found in.
+struct Hit {
+  std::int64_t time_ns;
+  std::uint64_t sequence;
+  double value;
+  const Key* key;
+  const Detail* detail;  // may be null
+  std::uint8_t severity;
+
+  bool operator<(const Hit& other) const { return time_ns != other.time_ns ? time_ns < other.time_ns : sequence < other.sequence; }
+  RowView view() const;
+  Event event() const;
+  void encode_bytes(std::string& out) const;  // as codec.h's encode_bytes(event())
+};
+
+}  // namespace culprit::stream
