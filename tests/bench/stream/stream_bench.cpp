@@ -1,91 +1,213 @@
-// The embedded store against the plain SQLite table, on the same events: an hour of 500 series, one sample a second
-// each, and a tenth as many log lines. `bench_stream [--json] [SECONDS]`; clocks are simulated, work is real.
+// The embedded store against the plain SQLite table, on the same events in one run: `bench_stream [--json] [EVENTS]`,
+// 1,000,000 unless told. Ingest takes events as fast as the store takes them, on the real clock; CPU time is that
+// of the process, without making the events. Queries are medians of five (three for the table from 2 million on).
+#include <fcntl.h>
 #include <fmt/format.h>
+#include <sys/resource.h>
+#include <unistd.h>
 
 #include <chrono>
 #include <filesystem>
+#include <fstream>
 #include <nlohmann/json.hpp>
+#include <thread>
 
+#include "daemon/concurrent/channel.h"
 #include "daemon/stream/embedded_store.h"
 #include "daemon/stream/sqlite_store.h"
+#include "tests/bench/stream/events.h"
 
 namespace culprit::stream {
 namespace {
 
-constexpr std::int64_t kSeries = 500, kLogs = 50;  // a second
-constexpr std::int64_t kStartNs = 1000 * kNsPerSecond;
+constexpr std::uint64_t kSeed = 42;
+constexpr const char* kText = "could not reach payment gateway";
+constexpr std::int64_t kVisibleSeconds = 10, kVisiblePerSecond = 20'000, kVisibleBatch = 100;
 
-struct Result {
-  double append_per_s = 0, slowest_append_ms = 0, series_hour_ms = 0, series_minute_ms = 0, scan_text_ms = 0,
-         differs_ms = 0, disk_bytes = 0, open_ms = 0;
+struct Figures {
+  double cpu_ns = 0, per_s = 0, bytes = 0, aggregate_ms = 0, text_ms = 0, rare_text_ms = 0, differs_ms = 0, lookup_ms = 0, open_ms = 0, memory_mb = 0;
 };
 
-template <typename Work>
-double milliseconds(Work&& work) {
-  const auto begin = std::chrono::steady_clock::now();
-  work();
-  return std::chrono::duration<double, std::milli>(std::chrono::steady_clock::now() - begin).count();
+[[noreturn]] void stop(const std::string& why) {
+  std::fprintf(stderr, "%s\n", why.c_str());
+  std::exit(1);
 }
 
-std::vector<Event> events_of(std::int64_t second) {
-  std::vector<Event> events;
-  const std::int64_t time = kStartNs + second * kNsPerSecond;
-  for (std::int64_t i = 0; i < kSeries; ++i) {
-    Event& event = events.emplace_back();
-    event.time_ns = time + i * 1000;
-    event.entity = fmt::format("service:shop-{}", i / 20);
-    event.name = fmt::format("request.series.{}", i % 20);
-    event.value = static_cast<double>((i * 7919 + second * 104729) % 1000) / (i % 3 == 0 ? 1 : 7);
+template <typename T>
+T need(Result<T> result) {
+  if (!result) stop(result.error().message);
+  return std::move(*result);
+}
+
+double wall_ms() { return std::chrono::duration<double, std::milli>(std::chrono::steady_clock::now().time_since_epoch()).count(); }
+double cpu_ms() {
+  timespec now{};
+  ::clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &now);
+  return static_cast<double>(now.tv_sec) * 1e3 + static_cast<double>(now.tv_nsec) / 1e6;
+}
+
+double resident_mb() {
+  std::ifstream status("/proc/self/statm");
+  double total = 0, resident = 0;
+  status >> total >> resident;
+  return resident * static_cast<double>(::sysconf(_SC_PAGESIZE)) / 1048576;
+}
+
+template <typename Work>
+double median_ms(int times, Work&& work) {
+  std::vector<double> all;
+  for (int i = 0; i < times; ++i) {
+    const double begin = wall_ms();
+    work();
+    all.push_back(wall_ms() - begin);
   }
-  for (std::int64_t i = 0; i < kLogs; ++i) {
-    Event& event = events.emplace_back();
-    event.time_ns = time + 500'000'000 + i;
-    event.kind = Kind::Log;
-    event.severity = kInfo;
-    event.entity = fmt::format("service:shop-{}", i % 25);
-    event.name = "t:00000000000000ff";
-    event.attributes = {{"process.pid", fmt::format("{}", 4000 + i)}, {"thread.id", fmt::format("{}", 4000 + i)}};
-    event.body = fmt::format("GET /items/{} took {} ms for user {}", second * i % 977, (second + i) % 31, second % 101);
+  std::sort(all.begin(), all.end());
+  return all[all.size() / 2];
+}
+
+void forget_cached(const std::filesystem::path& folder) {
+  for (const auto& entry : std::filesystem::directory_iterator(folder)) {
+    const int fd = ::open(entry.path().c_str(), O_RDONLY);
+    if (fd < 0) continue;
+    ::fdatasync(fd);
+    ::posix_fadvise(fd, 0, 0, POSIX_FADV_DONTNEED);
+    ::close(fd);
   }
-  return events;
 }
 
 template <typename Store>
-Result run(const StoreOptions& options, std::int64_t seconds) {
-  Result result;
-  FakeClock clock(kStartNs, 1'700'000'000 * kNsPerSecond);
-  auto opened = Store::open(options, clock);
-  if (!opened) std::exit((std::fprintf(stderr, "%s\n", opened.error().message.c_str()), 1));
-  auto store = std::move(*opened);
-  double append_ms = 0;
-  for (std::int64_t second = 0; second < seconds; ++second) {
-    std::vector<Event> events = events_of(second);
-    const double took = milliseconds([&] { (void)store->append(std::move(events)); });
-    append_ms += took;
-    result.slowest_append_ms = std::max(result.slowest_append_ms, took);
-    clock.advance(kNsPerSecond);
+Figures run(StoreOptions options, std::int64_t events, int repeats, std::vector<std::size_t>& answers) {
+  Figures figures;
+  const SystemClock clock;
+  const std::int64_t seconds = std::max<std::int64_t>(events / HostEvents::kPerSecond, 60);
+  const std::int64_t begin = clock.now_ns() - seconds * kNsPerSecond;
+  std::size_t count = 0;
+  {
+    auto store = need(Store::open(options, clock));
+    HostEvents host(kSeed, begin);
+    const double base_mb = resident_mb();
+    double cpu = 0, wall = 0;
+    for (std::int64_t second = 0; second < seconds; ++second) {
+      std::vector<Event> batch = host.second();
+      count += batch.size();
+      const double cpu_begin = cpu_ms(), wall_begin = wall_ms();
+      (void)store->append(std::move(batch));
+      cpu += cpu_ms() - cpu_begin;
+      wall += wall_ms() - wall_begin;
+      if (second % 16 == 0) figures.memory_mb = std::max(figures.memory_mb, resident_mb() - base_mb);
+    }
+    const double cpu_begin = cpu_ms(), wall_begin = wall_ms();
+    (void)store->flush();
+    store.reset();
+    cpu += cpu_ms() - cpu_begin;
+    wall += wall_ms() - wall_begin;
+    figures.cpu_ns = cpu * 1e6 / static_cast<double>(count);
+    figures.per_s = static_cast<double>(count) / wall * 1e3;
   }
-  append_ms += milliseconds([&] { (void)store->flush(); });
-  result.append_per_s = static_cast<double>(seconds * (kSeries + kLogs)) / append_ms * 1000;
-  const std::int64_t end = clock.now_ns();
-  std::size_t points = 0;
-  result.series_hour_ms = milliseconds([&] {
-    for (const Series& series : *store->series({.from_ns = end - 3600 * kNsPerSecond})) points += series.points.size();
-  });
-  if (points != static_cast<std::size_t>(std::min<std::int64_t>(seconds, 3600) * kSeries)) {
-    std::exit((std::fprintf(stderr, "series: %zu points\n", points), 1));
+  figures.open_ms = median_ms(1, [&] { (void)need(Store::open(options, clock)); });  // seals what is left
+  for (const auto& file : std::filesystem::directory_iterator(options.folder)) figures.bytes += static_cast<double>(file.file_size());
+  figures.bytes /= static_cast<double>(count);
+  auto store = need(Store::open(options, clock));
+  const std::int64_t end = begin + seconds * kNsPerSecond;
+  if (store->stats().dropped.size() > 0) stop("events were dropped");
+
+  Aggregation rate{.where = {.from_ns = begin, .to_ns = end, .kinds = {Kind::Sample}, .names = {"request.duration.mean"}}, .by = {"entity"}};
+  std::size_t rows = 0;
+  figures.aggregate_ms = median_ms(repeats, [&] { rows = need(store->aggregate(rate)).rows.size(); });
+  answers.push_back(rows);
+  const auto matches = [&](const std::string& text) {
+    std::size_t found = 0;
+    (void)need(store->scan({.kinds = {Kind::Log}, .text = text}, [&](const Event&) { return ++found > 0; }));
+    return found;
+  };
+  figures.text_ms = median_ms(repeats, [&] { rows = matches(kText); });
+  answers.push_back(rows);
+  figures.rare_text_ms = median_ms(repeats, [&] { rows = matches("segmentation fault"); });
+  answers.push_back(rows);
+  const std::int64_t cut = end - (end - begin) / 30;
+  figures.differs_ms = median_ms(repeats, [&] { rows = need(store->contrast({}, {begin, cut}, {cut, end}, 1000)).changes.size(); });
+  answers.push_back(rows);
+  // One entity, one minute, with nothing of the files in the page cache and no open connection.
+  std::vector<double> lookups;
+  for (int i = 0; i < 11; ++i) {
+    store.reset();
+    store = need(Store::open(options, clock));
+    forget_cached(options.folder);
+    const std::int64_t from = begin + (end - begin) * (i + 1) / 13;
+    lookups.push_back(median_ms(1, [&] { rows = need(store->series({.from_ns = from, .to_ns = from + 60 * kNsPerSecond, .entities = {"service:checkout"}})).size(); }));
   }
-  result.series_minute_ms = milliseconds([&] { (void)store->series({.from_ns = end - 60 * kNsPerSecond}); });
-  result.scan_text_ms = milliseconds([&] {
-    (void)store->scan({.kinds = {Kind::Log}, .text = "user 7", .limit = 100, .newest_first = true}, [](const Event&) { return true; });
+  answers.push_back(rows);
+  std::sort(lookups.begin(), lookups.end());
+  figures.lookup_ms = lookups[lookups.size() / 2];
+  return figures;
+}
+
+// Events go through a channel to the thread that appends; another asks the store all the time for the newest.
+// Gives the 99th of 100 times from the send to the answer that holds the batch.
+double visible_p99_ms(const std::filesystem::path& folder) {
+  const SystemClock clock;
+  auto store = need(EmbeddedStore::open({.folder = folder}, clock));
+  concurrent::Channel<std::vector<Event>> channel({.name = "events", .capacity = 1024});
+  std::jthread owner([&] {
+    std::vector<Event> batch;
+    std::int64_t flushed = clock.now_ns();
+    while (channel.recv(batch) == concurrent::Outcome::Done) {
+      (void)store->append(std::move(batch));
+      if (clock.now_ns() - flushed > kNsPerSecond) {
+        (void)store->flush();
+        flushed = clock.now_ns();
+      }
+    }
   });
-  result.differs_ms = milliseconds([&] {
-    (void)store->differs({}, end - 600 * kNsPerSecond, end - 60 * kNsPerSecond, end - 60 * kNsPerSecond, end);
+  std::vector<std::int64_t> sent;  // of each batch; the batch's marker has this time
+  const std::int64_t batches = kVisibleSeconds * kVisiblePerSecond / kVisibleBatch;
+  std::atomic<std::int64_t> newest_sent = 0;
+  std::vector<std::pair<std::int64_t, std::int64_t>> seen;  // the newest marker of an answer, and when it came
+  std::jthread asker([&](const std::stop_token& stopping) {
+    std::int64_t newest = 0;
+    while (!stopping.stop_requested()) {
+      std::int64_t found = 0;
+      (void)store->scan({.from_ns = clock.now_ns() - kNsPerSecond / 2, .names = {"marker"}, .limit = 1, .newest_first = true}, [&](const Event& event) {
+        found = event.time_ns;
+        return true;
+      });
+      if (found > newest) seen.emplace_back(newest = found, clock.now_ns());
+      std::this_thread::sleep_for(std::chrono::microseconds(500));
+    }
   });
-  store.reset();
-  for (const auto& file : std::filesystem::directory_iterator(options.folder)) result.disk_bytes += static_cast<double>(file.file_size());
-  result.open_ms = milliseconds([&] { (void)Store::open(options, clock); });
-  return result;
+  HostEvents host(kSeed, clock.now_ns());
+  std::vector<Event> pool = host.second();
+  std::size_t next = 0;
+  const std::int64_t begin = clock.now_ns();
+  for (std::int64_t i = 0; i < batches; ++i) {
+    std::vector<Event> batch;
+    for (std::int64_t j = 1; j < kVisibleBatch; ++j) {
+      batch.push_back(pool[next++ % pool.size()]);
+      batch.back().time_ns = clock.now_ns();
+    }
+    const std::int64_t due = begin + i * kVisibleBatch * kNsPerSecond / kVisiblePerSecond;
+    if (const std::int64_t wait = due - clock.now_ns(); wait > 0) std::this_thread::sleep_for(std::chrono::nanoseconds(wait));
+    Event& marker = batch.emplace_back();
+    marker.entity = "host";
+    marker.name = "marker";
+    marker.time_ns = clock.now_ns();
+    sent.push_back(marker.time_ns);
+    (void)channel.send(std::move(batch));
+    newest_sent = sent.back();
+  }
+  std::this_thread::sleep_for(std::chrono::milliseconds(200));
+  (void)channel.close();
+  owner.join();
+  asker.request_stop();
+  asker.join();
+  std::vector<double> delays;
+  auto answer = seen.begin();
+  for (const std::int64_t time : sent) {
+    while (answer != seen.end() && answer->first < time) ++answer;
+    delays.push_back(answer == seen.end() ? 1e9 : static_cast<double>(answer->second - time) / 1e6);
+  }
+  std::sort(delays.begin(), delays.end());
+  return delays[delays.size() * 99 / 100];
 }
 
 }  // namespace
@@ -94,53 +216,65 @@ Result run(const StoreOptions& options, std::int64_t seconds) {
 int main(int argc, char** argv) {
   using namespace culprit::stream;
   bool json = false;
-  std::int64_t seconds = 3600;
+  std::int64_t events = 1'000'000;
   for (int i = 1; i < argc; ++i) {
     if (std::string_view(argv[i]) == "--json") {
       json = true;
     } else {
-      seconds = std::max(60L, std::atol(argv[i]));
+      events = std::clamp(std::atol(argv[i]), 200'000L, 100'000'000L);
     }
   }
   std::string folder = std::filesystem::temp_directory_path() / "culprit-bench-XXXXXX";
   if (::mkdtemp(folder.data()) == nullptr) return 1;
-  StoreOptions options;
-  options.folder = folder + "/embedded";
-  const Result ours = run<EmbeddedStore>(options, seconds);
-  options.folder = folder + "/sqlite";
-  const Result theirs = run<SqliteStore>(options, seconds);
+  std::vector<std::size_t> answers, expected;
+  const Figures ours = run<EmbeddedStore>({.folder = folder + "/embedded", .disk_bytes = 0}, events, 5, answers);
+  const Figures theirs = run<SqliteStore>({.folder = folder + "/sqlite", .disk_bytes = 0}, events, events < 2'000'000 ? 5 : 3, expected);
+  const double visible = visible_p99_ms(folder + "/visible");
   std::filesystem::remove_all(folder);
-
-  const std::string workload = fmt::format("{} s of {} samples and {} log lines a second", seconds, kSeries, kLogs);
+  if (answers != expected) {
+    std::fprintf(stderr, "the stores answer differently: %s\n", fmt::format("{} and {}", fmt::join(answers, " "), fmt::join(expected, " ")).c_str());
+    return 1;
+  }
+  const std::string workload = fmt::format("{} mixed events, seed {}, {} a second of their own time", events, kSeed, HostEvents::kPerSecond);
+  const double none = std::nan("");
   const struct {
     const char *id, *unit;
-    double Result::*value;
-    double asked;  // 0: nothing asked; for rates at least, else at most
+    double ours, reference;
+    double asked;      // NaN: nothing asked
+    bool of_ratio;     // asked of how many times better than the reference it is
     bool more_is_better;
   } lines[] = {
-      {"stream.append", "events/s", &Result::append_per_s, 200'000, true},
-      {"stream.append.slowest", "ms", &Result::slowest_append_ms, 0, false},
-      {"stream.series.hour", "ms", &Result::series_hour_ms, 300, false},
-      {"stream.series.minute", "ms", &Result::series_minute_ms, 0, false},
-      {"stream.scan.text", "ms", &Result::scan_text_ms, 0, false},
-      {"stream.differs", "ms", &Result::differs_ms, 0, false},
-      {"stream.disk", "bytes", &Result::disk_bytes, 0, false},
-      {"stream.open", "ms", &Result::open_ms, 0, false},
+      {"stream.ingest.cpu", "ns/event", ours.cpu_ns, theirs.cpu_ns, 6, true, false},
+      {"stream.ingest.rate", "events/s", 1e9 / ours.cpu_ns, 1e9 / theirs.cpu_ns, 1e6, false, true},
+      {"stream.ingest.wall", "events/s", ours.per_s, theirs.per_s, none, false, true},
+      {"stream.ingest.memory", "MiB", ours.memory_mb, theirs.memory_mb, 256, false, false},
+      {"stream.bytes", "B/event", ours.bytes, theirs.bytes, 20, false, false},
+      {"stream.aggregate", "ms", ours.aggregate_ms, theirs.aggregate_ms, 20, true, false},
+      {"stream.text", "ms", ours.text_ms, theirs.text_ms, 3, true, false},
+      {"stream.text.absent", "ms", ours.rare_text_ms, theirs.rare_text_ms, none, true, false},
+      {"stream.differs", "ms", ours.differs_ms, theirs.differs_ms, 1000, false, false},
+      {"stream.lookup.cold", "ms", ours.lookup_ms, theirs.lookup_ms, 5, false, false},
+      {"stream.open", "ms", ours.open_ms, theirs.open_ms, 2000, false, false},
+      {"stream.visible.p99", "ms", visible, none, 9.3, false, false},
   };
+  if (!json) fmt::print("{}\n{:<22}{:>14}{:>14}  {:<9}{:>8}  asked\n", workload, "", "columns", "plain SQLite", "", "ratio");
+  bool all = true;
   for (const auto& line : lines) {
-    const double a = ours.*line.value, b = theirs.*line.value;
-    const double ratio = line.more_is_better ? a / b : b / a;  // above 1: ours is better
-    const bool ok = line.asked == 0 || (line.more_is_better ? a >= line.asked : a <= line.asked);
+    const double ratio = line.more_is_better ? line.ours / line.reference : line.reference / line.ours;  // above 1: ours is better
+    const double measured = line.of_ratio ? ratio : line.ours;
+    const bool ok = std::isnan(line.asked) || (line.of_ratio || line.more_is_better ? measured >= line.asked : measured <= line.asked);
+    all = all && ok;
     if (json) {
-      const nlohmann::ordered_json document = {
-          {"id", line.id},       {"workload", workload}, {"ours", a},
-          {"opponent", b},       {"ratio", ratio},       {"unit", line.unit},
-          {"asked", line.asked == 0 ? nlohmann::ordered_json() : nlohmann::ordered_json(line.asked)}, {"ok", ok}};
+      const auto number = [](double value) { return std::isnan(value) ? nlohmann::ordered_json() : nlohmann::ordered_json(value); };
+      const nlohmann::ordered_json document = {{"id", line.id},         {"workload", workload},        {"ours", line.ours},
+                                               {"opponent", number(line.reference)}, {"ratio", number(ratio)}, {"unit", line.unit},
+                                               {"asked", number(line.asked)},        {"asked_of", line.of_ratio ? "ratio" : "ours"}, {"ok", ok}};
       fmt::print("{}\n", document.dump());
     } else {
-      fmt::print("{:<22} {:>14.1f} {:<9} plain SQLite {:>14.1f}   {:>6.1f} times better{}\n", line.id, a, line.unit, b, ratio,
-                 ok ? "" : fmt::format("   asked {}", line.asked));
+      fmt::print("{:<22}{:>14.1f}{:>14.1f}  {:<9}{:>8.1f}  {}\n", line.id, line.ours, line.reference, line.unit, ratio,
+                 std::isnan(line.asked) ? "" : fmt::format("{} {:g}{}: {}", line.of_ratio || line.more_is_better ? "at least" : "at most", line.asked,
+                                                           line.of_ratio ? " times" : "", ok ? "ok" : "MISSED"));
     }
   }
-  return 0;
+  return all ? 0 : 3;
 }
