@@ -198,6 +198,7 @@ Result<int> run_worker(const Start& start, sensor::Role role) {
   store_options.folder = config.state_dir / "events";
   store_options.memory_bytes = config.memory_bytes_max;
   store_options.disk_bytes = config.retention_bytes;
+  store_options.minutes_ns = static_cast<std::int64_t>(config.summaries_days) * 86'400 * kNsPerSecond;
   ASSIGN(auto store, stream::EmbeddedStore::open(store_options, clock));
 
   graph::KnowledgeOptions knowledge_options;

@@ -16,6 +16,7 @@
 
 #include "daemon/base/result.h"
 #include "daemon/stream/event.h"
+#include "daemon/stream/filter.h"
 
 namespace culprit::api {
 
@@ -43,10 +44,29 @@ struct EventQuery {
   std::vector<stream::Kind> kinds;
   std::vector<std::string> names;  // exact, or a prefix if it ends in '*'
   std::string text;                // substring of the body, case-insensitive
+  stream::Filter filter;           // the filter language of docs/events.md; `near` is not resolved yet
   std::uint8_t severity_min = stream::kUnset;
   std::optional<std::int64_t> from_wall_ns;
   std::optional<std::int64_t> to_wall_ns;
   std::size_t limit = kEventsLimitDefault;  // in [1, kEventsLimitMax]; newest first
+};
+
+inline constexpr std::size_t kChangesLimitDefault = 30, kChangesLimitMax = 1000;
+inline constexpr std::size_t kSeriesLimitDefault = 100, kSeriesLimitMax = 1000, kPointsMax = 10'000;
+
+// Two windows of wall-clock time, each [from, to).
+struct DiffQuery {
+  std::int64_t before_from_wall_ns = 0, before_to_wall_ns = 0, now_from_wall_ns = 0, now_to_wall_ns = 0;
+  stream::Filter filter;
+  std::size_t limit = kChangesLimitDefault;
+};
+
+struct SeriesQuery {
+  stream::Filter filter;
+  std::int64_t from_wall_ns = 0, to_wall_ns = 0;
+  bool minutes = false;      // the one-minute summaries of what retention removed, instead of samples
+  std::int64_t step_ns = 0;  // > 0: points of so many nanoseconds too, at most kPointsMax in all
+  std::size_t limit = kSeriesLimitDefault;
 };
 
 enum class Verdict { Right, Wrong, Partly };
@@ -85,6 +105,10 @@ class Backend {
   // Answers the incident's row of `incidents` with the feedback remembered.
   virtual Result<Json> feedback(IncidentId id, const Feedback& feedback) = 0;
   virtual Result<Json> events(const EventQuery& query) = 0;
+  // What differs most between two windows.
+  virtual Result<Json> diff(const DiffQuery& query) = 0;
+  virtual Result<Json> series(const SeriesQuery& query) = 0;
+  virtual Result<Json> store() = 0;  // what the event store holds and what it lost
   virtual Result<Json> status() = 0;
   virtual Result<Json> doctor() = 0;
   // The effective configuration: each value with its origin.

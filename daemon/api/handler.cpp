@@ -105,10 +105,11 @@ constexpr Route kRoutes[] = {
     {"/api/v1/incidents", &Backend::incidents}, {"/api/v1/status", &Backend::status},
     {"/api/v1/doctor", &Backend::doctor},       {"/api/v1/config", &Backend::config},
     {"/api/v1/sources", &Backend::sources},
+    {"/api/v1/store", &Backend::store},
 };
 
 Response unknown_path(const std::string& path) {
-  std::vector<std::string> paths = {"/", "/metrics", "/api/v1/why", "/api/v1/events"};
+  std::vector<std::string> paths = {"/", "/metrics", "/api/v1/why", "/api/v1/events", "/api/v1/diff", "/api/v1/series"};
   for (const Route& route : kRoutes) paths.emplace_back(route.path);
   std::vector<std::string> suggestions = nearest(path.substr(0, 128), paths);
   return error_response(404, "not_found", "no such address", std::move(suggestions));
@@ -149,8 +150,10 @@ Response route(const Request& request, const Target& target, Backend& backend, s
   const auto* plain = std::ranges::find(kRoutes, std::string_view(path), &Route::path);
   const auto asset = std::ranges::find(page, std::string_view(path), &Asset::path);
   const bool events = path == "/api/v1/events";
+  const bool diff = path == "/api/v1/diff";
+  const bool series = path == "/api/v1/series";
   const bool metrics = path == "/metrics";
-  if (plain == std::end(kRoutes) && asset == page.end() && !events && !metrics) return unknown_path(path);
+  if (plain == std::end(kRoutes) && asset == page.end() && !events && !diff && !series && !metrics) return unknown_path(path);
   if (request.method != "GET") return not_allowed("GET");
   if (plain != std::end(kRoutes)) return answer((backend.*plain->get)());
   if (metrics) return text_answer(backend.metrics_text(), "text/plain; version=0.0.4; charset=utf-8");
@@ -158,6 +161,14 @@ Response route(const Request& request, const Target& target, Backend& backend, s
     const auto query = parse_event_query(target.parameters);
     if (!query) return error_response(query.error());
     return answer(backend.events(*query));
+  }
+  if (diff) {
+    const auto query = parse_diff_query(target.parameters);
+    return query ? answer(backend.diff(*query)) : error_response(query.error());
+  }
+  if (series) {
+    const auto query = parse_series_query(target.parameters);
+    return query ? answer(backend.series(*query)) : error_response(query.error());
   }
   return {.content_type = std::string(asset->content_type), .body = std::string(asset->bytes)};
 }

@@ -5,6 +5,7 @@
 #include <charconv>
 #include <cmath>
 #include <limits>
+#include <span>
 
 #include "daemon/base/clock.h"
 #include "daemon/base/text.h"
@@ -94,6 +95,42 @@ Result<std::int64_t> parse_time(std::string_view name, std::string_view text) {
               fmt::format("'{}={}' is no RFC 3339 time such as 2026-11-23T14:02:08Z", name, text));
 }
 
+Result<std::size_t> parse_limit(std::string_view text, std::size_t max) {
+  std::size_t limit = 0;
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), limit);
+  if (error == std::errc{} && end == text.data() + text.size() && limit >= 1 && limit <= max) return limit;
+  return fail(Code::Invalid, fmt::format("'limit={}' is no number from 1 to {}", text, max));
+}
+
+// One named time of a window; `seen` remembers which are there.
+struct NamedTime {
+  std::string_view name;
+  std::int64_t* wall_ns;
+  bool seen = false;
+};
+
+Result<bool> take_time(std::span<NamedTime> times, const std::string& name, const std::string& value) {
+  for (NamedTime& time : times) {
+    if (time.name != name) continue;
+    ASSIGN(*time.wall_ns, parse_time(name, value));
+    time.seen = true;
+    return true;
+  }
+  return false;
+}
+
+Result<void> check_windows(std::span<const NamedTime> times) {
+  for (const NamedTime& time : times) {
+    if (!time.seen) return fail(Code::Invalid, fmt::format("parameter '{}' is missing", time.name));
+  }
+  for (std::size_t i = 0; i + 1 < times.size(); i += 2) {
+    if (*times[i].wall_ns >= *times[i + 1].wall_ns) {
+      return fail(Code::Invalid, fmt::format("'{}' is not before '{}'", times[i].name, times[i + 1].name));
+    }
+  }
+  return {};
+}
+
 bool is_pid(std::string_view text) {
   std::int32_t pid = 0;
   const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), pid);
@@ -134,17 +171,14 @@ Result<void> apply(EventQuery& query, const std::string& name, const std::string
     ASSIGN(query.from_wall_ns, parse_time(name, value));
   } else if (name == "to") {
     ASSIGN(query.to_wall_ns, parse_time(name, value));
+  } else if (name == "filter") {
+    ASSIGN(query.filter, stream::parse_filter(value));
   } else if (name == "limit") {
-    std::size_t limit = 0;
-    const auto [end, error] = std::from_chars(value.data(), value.data() + value.size(), limit);
-    if (error != std::errc{} || end != value.data() + value.size() || limit < 1 || limit > kEventsLimitMax) {
-      return fail(Code::Invalid, fmt::format("'limit={}' is no number from 1 to {}", value, kEventsLimitMax));
-    }
-    query.limit = limit;
+    ASSIGN(query.limit, parse_limit(value, kEventsLimitMax));
   } else {
     return fail(
         Code::Invalid,
-        fmt::format("no parameter '{}': use entity, kind, name, text, severity, from, to, limit", name));
+        fmt::format("no parameter '{}': use filter, entity, kind, name, text, severity, from, to, limit", name));
   }
   return {};
 }
@@ -214,6 +248,52 @@ Result<LogsQuery> parse_logs_query(const Parameters& parameters) {
       return fail(Code::Invalid, fmt::format("unknown parameter '{}': service, since_s, limit", sanitize_utf8(name)));
     }
   }
+  return query;
+}
+
+Result<DiffQuery> parse_diff_query(const Parameters& parameters) {
+  DiffQuery query;
+  NamedTime times[] = {{"before_from", &query.before_from_wall_ns},
+                       {"before_to", &query.before_to_wall_ns},
+                       {"now_from", &query.now_from_wall_ns},
+                       {"now_to", &query.now_to_wall_ns}};
+  for (const auto& [name, value] : parameters) {
+    ASSIGN(const bool time, take_time(times, name, value));
+    if (time) continue;
+    if (name == "filter") {
+      ASSIGN(query.filter, stream::parse_filter(value));
+    } else if (name == "limit") {
+      ASSIGN(query.limit, parse_limit(value, kChangesLimitMax));
+    } else {
+      return fail(Code::Invalid, fmt::format("no parameter '{}': use before_from, before_to, now_from, now_to, filter, limit", name));
+    }
+  }
+  TRY(check_windows(times));
+  return query;
+}
+
+Result<SeriesQuery> parse_series_query(const Parameters& parameters) {
+  SeriesQuery query;
+  NamedTime times[] = {{"from", &query.from_wall_ns}, {"to", &query.to_wall_ns}};
+  for (const auto& [name, value] : parameters) {
+    ASSIGN(const bool time, take_time(times, name, value));
+    if (time) continue;
+    if (name == "filter") {
+      ASSIGN(query.filter, stream::parse_filter(value));
+    } else if (name == "limit") {
+      ASSIGN(query.limit, parse_limit(value, kSeriesLimitMax));
+    } else if (name == "minutes") {
+      if (value != "0" && value != "1") return fail(Code::Invalid, fmt::format("'minutes={}' is neither 0 nor 1", value));
+      query.minutes = value == "1";
+    } else if (name == "step") {
+      const auto step = parse_duration_ns(value);
+      if (!step || *step < kNsPerSecond) return fail(Code::Invalid, fmt::format("'step={}' is no length of a second or more: use 10s, 5m", value));
+      query.step_ns = *step;
+    } else {
+      return fail(Code::Invalid, fmt::format("no parameter '{}': use from, to, filter, minutes, step, limit", name));
+    }
+  }
+  TRY(check_windows(times));
   return query;
 }
 

@@ -25,6 +25,8 @@ Result<Target> parse_target(std::string_view target);
 
 Result<EventQuery> parse_event_query(const Parameters& parameters);
 Result<LogsQuery> parse_logs_query(const Parameters& parameters);
+Result<DiffQuery> parse_diff_query(const Parameters& parameters);      // all four times are needed
+Result<SeriesQuery> parse_series_query(const Parameters& parameters);  // both times are needed
 Result<WhyRequest> parse_why(std::string_view body);
 Result<Feedback> parse_feedback(std::string_view body);
 Result<IncidentId> parse_incident_id(std::string_view text);

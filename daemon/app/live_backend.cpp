@@ -7,6 +7,7 @@
 #include <map>
 #include <set>
 
+#include "daemon/app/stream_backend.h"
 #include "daemon/base/text.h"
 #include "daemon/explain/json.h"
 #include "daemon/stream/codec.h"
@@ -258,7 +259,9 @@ Result<Json> LiveBackend::events(const api::EventQuery& request) {
   query.severity_min = request.severity_min;
   if (request.from_wall_ns) query.from_ns = *request.from_wall_ns - offset;
   if (request.to_wall_ns) query.to_ns = *request.to_wall_ns - offset;
+  ASSIGN(query.filter, resolve(request.filter));
   query.newest_first = true;
+  query.budget_ns = kQueryBudgetNs;
   // "pid:N" means the process as an entity and everything that names it: two scans, merged by time.
   std::vector<stream::Event> found;
   const auto collect = [&](const stream::Event& event) {
@@ -277,7 +280,7 @@ Result<Json> LiveBackend::events(const api::EventQuery& request) {
   }
   query.limit = request.limit + 1;
   query.entities = entities;
-  TRY(parts_.store.scan(query, collect));
+  ASSIGN(stream::Completeness complete, parts_.store.scan(query, collect));
   for (const std::string& pid : pids) {
     stream::Query by_attribute = query;
     by_attribute.entities.clear();
@@ -301,7 +304,7 @@ Result<Json> LiveBackend::events(const api::EventQuery& request) {
                     {"span_id", event.span_id == 0 ? Json(nullptr) : Json(fmt::format("{:016x}", event.span_id))},
                     {"attributes", attributes}, {"body", event.body}});
   }
-  return Json{{"api", 1}, {"truncated", truncated}, {"events", rows}};
+  return Json{{"api", 1}, {"truncated", truncated}, {"events", rows}, {"complete", completeness_json(complete)}};
 }
 
 Result<Json> LiveBackend::config() {

@@ -38,6 +38,9 @@ class LiveBackend final : public api::Backend {
   Result<std::string> export_incident(api::IncidentId id) override;
   Result<api::Json> feedback(api::IncidentId id, const api::Feedback& feedback) override;
   Result<api::Json> events(const api::EventQuery& query) override;
+  Result<api::Json> diff(const api::DiffQuery& query) override;      // stream_backend.cpp has these three
+  Result<api::Json> series(const api::SeriesQuery& query) override;
+  Result<api::Json> store() override;
   Result<api::Json> status() override;
   Result<api::Json> doctor() override;
   Result<api::Json> config() override;
@@ -53,6 +56,7 @@ class LiveBackend final : public api::Backend {
   api::Json completeness() const;
   Result<api::Json> recent_changes() const;
   std::vector<std::string> problems() const;
+  Result<stream::Filter> resolve(const stream::Filter& filter) const;  // `near`, by who calls whom now
   api::Json incident_row(graph::Store& graph, const graph::Incident& row) const;
 
   Parts parts_;

@@ -107,6 +107,7 @@ const std::vector<Field>& fields() {
       number_field<std::uint32_t>("calls_percent", &Config::calls_percent, 0, 100, "of the time in which system calls are observed while nobody is watched and nothing is wrong"),
       number_field<std::uint32_t>("memory_bytes_max", &Config::memory_bytes_max, 1U << 22U, 1U << 31U, "events held in memory"),
       number_field<std::uint32_t>("retention_days", &Config::retention_days, 1, 3650, "days of events kept on disk"),
+      number_field<std::uint32_t>("summaries_days", &Config::summaries_days, 0, 3650, "days that one-minute summaries of older samples are kept"),
       number_field<std::uint64_t>("retention_bytes", &Config::retention_bytes, 1U << 24U, 1ULL << 44U, "bytes of events kept on disk; the oldest day goes first"),
       text_field("otlp_http", &Config::otlp_http, "ADDRESS:PORT where OTLP over HTTP, remote write, alerts and Kubernetes events are taken, or off"),
       path_field("rules_dir", &Config::rules_dir, "your own rules (*.yaml), added to the built-in ones"),

@@ -58,7 +58,8 @@ struct Config {
   std::uint32_t slow_ms = 100;                   // a timed call or block request above it is an event
   std::uint32_t calls_percent = 2;               // of the time in which system calls are observed while nothing asks for it
   std::uint32_t memory_bytes_max = 48U << 20U;   // events held in memory
-  std::uint32_t retention_days = 7;
+  std::uint32_t retention_days = 3;
+  std::uint32_t summaries_days = 30;
   std::uint64_t retention_bytes = 2ULL << 30U;
   // Where other tools send their data: OTLP over HTTP, remote write, alerts, Kubernetes events.
   // ADDRESS:PORT, or "off". Loopback unless told otherwise: nobody has to prove who he is.

@@ -48,6 +48,17 @@ class FakeBackend : public Backend {
     asked_events = query;
     return document("events");
   }
+  Result<Json> diff(const DiffQuery& query) override {
+    const std::lock_guard lock(mutex_);
+    asked_diff = query;
+    return document("diff");
+  }
+  Result<Json> series(const SeriesQuery& query) override {
+    const std::lock_guard lock(mutex_);
+    asked_series = query;
+    return document("series");
+  }
+  Result<Json> store() override { return document("store"); }
   Result<Json> status() override { return document("status"); }
   Result<Json> doctor() override { return document("doctor"); }
   Result<Json> config() override { return document("config"); }
@@ -63,6 +74,8 @@ class FakeBackend : public Backend {
   std::optional<WhyRequest> asked_why;
   std::optional<Feedback> asked_feedback;
   std::optional<EventQuery> asked_events;
+  std::optional<DiffQuery> asked_diff;
+  std::optional<SeriesQuery> asked_series;
 
  private:
   Result<Json> document(const std::string& name) const {

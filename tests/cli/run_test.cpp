@@ -6,6 +6,8 @@
 #include <sys/un.h>
 
 #include <cstdlib>
+#include <filesystem>
+#include <fstream>
 #include <ctime>
 #include <sstream>
 
@@ -74,6 +76,9 @@ TEST_F(RunTest, AnswersEveryQuestion) {
       {{"incidents"}, "redis: process 602"},
       {{"incidents", "show", "7"}, "ruled out: cpu"},
       {{"events"}, "RowExclusiveLock"},
+      {{"diff", "1h..5m", "5m..now"}, "http.response.status_code"},
+      {{"series", "name = request.*"}, "request.duration.p99"},
+      {{"store", "info"}, "10 (disk_full)"},
       {{"services"}, "nginx -> shop"},
       {{"status"}, "12 ring_full"},
       {{"status", "channels"}, "parked s/r"},
@@ -88,6 +93,49 @@ TEST_F(RunTest, AnswersEveryQuestion) {
     EXPECT_EQ(result.err, "");
     EXPECT_THAT(result.out, Not(HasSubstr("\x1b")));
   }
+}
+
+// -o csv is a table for other programs; a filter's mistake is told before anything is asked, with its place.
+TEST_F(RunTest, CsvAndFilters) {
+  serve();
+  const Outcome csv = run({"diff", "1h..5m", "5m..now", "service = shop", "-o", "csv"});
+  EXPECT_EQ(csv.code, kAnswered) << csv.err;
+  EXPECT_THAT(csv.out, StartsWith("field,value,effect,before,now,"));
+  EXPECT_THAT(csv.out, HasSubstr("\nhttp.response.status_code,503,0.33,3,120,"));
+  ASSERT_TRUE(backend_.asked_diff);
+  EXPECT_EQ(backend_.asked_diff->now_to_wall_ns - backend_.asked_diff->now_from_wall_ns, 300 * kNsPerSecond);
+  EXPECT_TRUE(backend_.asked_diff->filter.reads_attributes());
+  EXPECT_THAT(run({"events", "-o", "csv"}).out, StartsWith("time,kind,entity,name,value,severity,trace_id,span_id,attributes,body\n"));
+  EXPECT_EQ(run({"services", "-o", "csv"}).code, kBadInput);
+  const Outcome wrong = run({"events", "kind = logs"});
+  EXPECT_EQ(wrong.code, kUsage);
+  EXPECT_THAT(wrong.err, HasSubstr("column 8"));
+  (void)run({"events", "kind = log"});
+  ASSERT_TRUE(backend_.asked_events);
+  EXPECT_FALSE(backend_.asked_events->filter.empty());
+  EXPECT_EQ(run({"diff", "5m..1h", "5m..now"}).code, kBadInput);
+  EXPECT_EQ(run({"diff", "now", "5m..now"}).code, kBadInput);
+}
+
+// The store's files, without a daemon.
+TEST_F(RunTest, StoreFilesOffline) {
+  const std::string folder = folder_ / "events", file = folder_ / "events.jsonl";
+  std::filesystem::create_directory(folder);
+  {
+    std::ofstream out(file);
+    out << "{\"culprit\":\"events\",\"version\":1,\"wall_offset_ns\":0}\n"
+        << R"({"time_ns":1000000000,"kind":"log","entity":"service:shop","body":"hello"})" << "\n";
+  }
+  EXPECT_THAT(run({"store", "import", file, "--folder", folder}).err, HasSubstr("1 events taken"));
+  const Outcome verified = run({"store", "verify", "--folder", folder});
+  EXPECT_EQ(verified.code, kAnswered) << verified.err;
+  EXPECT_THAT(verified.out, HasSubstr("sound"));
+  EXPECT_THAT(run({"store", "export", "kind = log", "-", "--folder", folder}).out, HasSubstr("\"body\":\"hello\""));
+  EXPECT_THAT(run({"store", "export", "kind = span", "-", "--folder", folder}).err, HasSubstr("0 events written"));
+  EXPECT_EQ(run({"store", "backup", folder_ / "copy", "--folder", folder}).code, kAnswered);
+  EXPECT_EQ(run({"store", "repair", "--folder", folder}).code, kAnswered);
+  EXPECT_THAT(run({"store", "prune", "1s", "--folder", folder}).err, HasSubstr("events removed"));
+  EXPECT_EQ(run({"store", "verify", "--folder", folder_ / "none"}).code, kNotFound);
 }
 
 // -o json is the API's document, byte for byte, wherever the flag stands.

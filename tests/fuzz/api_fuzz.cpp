@@ -30,6 +30,9 @@ class Empty final : public culprit::api::Backend {
     assert(query.limit >= 1 && query.limit <= culprit::api::kEventsLimitMax);
     return Json{{"text", query.text}, {"entities", query.entities}};
   }
+  Result<Json> diff(const culprit::api::DiffQuery&) override { return Json::object(); }
+  Result<Json> series(const culprit::api::SeriesQuery&) override { return Json::object(); }
+  Result<Json> store() override { return Json::object(); }
   Result<Json> status() override { return Json::object(); }
   Result<Json> doctor() override { return Json::object(); }
   Result<Json> config() override { return Json::object(); }

@@ -48,6 +48,7 @@ struct Session {
   std::function<Result<Exit>()> run;  // of the chosen command
 
   bool json() const { return output == "json"; }
+  bool csv() const { return output == "csv"; }
   Client client() const { return Client(socket_path); }
   std::int64_t now_wall_ns() const { return clock.wall_ns(clock.now_ns()); }
   Style style() const { return {.color = terminal && !no_color, .now_wall_ns = now_wall_ns()}; }
@@ -56,6 +57,9 @@ struct Session {
   Result<Exit> show(const Result<std::string>& answer,
                     const std::function<std::string(const Json&, const Style&)>& render,
                     const std::function<bool(const Json&)>& wrong = {}) const;
+  // The same for a document that is mostly one table, `key`, which -o csv gives with these columns.
+  Result<Exit> show_table(const Result<std::string>& answer, std::string_view key, std::span<const std::string_view> columns,
+                          const std::function<std::string(const Json&, const Style&)>& render) const;
   // A document of an offline command: the same for documents made here.
   Result<Exit> show_document(const Json& document,
                              const std::function<std::string(const Json&, const Style&)>& render) const;
@@ -85,6 +89,9 @@ int run_cli(std::span<const std::string> arguments, const Environment& environme
 void add_why(CLI::App& app, Session& session);
 void add_incidents(CLI::App& app, Session& session);
 void add_events(CLI::App& app, Session& session);
+void add_diff(CLI::App& app, Session& session);
+void add_series(CLI::App& app, Session& session);
+void add_store(CLI::App& app, Session& session);
 void add_services(CLI::App& app, Session& session);
 void add_status(CLI::App& app, Session& session);
 void add_doctor(CLI::App& app, Session& session);

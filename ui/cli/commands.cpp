@@ -2,6 +2,7 @@
 
 #include "daemon/base/text.h"
 #include "ui/cli/command.h"
+#include "ui/cli/csv.h"
 
 namespace culprit::cli {
 namespace {
@@ -25,13 +26,14 @@ constexpr Command kCommands[] = {
      "  culprit incidents export 7 seven.jsonl  for `culprit replay seven.jsonl`, on any machine\n",
      add_incidents},
     {"events", "Search what was seen: samples, logs, requests, kernel events, changes",
-     "All filters must match; each may be repeated or hold commas (any of them matches). Newest first.\n"
+     "FILTER is the filter language of docs/events.md. It and all options must match; options may be repeated or hold\n"
+     "commas (any of them matches). Newest first; with -f oldest first, and then what comes.\n"
      "A TIME is 14:02:08, \"2026-11-23 14:02:08\", 2026-11-23T14:02:08Z, or how long ago: 5m, 1h30m.\n\n"
      "Examples:\n"
-     "  culprit events --entity pid:4211 --around 14:02:08\n"
-     "  culprit events --entity shop --kind log --severity error --since 10m\n"
-     "  culprit events --kind change --since 1d\n"
-     "  culprit events --name 'request.duration.*' --entity shop --limit 20\n",
+     "  culprit events 'service = shop and severity >= error' --since 10m\n"
+     "  culprit events -f 'kind in (change, alert) or \"too many clients\"'\n"
+     "  culprit events 'entity near service:shop/2 and kind = kernel' --around 14:02:08\n"
+     "  culprit events --entity pid:4211 --kind change --since 1d -o csv\n",
      add_events},
     {"logs", "Kinds of log lines with counts, new ones first",
      "Examples:\n"
@@ -50,6 +52,28 @@ constexpr Command kCommands[] = {
      "  culprit import traces.json\n"
      "  kubectl get events -A -o json | culprit import -\n",
      add_import},
+    {"diff", "What was different between two windows of time",
+     "Compares how often each entity, log template, operation and attribute value occurs (effect: Cohen's h)\n"
+     "and the means of series and durations (Cohen's d); the largest effects first. A window is FROM..TO.\n\n"
+     "Examples:\n"
+     "  culprit diff 13:00..14:00 14:00..14:02\n"
+     "  culprit diff 1h..5m 5m..now 'service = checkout'\n",
+     add_diff},
+    {"series", "Series: count, range and quantiles of each in a window",
+     "Quantiles are within 1 % of the true ones.\n\n"
+     "Examples:\n"
+     "  culprit series 'service = shop and name = request.*' --since 1h\n"
+     "  culprit series 'name = cpu.time' --since 1d --step 10m -o json\n",
+     add_series},
+    {"store", "The event store: info; * verify, repair, export, import, prune, backup",
+     "`info` asks the daemon. The others work on the files of --folder; verify, export and backup also while the\n"
+     "daemon runs, the rest needs it stopped.\n\n"
+     "Examples:\n"
+     "  culprit store info\n"
+     "  culprit store verify\n"
+     "  culprit store export 'kind != sample' --since 2h events.jsonl\n"
+     "  culprit store backup /mnt/backup/culprit-events\n",
+     add_store},
     {"services", "Services, their endpoints, and who calls whom", "", add_services},
     {"status", "The daemon itself: rates, losses by reason, channels, maps, overhead",
      "For every source, produced = stored + in flight + dropped. `culprit status channels` shows only the "
@@ -198,12 +222,21 @@ Result<Exit> Session::show(const Result<std::string>& answer,
                            const std::function<std::string(const Json&, const Style&)>& render,
                            const std::function<bool(const Json&)>& wrong) const {
   if (!answer) return std::unexpected(answer.error());
+  if (csv()) return fail(Code::Invalid, "-o csv is there for events, diff and series");
   ASSIGN(const Json document, parse_document(*answer));
   if (json())
     out << *answer << (answer->ends_with('\n') ? "" : "\n");
   else
     out << render(document, style());
   return exit_code && wrong && wrong(document) ? kSomethingWrong : kAnswered;
+}
+
+Result<Exit> Session::show_table(const Result<std::string>& answer, std::string_view key, std::span<const std::string_view> columns,
+                                 const std::function<std::string(const Json&, const Style&)>& render) const {
+  if (!csv() || !answer) return show(answer, render);
+  ASSIGN(const Json document, parse_document(*answer));
+  out << csv_text(list(document, std::string(key)), columns);
+  return kAnswered;
 }
 
 Result<Exit> Session::show_document(
@@ -231,9 +264,9 @@ int run_cli(std::span<const std::string> arguments, const Environment& environme
   app.add_option("--socket", session.socket_path,
                  "The daemon's socket [$CULPRIT_SOCKET, else /run/culprit/api.sock]")
       ->type_name("PATH");
-  app.add_option("-o,--output", session.output, "text for people, json for programs")
+  app.add_option("-o,--output", session.output, "text for people, json for programs, csv for tables")
       ->type_name("FORM")
-      ->check(CLI::IsMember({"text", "json"}))
+      ->check(CLI::IsMember({"text", "json", "csv"}))
       ->capture_default_str();
   app.add_option("--state", session.state_dir,
                  "Own packs/, rules/ and documents/ for commands marked *; else /etc/culprit")

@@ -131,36 +131,6 @@ std::string render_incidents(const Json& document, const Style& style) {
   return table.text(style, 1) + " one of them in full: culprit incidents show N\n";
 }
 
-std::string render_events(const Json& document, const Style& style) {
-  const Json& rows = list(document, "events");
-  if (rows.empty()) return "no event matches\n";
-  Table table({{"time"}, {"kind"}, {"entity"}, {"name, value, text"}});
-  for (const Json& row : rows) {
-    const std::string kind = text(row, "kind");
-    std::string what = text(row, "name");
-    const auto value = number(row, "value");
-    if (kind == "span" && value)
-      what += " " + format_seconds(*value);
-    else if (value && (kind == "sample" || *value != 0))
-      what += fmt::format(" {:.6g}", *value);
-    if (const std::string severity = text(row, "severity");
-        severity == "error" || severity == "fatal" || severity == "warn")
-      what += " " + severity;
-    if (const std::string body = text(row, "body"); !body.empty()) what += ": " + body;
-    const Json& attributes = field(row, "attributes");
-    if (attributes.is_object()) {
-      for (const auto& [key, content] : attributes.items())
-        what += fmt::format(" {}={}", one_line(key), scalar(content));
-    }
-    const auto time = wall_ns(row, "time");
-    table.add(
-        {time ? fmt::format("{}.{:03}", local_time(*time, style.now_wall_ns), *time / 1'000'000 % 1000) : "-",
-         kind, text(row, "entity"), what});
-  }
-  return table.text(style, 0) +
-         (truth(document, "truncated") ? "more events match: narrow the question or raise --limit\n" : "");
-}
-
 std::string render_services(const Json& document, const Style& style) {
   const Json& rows = list(document, "services");
   if (rows.empty()) return "no service was seen yet (what the daemon collects: culprit status)\n";

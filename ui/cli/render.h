@@ -15,6 +15,10 @@ std::string render_explanation(const Json& document, const Style& style, bool al
 std::string render_summary(const Json& document, const Style& style);
 std::string render_incidents(const Json& document, const Style& style);
 std::string render_events(const Json& document, const Style& style);
+std::string render_event_line(const Json& row, const Style& style);  // one of them, as --follow shows it
+std::string render_diff(const Json& document, const Style& style);
+std::string render_series(const Json& document, const Style& style);
+std::string render_store(const Json& document, const Style& style);
 std::string render_services(const Json& document, const Style& style);
 std::string render_status(const Json& document, const Style& style);
 std::string render_channels(const Json& document, const Style& style);  // of a status document

@@ -1,0 +1,21 @@
+// What the Backend's answers from the event stream share.
+#pragma once
+
+#include "daemon/api/backend.h"
+#include "daemon/stream/store.h"
+
+namespace culprit::app {
+
+// A person waits for at most so long; what was found by then is the answer, and says so.
+inline constexpr std::int64_t kQueryBudgetNs = 20'000'000'000;
+
+inline api::Json completeness_json(const stream::Completeness& complete) {
+  return {{"whole", complete.whole},
+          {"limit_reached", complete.limit_reached},
+          {"time_was_up", complete.budget_spent},
+          {"events_lost", complete.rows_lost},
+          {"blocks_read", complete.blocks_read},
+          {"blocks_left_out", complete.blocks_left_out}};
+}
+
+}  // namespace culprit::app

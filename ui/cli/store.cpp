@@ -1,0 +1,149 @@
+// culprit store: the event store's files: info | verify | repair | export | import | prune | backup.
+#include <fmt/format.h>
+
+#include <fstream>
+#include <iostream>
+
+#include "daemon/base/text.h"
+#include "daemon/stream/embedded_store.h"
+#include "daemon/stream/maintenance.h"
+#include "ui/cli/command.h"
+#include "ui/cli/render.h"
+#include "ui/cli/when.h"
+
+namespace culprit::cli {
+namespace {
+
+constexpr const char* kDefaultFolder = "/var/lib/culprit/events";
+
+struct Options {
+  std::string folder = kDefaultFolder, filter, since, until, file, to, keep;
+};
+
+Result<std::unique_ptr<stream::EmbeddedStore>> open_store(const Session& session, const Options& options, bool read_only) {
+  stream::StoreOptions store{.folder = options.folder};
+  store.read_only = read_only;
+  store.disk_bytes = 0;
+  auto opened = stream::EmbeddedStore::open(store, session.clock);
+  if (!opened && opened.error().code == Code::Busy) return std::unexpected(opened.error().context("the daemon has the store; stop it first"));
+  return opened;
+}
+
+// Reports of files: one row each, and a line for each damage.
+Result<Exit> show_reports(const Session& session, const std::vector<stream::FileReport>& reports, std::string_view done) {
+  Json files = Json::array();
+  bool sound = true;
+  for (const stream::FileReport& report : reports) {
+    sound = sound && report.sound();
+    files.push_back({{"file", report.file.string()}, {"blocks", report.blocks}, {"events", report.rows}, {"groups", report.groups},
+                     {"pending", report.pending}, {"damaged", report.damaged}, {"events_lost", report.rows_lost},
+                     {"refused", report.refused.empty() ? Json(nullptr) : Json(report.refused)}});
+  }
+  TRY(session.show_document({{"api", 1}, {"sound", sound}, {"files", files}}, [&](const Json& document, const Style& style) {
+    Table table({{"file"}, {"blocks", Table::Align::Right}, {"events", Table::Align::Right}, {"not sealed", Table::Align::Right}, {"state"}});
+    for (const Json& file : list(document, "files")) {
+      std::string state = text(file, "refused");
+      for (const std::string& each : texts(file, "damaged")) state += (state.empty() ? "" : "; ") + each;
+      table.add({std::filesystem::path(text(file, "file")).filename().string(), whole(file, "blocks"), whole(file, "events"), whole(file, "pending"),
+                 state.empty() ? "sound" : state});
+    }
+    return (table.empty() ? "no event files\n" : table.text(style, 0)) + (truth(document, "sound") ? "" : std::string(done));
+  }));
+  return sound ? kAnswered : kSomethingWrong;
+}
+
+Result<Exit> export_to(const Session& session, const Options& options) {
+  ASSIGN(const auto store, open_store(session, options, true));
+  stream::Query query;
+  ASSIGN(query.filter, stream::parse_filter(options.filter));
+  if (query.filter.needs_topology()) return fail(Code::Invalid, "'near' needs the daemon, who knows the topology: name the entities");
+  const std::int64_t offset = session.clock.wall_offset_ns();
+  if (!options.since.empty()) {
+    ASSIGN(const std::int64_t since, parse_when(options.since, session.now_wall_ns()));
+    query.from_ns = since - offset;
+  }
+  if (!options.until.empty()) {
+    ASSIGN(const std::int64_t until, parse_when(options.until, session.now_wall_ns()));
+    query.to_ns = until - offset;
+  }
+  std::ofstream file;
+  if (options.file != "-") {
+    file.open(options.file, std::ios::binary | std::ios::trunc);
+    if (!file) return fail(Code::Io, fmt::format("write '{}': {}", options.file, std::strerror(errno)));
+  }
+  auto count = stream::export_events(*store, query, session.clock, options.file == "-" ? session.out : file);
+  if (!count) return std::unexpected(count.error().context(fmt::format("'{}'", options.file)));
+  session.err << fmt::format("{} events written to '{}'\n", group_digits(*count), options.file);
+  return kAnswered;
+}
+
+Result<Exit> import_from(const Session& session, const Options& options) {
+  ASSIGN(const auto store, open_store(session, options, false));
+  std::ifstream file;
+  if (options.file != "-") {
+    file.open(options.file, std::ios::binary);
+    if (!file) return fail_errno(errno, fmt::format("open '{}'", options.file));
+  }
+  auto count = stream::import_events(options.file == "-" ? std::cin : file, *store, session.clock);
+  if (!count) return std::unexpected(count.error().context(fmt::format("'{}'", options.file)));
+  session.err << fmt::format("{} events taken from '{}'\n", group_digits(*count), options.file);
+  return kAnswered;
+}
+
+Result<Exit> prune(const Session& session, const Options& options) {
+  ASSIGN(const std::int64_t keep, parse_window(options.keep));
+  ASSIGN(const auto store, open_store(session, options, false));
+  TRY(store->prune(session.clock.now_ns() - keep));
+  session.err << fmt::format("{} events removed\n", group_digits(store->stats().pruned));
+  return kAnswered;
+}
+
+}  // namespace
+
+void add_store(CLI::App& app, Session& session) {
+  const auto options = std::make_shared<Options>();
+  app.require_subcommand(1, 1);
+  app.add_option("--folder", options->folder, "The store's files")->type_name("DIR")->capture_default_str();
+  const auto add = [&](const char* name, const char* what) {
+    CLI::App* command = app.add_subcommand(name, what);
+    command->fallthrough()->group("Commands");
+    return command;
+  };
+  add("info", "What the daemon's store holds, and what it lost");
+  add("verify", "* Read everything; exits with 1 if anything is damaged");
+  add("repair", "* Write damaged files anew from what can be read; the old ones are set aside");
+  CLI::App* save = add("export", "* Events as one file that can be imported again");
+  save->add_option("FILTER", options->filter, "Which events; '' for all")->required();
+  save->add_option("FILE", options->file, "Where to; - is standard output")->required();
+  save->add_option("--since", options->since, "Not before")->type_name("TIME")->check(check_when);
+  save->add_option("--until", options->until, "Before")->type_name("TIME")->check(check_when);
+  CLI::App* load = add("import", "* Append an exported file's events");
+  load->add_option("FILE", options->file, "What `export` wrote; - is standard input")->required();
+  CLI::App* old = add("prune", "* Remove whole days of events that are older than this");
+  old->add_option("KEEP", options->keep, "How much to keep: 12h, 3d")->required()->check(check_window);
+  CLI::App* copy = add("backup", "* Copy the files, each as of one moment");
+  copy->add_option("DIR", options->to, "A new or empty folder")->required();
+  app.callback([&session, &app, options] {
+    const std::string chosen = app.get_subcommands().front()->get_name();
+    session.run = [&session, options, chosen]() -> Result<Exit> {
+      if (chosen == "info") return session.show(session.client().get("/api/v1/store"), render_store);
+      if (chosen == "verify") {
+        ASSIGN(const auto reports, stream::verify_store(options->folder));
+        return show_reports(session, reports, "queries go on without what is damaged; `culprit store repair` writes the rest anew\n");
+      }
+      if (chosen == "repair") {
+        ASSIGN(const auto reports, stream::repair_store(options->folder));
+        TRY(show_reports(session, reports, "what could be read was written anew; the damaged files are set aside as *.corrupt-N\n"));
+        return kAnswered;
+      }
+      if (chosen == "export") return export_to(session, *options);
+      if (chosen == "import") return import_from(session, *options);
+      if (chosen == "prune") return prune(session, *options);
+      ASSIGN(const std::uint64_t files, stream::backup_store(options->folder, options->to));
+      session.err << fmt::format("{} files copied to '{}'\n", files, options->to);
+      return kAnswered;
+    };
+  });
+}
+
+}  // namespace culprit::cli
