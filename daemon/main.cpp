@@ -209,6 +209,8 @@ Result<int> run_worker(const Start& start, sensor::Role role) {
     knowledge = graph::Knowledge::load({});
   }
   if (!knowledge) return std::unexpected(knowledge.error());
+  ASSIGN(embed::Model model, recall::built_in_model());
+  const auto modes = std::make_shared<const recall::Modes>(*knowledge, std::move(model));
   auto rules = rules::load_rules(config.rules_dir, knowledge->get());
   if (!rules) {
     log::warn("{}; going on with the built-in rules", rules.error().message);
@@ -220,7 +222,7 @@ Result<int> run_worker(const Start& start, sensor::Role role) {
   app::Accounting accounting;
   app::DetectChannel detect({.name = "detect", .capacity = 64, .when_full = concurrent::WhenFull::Wait, .registry = &registry});
   const std::filesystem::path graph_file = config.state_dir / "graph.db";
-  ASSIGN(auto diagnosis, app::Diagnosis::start({clock, *store, accounting, detect, graph_file, host.boot_id(), *knowledge, *rules}));
+  ASSIGN(auto diagnosis, app::Diagnosis::start({clock, *store, accounting, detect, graph_file, host.boot_id(), modes, *rules}));
   ASSIGN(auto pipeline, app::Pipeline::start({config, clock, *store, registry, accounting, detect, std::move(role.control), [&diagnosis] { return diagnosis->something_wrong(); }}));
   sources.start(*pipeline);
   app::LiveBackend backend({config, clock, *store, registry, accounting, *pipeline, *diagnosis, sources, graph_file, started_ns, CULPRIT_VERSION, user.name});

@@ -1,169 +1,136 @@
 #include "embed/model.h"
 
+#include <fmt/format.h>
+
 #include <algorithm>
+#include <bit>
 #include <cmath>
+#include <cstring>
+#include <fstream>
+#include <iterator>
+
+#include "embed/kernels.h"
 
 namespace culprit::embed {
 namespace {
 
-// Weights of the kinds of feature, measured with tests/bench/retrieval on its development half.
-constexpr float kWordWeight = 1.0F;
-constexpr float kPairWeight = 0.3F;
-constexpr float kGramWeight = 0.3F;
-constexpr std::size_t kGramLeast = 4;
-constexpr std::size_t kGramMost = 5;
-constexpr std::size_t kWordBytesMax = 32;   // longer words are ids or blobs: their start is enough
-constexpr std::size_t kWordsMax = 512;      // of a text
-constexpr std::size_t kSums = 4;            // that one feature is added to
-constexpr std::uint32_t kBuckets = 1U << 18U;  // of the document counts
-constexpr std::uint64_t kSeed = 0x9E3779B97F4A7C15ULL;
+static_assert(std::endian::native == std::endian::little, "the file format is little-endian");
+constexpr char kMagic[8] = {'C', 'U', 'L', 'P', 'M', 'O', 'D', '1'};
 
-// SplitMix64's finaliser (Steele, Lea and Flood, 2014): every input bit reaches every output bit.
-std::uint64_t mix(std::uint64_t x) {
-  x = (x ^ (x >> 30U)) * 0xBF58476D1CE4E5B9ULL;
-  x = (x ^ (x >> 27U)) * 0x94D049BB133111EBULL;
-  return x ^ (x >> 31U);
-}
-
-std::uint64_t hash_bytes(std::string_view bytes, std::uint64_t seed) {
-  std::uint64_t hash = seed;
-  for (const char c : bytes) hash = (hash ^ static_cast<unsigned char>(c)) * 0x100000001b3ULL;
-  return mix(hash);
-}
-
-// Words as the model sees them: lower case, digits as one '0' (numbers differ, their presence does not),
-// "CamelCase" also in its parts, a plural without its s.
-struct Words {
-  std::vector<std::string> all;  // in order
+struct Header {
+  char magic[8];
+  std::uint32_t version;
+  std::uint32_t dimensions;
+  std::uint32_t rows;
+  std::uint32_t zero;
+  std::uint64_t input_hash;
 };
-
-bool is_letter(unsigned char c) { return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || c >= 0x80; }
-bool is_digit(unsigned char c) { return c >= '0' && c <= '9'; }
-
-void add_word(Words& words, std::string word) {
-  if (word.size() > kWordBytesMax) word.resize(kWordBytesMax);
-  if (word.size() > 3 && word.ends_with('s') && !word.ends_with("ss")) word.pop_back();
-  if (words.all.size() < kWordsMax) words.all.push_back(std::move(word));
-}
-
-Words split(std::string_view text) {
-  Words words;
-  text = text.substr(0, kTextBytesMax);
-  for (std::size_t at = 0; at < text.size();) {
-    const auto first = static_cast<unsigned char>(text[at]);
-    if (is_digit(first)) {
-      while (at < text.size() && is_digit(static_cast<unsigned char>(text[at]))) ++at;
-      add_word(words, "0");
-      continue;
-    }
-    if (!is_letter(first)) {
-      ++at;
-      continue;
-    }
-    std::string whole;
-    std::string part;
-    std::size_t parts = 0;
-    bool after_small = false;
-    while (at < text.size() && is_letter(static_cast<unsigned char>(text[at]))) {
-      const char c = text[at++];
-      const bool big = c >= 'A' && c <= 'Z';
-      if (big && after_small && !part.empty()) {
-        add_word(words, part);
-        part.clear();
-        ++parts;
-      }
-      after_small = !big;
-      const char small = big ? static_cast<char>(c + 32) : c;
-      whole += small;
-      part += small;
-    }
-    if (parts > 0) add_word(words, part);
-    add_word(words, std::move(whole));
-  }
-  return words;
-}
-
-// Calls use(hash, weight) for each distinct feature of the text.
-template <typename Use>
-void features(std::string_view text, Use use) {
-  const Words words = split(text);
-  std::vector<std::uint64_t> seen;
-  const auto once = [&seen](std::uint64_t hash) {
-    const auto at = std::ranges::lower_bound(seen, hash);
-    if (at != seen.end() && *at == hash) return false;
-    seen.insert(at, hash);
-    return true;
-  };
-  std::uint64_t previous = 0;
-  for (const std::string& word : words.all) {
-    const std::uint64_t hash = hash_bytes(word, kSeed);
-    if (previous != 0) {
-      const std::uint64_t pair = mix(previous * 3 + hash);
-      if (once(pair)) use(pair, kPairWeight);
-    }
-    previous = hash;
-    if (!once(hash)) continue;
-    use(hash, kWordWeight);
-    if (word.size() + 2 < kGramLeast) continue;
-    const std::string framed = "^" + word + "$";
-    // The grams of one word weigh as much together as a few, however long it is.
-    const std::size_t count = std::max<std::size_t>(framed.size() - 2, 3);
-    const float weight = kGramWeight * std::sqrt(3.0F / static_cast<float>(count));
-    for (std::size_t length = kGramLeast; length <= kGramMost; ++length) {
-      for (std::size_t i = 0; i + length <= framed.size(); ++i) use(hash_bytes(std::string_view(framed).substr(i, length), kSeed + length), weight);
-    }
-  }
-}
-
-std::uint32_t bucket(std::uint64_t hash) { return static_cast<std::uint32_t>(hash >> 20U) % kBuckets; }
+static_assert(sizeof(Header) == 32);
 
 }  // namespace
 
-void Model::learn(std::span<const std::string_view> texts) {
-  document_counts_.assign(kBuckets, 0);
-  documents_ = 0;
-  std::vector<std::uint32_t> buckets;
-  for (const std::string_view text : texts) {
-    if (documents_ == UINT16_MAX) break;  // counts would overflow, and more documents change little
-    buckets.clear();
-    features(text, [&buckets](std::uint64_t hash, float) { buckets.push_back(bucket(hash)); });
-    std::ranges::sort(buckets);
-    const auto rest = std::ranges::unique(buckets);
-    for (auto at = buckets.begin(); at != rest.begin(); ++at) ++document_counts_[*at];
-    ++documents_;
+std::uint64_t fnv1a(std::string_view bytes, std::uint64_t seed) {
+  std::uint64_t hash = seed;
+  for (const char c : bytes) hash = (hash ^ static_cast<unsigned char>(c)) * 0x100000001b3ULL;
+  return hash;
+}
+
+float dot(std::span<const float> a, std::span<const float> b) { return kernels().dot(a.data(), b.data(), std::min(a.size(), b.size())); }
+
+void normalise(std::span<float> vector) {
+  const float square = dot(vector, vector);
+  if (!(square > 0)) return;
+  const float scale = 1.0F / std::sqrt(square);
+  for (float& value : vector) value *= scale;
+}
+
+std::string encode_model(std::span<const float> rows, std::uint64_t input_hash) {
+  const std::size_t count = rows.size() / kDimensions;
+  Header header{.magic = {}, .version = kModelVersion, .dimensions = kDimensions, .rows = static_cast<std::uint32_t>(count), .zero = 0, .input_hash = input_hash};
+  std::memcpy(header.magic, kMagic, sizeof(kMagic));
+  std::vector<float> scales(count);
+  std::vector<std::int8_t> values(count * kDimensions);
+  for (std::size_t row = 0; row < count; ++row) {
+    const auto from = rows.subspan(row * kDimensions, kDimensions);
+    float largest = 0;
+    for (const float value : from) largest = std::max(largest, std::abs(value));
+    scales[row] = largest / 127.0F;
+    for (std::size_t i = 0; i < kDimensions && largest > 0; ++i) {
+      values[row * kDimensions + i] = static_cast<std::int8_t>(std::lround(from[i] / scales[row]));
+    }
   }
+  std::string bytes(reinterpret_cast<const char*>(&header), sizeof(header));
+  bytes.append(reinterpret_cast<const char*>(scales.data()), scales.size() * sizeof(float));
+  bytes.append(reinterpret_cast<const char*>(values.data()), values.size());
+  const std::uint64_t sum = fnv1a(bytes);
+  bytes.append(reinterpret_cast<const char*>(&sum), sizeof(sum));
+  return bytes;
+}
+
+Result<Model> Model::decode(std::string_view bytes, std::string_view origin) {
+  const auto corrupt = [&](std::string_view what) { return fail(Code::Corrupt, fmt::format("model '{}': {}", origin, what)); };
+  Header header{};
+  if (bytes.size() < sizeof(header) + sizeof(std::uint64_t) || std::memcmp(bytes.data(), kMagic, sizeof(kMagic)) != 0) return corrupt("no embedding model");
+  std::memcpy(&header, bytes.data(), sizeof(header));
+  if (header.version != kModelVersion || header.dimensions != kDimensions) {
+    return fail(Code::Unsupported, fmt::format("model '{}' has version {} and {} dimensions; this program reads version {} with {}; train it anew: culprit knowledge train",
+                                               origin, header.version, header.dimensions, kModelVersion, kDimensions));
+  }
+  if (!std::has_single_bit(header.rows) || header.rows > kModelRowsMax) return corrupt(fmt::format("{} rows; a power of two up to {} is expected", header.rows, kModelRowsMax));
+  const std::size_t expected = sizeof(header) + header.rows * (sizeof(float) + kDimensions) + sizeof(std::uint64_t);
+  if (bytes.size() != expected) return corrupt(fmt::format("{} bytes instead of {}", bytes.size(), expected));
+  std::uint64_t sum = 0;
+  std::memcpy(&sum, bytes.data() + bytes.size() - sizeof(sum), sizeof(sum));
+  const std::string_view body = bytes.substr(0, bytes.size() - sizeof(sum));
+  if (sum != fnv1a(body)) return corrupt("checksum differs");
+  auto data = std::make_shared<Data>();
+  data->input_hash = header.input_hash;
+  data->scales.resize(header.rows);
+  data->rows.resize(header.rows * kDimensions);
+  std::memcpy(data->scales.data(), body.data() + sizeof(header), data->scales.size() * sizeof(float));
+  std::memcpy(data->rows.data(), body.data() + sizeof(header) + data->scales.size() * sizeof(float), data->rows.size());
+  if (!std::ranges::all_of(data->scales, [](float scale) { return std::isfinite(scale); })) return corrupt("a scale is not finite");
+  data->name = fmt::format("culprit-ngram-{}-{:016x}", kModelVersion, sum);
+  return Model(std::move(data));
+}
+
+Result<Model> Model::load(const std::filesystem::path& file) {
+  std::error_code error;
+  const auto size = std::filesystem::file_size(file, error);
+  if (error) return fail_errno(error.value(), "read model '" + file.string() + "'");
+  if (size > kModelBytesMax) return fail(Code::Corrupt, fmt::format("model '{}' has {} bytes, at most {}", file.string(), size, kModelBytesMax));
+  std::ifstream stream(file, std::ios::binary);
+  const std::string bytes((std::istreambuf_iterator<char>(stream)), {});
+  if (!stream && !stream.eof()) return fail(Code::Io, "read model '" + file.string() + "'");
+  return decode(bytes, file.string());
 }
 
 Vector Model::vector(std::string_view text) const {
+  thread_local std::vector<Feature> features;  // its memory is used again: this runs for each new log template
+  extract_features(text, features);
   Vector sums{};
-  const float documents = static_cast<float>(documents_);
-  const float rarest = std::log1p(documents);
-  features(text, [&](std::uint64_t hash, float weight) {
-    if (documents_ > 0) {
-      // log((1 + N) / (1 + n)) over its largest value: 1 for an unseen feature, 0 for one in every text.
-      const float known = static_cast<float>(document_counts_[bucket(hash)]);
-      weight *= (rarest - std::log1p(known)) / rarest;
+  const std::uint32_t mask = static_cast<std::uint32_t>(data_->scales.size()) - 1;
+  const auto add_row = kernels().add_row;
+  for (std::size_t i = 0; i < features.size(); ++i) {
+    if (i + 8 < features.size()) {
+      const char* ahead = reinterpret_cast<const char*>(&data_->rows[(features[i + 8].hash & mask) * kDimensions]);
+      for (std::size_t line = 0; line < kDimensions; line += 64) __builtin_prefetch(ahead + line);
     }
-    std::uint64_t bits = mix(hash + kSeed);
-    for (std::size_t i = 0; i < kSums; ++i) {
-      const std::size_t dimension = bits % kDimensions;
-      sums[dimension] += (bits & 0x100U) != 0 ? weight : -weight;
-      bits >>= 9U;
-    }
-  });
-  float square = 0;
-  for (const float value : sums) square += value * value;
-  if (square > 0) {
-    const float scale = 1.0F / std::sqrt(square);
-    for (float& value : sums) value *= scale;
+    const std::uint32_t row = features[i].hash & mask;
+    add_row(sums.data(), &data_->rows[row * kDimensions], features[i].weight * data_->scales[row], kDimensions);
   }
+  normalise(sums);
   return sums;
 }
 
-float dot(const Vector& a, const Vector& b) {
-  float sum = 0;
-  for (std::size_t i = 0; i < kDimensions; ++i) sum += a[i] * b[i];
-  return sum;
+Result<std::vector<std::vector<float>>> Model::embed(std::span<const std::string> texts) const {
+  std::vector<std::vector<float>> vectors;
+  vectors.reserve(texts.size());
+  for (const std::string& text : texts) {
+    const Vector one = vector(text);
+    vectors.emplace_back(one.begin(), one.end());
+  }
+  return vectors;
 }
 
 }  // namespace culprit::embed

@@ -4,9 +4,6 @@
 #include <re2/re2.h>
 
 #include <algorithm>
-#include <fstream>
-#include <iterator>
-#include <set>
 #include <unordered_map>
 
 #include "daemon/base/text.h"
@@ -18,8 +15,6 @@
 namespace culprit::graph {
 namespace {
 
-constexpr std::size_t kDocumentBytesMax = 4U << 20U;  // of one Markdown file
-constexpr std::size_t kDocumentsMax = 100'000;
 constexpr std::int64_t kRegexBytesMax = 1 << 20;  // RE2's own limit for one automaton
 
 struct Matcher {
@@ -42,48 +37,6 @@ Document mode_document(const FailureMode& mode) {
   }
   document.origin = mode.origin;
   return document;
-}
-
-// Markdown: each heading begins a document of its own.
-Result<void> read_markdown(const std::filesystem::path& directory, std::vector<Document>& documents) {
-  std::error_code error;
-  std::filesystem::recursive_directory_iterator entries(directory, error);
-  if (error) return fail_errno(error.value(), "read documents in '" + directory.string() + "'");
-  std::vector<std::filesystem::path> files;
-  for (; entries != std::filesystem::recursive_directory_iterator(); entries.increment(error)) {
-    if (error) return fail_errno(error.value(), "read documents in '" + directory.string() + "'");
-    if (entries->path().extension() == ".md") files.push_back(entries->path());
-    if (files.size() > kDocumentsMax) return fail(Code::Exhausted, "too many documents in '" + directory.string() + "'");
-  }
-  std::ranges::sort(files);
-  for (const auto& file : files) {
-    const auto bytes = std::filesystem::file_size(file, error);
-    if (error) return fail_errno(error.value(), "read document '" + file.string() + "'");
-    if (bytes > kDocumentBytesMax) return fail(Code::Exhausted, fmt::format("document '{}' has {} bytes, at most {}", file.string(), bytes, kDocumentBytesMax));
-    std::ifstream stream(file);
-    if (!stream) return fail(Code::Io, "read document '" + file.string() + "'");
-    Document section{.title = file.stem().string(), .origin = file.string() + ":1"};
-    const auto finish = [&] {
-      if (!section.body.empty()) documents.push_back(section);
-    };
-    int line_number = 0;
-    bool code = false;
-    for (std::string line; std::getline(stream, line);) {
-      ++line_number;
-      if (line.starts_with("```")) code = !code;
-      if (!code && line.starts_with("#")) {
-        finish();
-        const auto start = line.find_first_not_of("# ");
-        section = {.title = fmt::format("{}: {}", file.stem().string(), start == std::string::npos ? "" : line.substr(start)),
-                   .origin = fmt::format("{}:{}", file.string(), line_number)};
-      } else if (!line.empty()) {
-        section.body += sanitize_utf8(line) + "\n";
-      }
-    }
-    finish();
-    if (documents.size() > kDocumentsMax) return fail(Code::Exhausted, "too many documents in '" + directory.string() + "'");
-  }
-  return {};
 }
 
 }  // namespace
@@ -124,13 +77,12 @@ Result<std::shared_ptr<const Knowledge>> Knowledge::load(const KnowledgeOptions&
     ASSIGN(const std::vector<PackText> texts, read_packs(directory));
     for (const PackText& text : texts) TRY(parse(text, true));
   }
+  for (const PackText& text : options.packs) TRY(parse(text, true));
   if (!problems.empty()) return fail(Code::Invalid, std::move(problems));
-  std::vector<Document> documents;
-  for (const auto& directory : options.document_directories) TRY(read_markdown(directory, documents));
-  return from_packs(std::move(packs), std::move(documents));
+  return from_packs(std::move(packs));
 }
 
-Result<std::shared_ptr<const Knowledge>> Knowledge::from_packs(std::vector<Pack> packs, std::vector<Document> documents) {
+Result<std::shared_ptr<const Knowledge>> Knowledge::from_packs(std::vector<Pack> packs) {
   TRY(link(packs));
   auto impl = std::make_unique<Impl>();
   impl->packs = std::move(packs);
@@ -164,7 +116,6 @@ Result<std::shared_ptr<const Knowledge>> Knowledge::from_packs(std::vector<Pack>
   }
   impl->literals = std::make_unique<Literals>(literals);
   impl->documents = std::move(mode_documents);
-  std::ranges::move(documents, std::back_inserter(impl->documents));
   std::vector<std::string_view> hashed;
   for (std::size_t i = 0; i < impl->documents.size(); ++i) {
     Document& document = impl->documents[i];

@@ -31,18 +31,18 @@ enum class DocumentId : std::int64_t {};
 // A failure mode that a line speaks for. Views live as long as the snapshot.
 struct Match {
   const FailureMode* mode = nullptr;
-  const Symptom* symptom = nullptr;
-  double weight = 0;  // of the symptom
+  const Symptom* symptom = nullptr;  // null: only like it
+  double weight = 0;                 // of the symptom
 
   std::string_view failure_mode() const { return mode->id; }
   std::string_view middleware() const { return mode->middleware; }
   std::string_view name() const { return mode->name; }
 };
 
-// Text to be found: one per failure mode, plus sections of the user's own Markdown files.
+// Text to be found: one per failure mode. What people import is in the Library (graph/library.h).
 struct Document {
   DocumentId id{};
-  const FailureMode* mode = nullptr;  // null for the user's own text
+  const FailureMode* mode = nullptr;
   std::string title{};
   std::string body{};
   std::string signal{};  // as programs print it: literals and examples
@@ -56,27 +56,26 @@ struct Scored {
 
 struct Hit {
   const Document* document = nullptr;
-  double score = 0;         // fused, higher is better
-  double text_score = 0;    // BM25 share, 0 … 1
+  double score = 0;         // fused (graph/fuse.h), higher is better
+  double text_score = 0;    // BM25
   double vector_score = 0;  // cosine as given, 0 if none
 };
 
 struct KnowledgeOptions {
   bool built_in = true;
+  std::vector<PackText> packs{};  // further ones; may replace others by middleware
   std::vector<std::filesystem::path> pack_directories{};      // *.yaml; may replace built-in packs by middleware
-  std::vector<std::filesystem::path> document_directories{};  // *.md: runbooks, wikis, RCA reports
 };
 
 class Knowledge {
  public:
   // Errors: Invalid with every finding (file:line); NotFound and Io for directories.
   static Result<std::shared_ptr<const Knowledge>> load(const KnowledgeOptions& options);
-  static Result<std::shared_ptr<const Knowledge>> from_packs(std::vector<Pack> packs,
-                                                             std::vector<Document> documents = {});
+  static Result<std::shared_ptr<const Knowledge>> from_packs(std::vector<Pack> packs);
   ~Knowledge();
 
   // What the line says, heaviest first; modes of `middleware` (of the process that wrote the line, if
-  // known) come before others. At most one match a mode.
+  // known) come before all others. At most one match a mode.
   std::vector<Match> match(std::string_view line, std::string_view middleware = {}) const;
 
   // By canonical id ("redis/maxmemory"), alias ("redis-oom-noeviction"), or null.

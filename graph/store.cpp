@@ -5,13 +5,12 @@
 
 #include <algorithm>
 
-#include "graph/schema.h"
+#include "graph/open.h"
 #include "graph/sqlite.h"
 
 namespace culprit::graph {
 namespace {
 
-constexpr std::int64_t kApplicationId = 0x43756C70;  // "Culp"
 constexpr std::size_t kTextBytesMax = 64U << 10U;    // of headlines, names and notes
 
 constexpr const char* kInsertIncident =
@@ -26,9 +25,9 @@ constexpr const char* kListIncidents =
     "WHERE (?1 = '' OR state = ?1) AND (?2 = '' OR service = ?2) AND updated_ns >= ?3 ORDER BY id DESC LIMIT ?4";
 constexpr const char* kOldVerdict = "SELECT failure_mode, verdict FROM feedback WHERE incident = ?1 AND rank = ?2";
 constexpr const char* kPutFeedback =
-    "INSERT OR REPLACE INTO feedback(incident, rank, verdict, failure_mode, entity, note, time_ns) VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7)";
+    "INSERT OR REPLACE INTO feedback(incident, rank, verdict, failure_mode, entity, note, time_ns, who) VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)";
 constexpr const char* kListFeedback =
-    "SELECT rank, verdict, failure_mode, entity, note, time_ns FROM feedback WHERE incident = ?1 ORDER BY rank";
+    "SELECT rank, verdict, failure_mode, entity, note, time_ns, who FROM feedback WHERE incident = ?1 ORDER BY rank";
 constexpr const char* kCountVerdict =
     "INSERT INTO verdict(failure_mode, right, wrong, partly) VALUES(?1, ?2 = 'right', ?2 = 'wrong', ?2 = 'partly') "
     "ON CONFLICT(failure_mode) DO UPDATE SET right = right + excluded.right, wrong = wrong + excluded.wrong, partly = partly + excluded.partly";
@@ -46,43 +45,6 @@ Incident read_incident(const Query& row) {
           .explanation = row.text(7)};
 }
 
-Result<std::int64_t> pragma(Database& database, const char* sql) {
-  Query query = database.query(sql);
-  ASSIGN(const bool row, query.next());
-  return row ? query.integer(0) : 0;
-}
-
-// Brings the file to the newest schema, one transaction a step.
-Result<void> migrate(Database& database, const std::string& name) {
-  const auto steps = schema_texts();
-  ASSIGN(const std::int64_t version, pragma(database, "PRAGMA user_version"));
-  for (auto step = static_cast<std::size_t>(version); step < steps.size(); ++step) {
-    ASSIGN(Transaction transaction, Transaction::begin(database));
-    const std::string sql = fmt::format("{}\nPRAGMA application_id = {};\nPRAGMA user_version = {};", steps[step].text,
-                                        kApplicationId, step + 1);
-    if (auto done = database.execute(sql.c_str()); !done) {
-      return std::unexpected(done.error().context(fmt::format("migrate '{}' by {}", name, steps[step].name)));
-    }
-    TRY(transaction.commit());
-  }
-  return {};
-}
-
-Result<void> check_is_ours(Database& database, const std::string& name) {
-  ASSIGN(const std::int64_t application, pragma(database, "PRAGMA application_id"));
-  ASSIGN(const std::int64_t version, pragma(database, "PRAGMA user_version"));
-  ASSIGN(const std::int64_t tables, pragma(database, "SELECT count(*) FROM sqlite_schema"));
-  if (application != kApplicationId && (application != 0 || tables != 0)) {
-    return fail(Code::Corrupt, fmt::format("'{}' is another program's database, not a Culprit graph", name));
-  }
-  const auto newest = static_cast<std::int64_t>(schema_texts().size());
-  if (version > newest) {
-    return fail(Code::Unsupported, fmt::format("'{}' has schema {}, this program knows up to {}; a newer release wrote it", name,
-                                               version, newest));
-  }
-  return {};
-}
-
 }  // namespace
 
 Store::Store(std::unique_ptr<Database> database) : database_(std::move(database)) {}
@@ -91,22 +53,12 @@ Store& Store::operator=(Store&&) noexcept = default;
 Store::~Store() = default;
 
 Result<Store> Store::open(const std::filesystem::path& file, Mode mode) {
-  const std::string name = file.string();
-  const bool write = mode == Mode::Write;
-  ASSIGN(auto database, Database::open(name, SQLITE_OPEN_NOMUTEX | (write ? SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE : SQLITE_OPEN_READONLY)));
-  sqlite3_busy_timeout(database->raw(), kBusyTimeoutMs);
-  if (auto ours = check_is_ours(*database, name); !ours) return std::unexpected(ours.error().context("open '" + name + "'"));
-  TRY(database->execute("PRAGMA foreign_keys = ON"));
-  if (write) {
-    // NORMAL in WAL mode: a power cut may lose the last commits, never the file's order.
-    TRY(database->execute("PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL; PRAGMA journal_size_limit = 16777216"));
-    TRY(migrate(*database, name));
-  } else {
-    ASSIGN(const std::int64_t version, pragma(*database, "PRAGMA user_version"));
-    if (version != static_cast<std::int64_t>(schema_texts().size())) {
-      return fail(Code::Unsupported, fmt::format("'{}' has schema {}; the daemon of this release migrates it when it starts", name, version));
-    }
-  }
+  ASSIGN(auto database, open_graph(file, mode == Mode::Write));
+  return Store(std::move(database));
+}
+
+Result<Store> Store::open_or_set_aside(const std::filesystem::path& file, std::string& said) {
+  ASSIGN(auto database, open_graph_or_set_aside(file, said));
   return Store(std::move(database));
 }
 
@@ -150,8 +102,8 @@ Result<void> Store::add_feedback(const Feedback& feedback) {
   if (feedback.verdict != "right" && feedback.verdict != "wrong" && feedback.verdict != "partly") {
     return fail(Code::Invalid, fmt::format("verdict must be right, wrong or partly, not '{}'", feedback.verdict.substr(0, 32)));
   }
-  if (feedback.rank < 1 || feedback.rank > 1000) return fail(Code::Invalid, fmt::format("rank must be 1 to 1000, not {}", feedback.rank));
-  if (feedback.note.size() > kTextBytesMax) return fail(Code::Invalid, "note is too long");
+  if (feedback.rank < 0 || feedback.rank > 1000) return fail(Code::Invalid, fmt::format("rank must be 0 to 1000, not {}", feedback.rank));
+  if (feedback.note.size() > kTextBytesMax || feedback.who.size() > kTextBytesMax) return fail(Code::Invalid, "note is too long");
   TRY(get(feedback.incident));
   const auto incident = static_cast<std::int64_t>(feedback.incident);
   ASSIGN(Transaction transaction, Transaction::begin(*database_));
@@ -168,11 +120,29 @@ Result<void> Store::add_feedback(const Feedback& feedback) {
   Query put = database_->query(kPutFeedback);
   put.bind(1, incident).bind(2, std::int64_t{feedback.rank}).bind(3, std::string_view(feedback.verdict));
   put.bind(4, std::string_view(feedback.failure_mode)).bind(5, std::string_view(feedback.entity));
-  put.bind(6, std::string_view(feedback.note)).bind(7, feedback.time_ns);
+  put.bind(6, std::string_view(feedback.note)).bind(7, feedback.time_ns).bind(8, std::string_view(feedback.who));
   TRY(put.run());
   Query count = database_->query(kCountVerdict);
   count.bind(1, std::string_view(feedback.failure_mode)).bind(2, std::string_view(feedback.verdict));
   TRY(count.run());
+  return transaction.commit();
+}
+
+Result<void> Store::undo_feedback(IncidentId incident, int rank) {
+  const auto id = static_cast<std::int64_t>(incident);
+  ASSIGN(Transaction transaction, Transaction::begin(*database_));
+  {
+    Query old = database_->query(kOldVerdict);
+    old.bind(1, id).bind(2, std::int64_t{rank});
+    ASSIGN(const bool row, old.next());
+    if (!row) return fail(Code::NotFound, fmt::format("nothing was said about cause {} of incident {}", rank, id));
+    Query uncount = database_->query(kUncountVerdict);
+    uncount.bind(1, std::string_view(old.text(0))).bind(2, std::string_view(old.text(1)));
+    TRY(uncount.run());
+  }
+  Query remove = database_->query("DELETE FROM feedback WHERE incident = ?1 AND rank = ?2");
+  remove.bind(1, id).bind(2, std::int64_t{rank});
+  TRY(remove.run());
   return transaction.commit();
 }
 
@@ -189,12 +159,15 @@ Result<std::vector<Feedback>> Store::feedback(IncidentId id) {
                       .failure_mode = query.text(2),
                       .entity = query.text(3),
                       .note = query.text(4),
-                      .time_ns = query.integer(5)});
+                      .time_ns = query.integer(5),
+                      .who = query.text(6)});
   }
 }
 
 Result<std::map<std::string, Verdicts>> Store::verdicts() {
-  Query query = database_->query("SELECT failure_mode, right, wrong, partly FROM verdict");
+  Query query = database_->query(
+      "SELECT failure_mode, sum(right), sum(wrong), sum(partly) FROM (SELECT failure_mode, right, wrong, partly FROM verdict UNION ALL "
+      "SELECT failure_mode, right, wrong, partly FROM shared_verdict) GROUP BY failure_mode");
   std::map<std::string, Verdicts> result;
   while (true) {
     ASSIGN(const bool row, query.next());

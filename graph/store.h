@@ -59,12 +59,13 @@ struct Incident {
 // What a person said about one candidate of an incident.
 struct Feedback {
   IncidentId incident{};
-  int rank = 1;
+  int rank = 1;                // 0 = the whole answer
   std::string verdict{};       // "right", "wrong", "partly"
   std::string failure_mode{};  // of that candidate, when it was said
   std::string entity{};
   std::string note{};
   std::int64_t time_ns = 0;
+  std::string who{};           // account that said it
 };
 
 struct Verdicts {
@@ -125,6 +126,9 @@ class Store {
   // Opens the file, creating and migrating it in Mode::Write.
   // Errors: Io; NotFound (Mode::Read); Corrupt if it is no graph; Unsupported if a newer release wrote it.
   static Result<Store> open(const std::filesystem::path& file, Mode mode);
+  // As Mode::Write, after a check of the whole file. A damaged one is renamed to "<file>.damaged-<n>" and a new one begun;
+  // `said` tells so, and stays empty otherwise.
+  static Result<Store> open_or_set_aside(const std::filesystem::path& file, std::string& said);
   Store(Store&&) noexcept;
   Store& operator=(Store&&) noexcept;
   ~Store();
@@ -147,8 +151,9 @@ class Store {
 
   // Remembers a verdict; the last one for (incident, rank) counts. Errors: NotFound, Invalid.
   Result<void> add_feedback(const Feedback& feedback);
+  Result<void> undo_feedback(IncidentId incident, int rank);  // NotFound if nothing was said
   Result<std::vector<Feedback>> feedback(IncidentId id);
-  // Verdicts so far by failure mode, for priors.
+  // Verdicts so far by failure mode, also those that were imported, for priors.
   Result<std::map<std::string, Verdicts>> verdicts();
 
   // -- topology ---------------------------------------------------------------------------------------

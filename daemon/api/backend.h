@@ -69,12 +69,13 @@ struct SeriesQuery {
   std::size_t limit = kSeriesLimitDefault;
 };
 
-enum class Verdict { Right, Wrong, Partly };
+enum class Verdict { Right, Wrong, Partly, Undo };
 
 struct Feedback {
   std::int64_t rank = 0;  // of the candidate, from 1; 0 = the whole answer ("the cause was not among them")
   Verdict verdict = Verdict::Right;
   std::string note;  // a person's words; may be empty
+  std::string who;   // account that says it; may be empty
 };
 
 // A file for the stream, whole.

@@ -14,6 +14,7 @@ namespace culprit::api {
 namespace {
 
 constexpr std::size_t kNoteBytesMax = 4096;
+constexpr std::size_t kWhoBytesMax = 256;
 
 struct KindName {
   stream::Kind kind;
@@ -340,14 +341,21 @@ Result<Feedback> parse_feedback(std::string_view body) {
         feedback.verdict = Verdict::Wrong;
       else if (verdict == "partly")
         feedback.verdict = Verdict::Partly;
+      else if (verdict == "undo")
+        feedback.verdict = Verdict::Undo;
       else
-        return fail(Code::Invalid, "'verdict' is none of right, wrong, partly");
+        return fail(Code::Invalid, "'verdict' is none of right, wrong, partly, undo");
       judged = true;
     } else if (key == "note") {
       if (!value.is_string() || value.get_ref<const std::string&>().size() > kNoteBytesMax) {
         return fail(Code::Invalid, fmt::format("'note' is no text of at most {} bytes", kNoteBytesMax));
       }
       feedback.note = value.get<std::string>();
+    } else if (key == "who") {
+      if (!value.is_string() || value.get_ref<const std::string&>().size() > kWhoBytesMax) {
+        return fail(Code::Invalid, fmt::format("'who' is no text of at most {} bytes", kWhoBytesMax));
+      }
+      feedback.who = value.get<std::string>();
     } else {
       return fail(Code::Invalid,
                   fmt::format("unknown key '{}': the body is {}", sanitize_utf8(key), kFeedbackExample));

@@ -10,6 +10,7 @@
 #include "daemon/detect/examine.h"
 #include "daemon/explain/json.h"
 #include "daemon/explain/replay.h"
+#include "daemon/recall/incidents.h"
 #include "rules/evaluator.h"
 
 namespace culprit::app {
@@ -29,17 +30,26 @@ constexpr std::size_t kObservationsMax = 200'000;
 
 std::vector<explain::ModeMatch> GraphKnowledge::match(std::string_view text, std::string_view program) const {
   std::vector<explain::ModeMatch> matches;
-  for (const graph::Match& match : known_->match(text, known_->middleware_of_program(program))) {
-    matches.push_back({std::string(match.failure_mode()), std::string(match.middleware()), std::string(match.name()), match.weight});
+  const std::vector<graph::Match> recognised = modes_->recognise(text, program);
+  const MutexLock lock(mutex_);
+  for (const graph::Match& match : recognised) {
+    const auto said = verdicts_.find(std::string(match.failure_mode()));
+    const double weight = said == verdicts_.end() ? match.weight : recall::weight_after(match.weight, said->second);
+    matches.push_back({std::string(match.failure_mode()), std::string(match.middleware()), std::string(match.name()), weight});
   }
   return matches;
 }
 
+void GraphKnowledge::take_verdicts(std::map<std::string, graph::Verdicts> verdicts) {
+  const MutexLock lock(mutex_);
+  verdicts_ = std::move(verdicts);
+}
+
 std::vector<std::string> GraphKnowledge::mitigations(std::string_view mode_id) const {
   std::vector<std::string> texts;
-  const graph::FailureMode* mode = known_->find(mode_id);
+  const graph::FailureMode* mode = modes_->known().find(mode_id);
   if (mode == nullptr) return texts;
-  for (const graph::Mitigation& mitigation : known_->mitigations(mode->id)) {
+  for (const graph::Mitigation& mitigation : modes_->known().mitigations(mode->id)) {
     if (texts.size() == 3) break;
     texts.push_back(mitigation.command.empty() ? mitigation.text : fmt::format("{}: {}", mitigation.text, mitigation.command));
   }
@@ -276,11 +286,15 @@ Diagnosis::Diagnosis(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
 Diagnosis::~Diagnosis() = default;
 
 Result<std::unique_ptr<Diagnosis>> Diagnosis::start(Parts parts) {
-  ASSIGN(auto writer, graph::Store::open(parts.graph_file, graph::Store::Mode::Write));
-  if (auto written = writer.write_knowledge(*parts.knowledge); !written) {
+  std::string said;
+  ASSIGN(auto writer, graph::Store::open_or_set_aside(parts.graph_file, said));
+  if (!said.empty()) log::warn("{}; import your documents again: culprit knowledge import", said);
+  if (auto written = writer.write_knowledge(parts.knowledge->known()); !written) {
     log::warn("write knowledge: {}; SQL readers see the old one", written.error().message);
   }
+  ASSIGN(auto verdicts, writer.verdicts());
   auto impl = std::make_unique<Impl>(std::move(parts), std::move(writer));
+  impl->knowledge.take_verdicts(std::move(verdicts));
   TRY(impl->restore());
   Impl* self = impl.get();
   impl->thread = std::jthread([self] {
@@ -378,5 +392,8 @@ DiagnosisStats Diagnosis::stats() const {
   const MutexLock lock(impl_->mutex);
   return impl_->seen;
 }
+
+void Diagnosis::take_verdicts(std::map<std::string, graph::Verdicts> verdicts) { impl_->knowledge.take_verdicts(std::move(verdicts)); }
+const std::shared_ptr<const recall::Modes>& Diagnosis::modes() const { return impl_->parts.knowledge; }
 
 }  // namespace culprit::app

@@ -18,21 +18,25 @@
 #include "daemon/detect/detector.h"
 #include "daemon/explain/explain.h"
 #include "daemon/explain/json.h"
-#include "graph/knowledge.h"
+#include "daemon/recall/recall.h"
 #include "graph/store.h"
 #include "rules/loader.h"
 
 namespace culprit::app {
 
-// The knowledge graph behind explain's seam.
+// The knowledge graph and the embedding model behind explain's seam. A text that shows a tell-tale means that mode; a text
+// of a known middleware that shows none may still be like a mode. explain asks about new templates, not about each line.
 class GraphKnowledge final : public explain::Knowledge {
  public:
-  explicit GraphKnowledge(std::shared_ptr<const graph::Knowledge> known) : known_(std::move(known)) {}
+  explicit GraphKnowledge(std::shared_ptr<const recall::Modes> modes) : modes_(std::move(modes)) {}
+  void take_verdicts(std::map<std::string, graph::Verdicts> verdicts);  // from any thread
   std::vector<explain::ModeMatch> match(std::string_view text, std::string_view program) const override;
   std::vector<std::string> mitigations(std::string_view mode_id) const override;
 
  private:
-  std::shared_ptr<const graph::Knowledge> known_;  // the snapshot in force when the daemon started
+  std::shared_ptr<const recall::Modes> modes_;  // the snapshot in force when the daemon started
+  mutable Mutex mutex_;
+  std::map<std::string, graph::Verdicts> verdicts_ GUARDED_BY(mutex_);
 };
 
 struct DiagnosisStats {
@@ -51,7 +55,7 @@ class Diagnosis {
     DetectChannel& input;
     std::filesystem::path graph_file;
     std::string boot_id;
-    std::shared_ptr<const graph::Knowledge> knowledge;
+    std::shared_ptr<const recall::Modes> knowledge;
     std::shared_ptr<const rules::RuleSet> rules;
   };
   static Result<std::unique_ptr<Diagnosis>> start(Parts parts);
@@ -70,6 +74,9 @@ class Diagnosis {
   // Seconds of load of a service that detection has seen, up to its warm-up.
   std::map<std::string, int> learned() const;
   DiagnosisStats stats() const;
+  // What people said so far about failure modes: the next ranking weighs them by it.
+  void take_verdicts(std::map<std::string, graph::Verdicts> verdicts);
+  const std::shared_ptr<const recall::Modes>& modes() const;
 
  private:
   struct Impl;

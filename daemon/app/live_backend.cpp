@@ -10,6 +10,7 @@
 #include "daemon/app/stream_backend.h"
 #include "daemon/base/text.h"
 #include "daemon/explain/json.h"
+#include "daemon/recall/incidents.h"
 #include "daemon/stream/codec.h"
 
 namespace culprit::app {
@@ -28,6 +29,7 @@ std::string verdict_name(api::Verdict verdict) {
     case api::Verdict::Right: return "right";
     case api::Verdict::Wrong: return "wrong";
     case api::Verdict::Partly: return "partly";
+    case api::Verdict::Undo: return "undo";
   }
   return "?";
 }
@@ -199,7 +201,7 @@ Json LiveBackend::incident_row(graph::Store& graph, const graph::Incident& row) 
   }
   if (const auto said = graph.feedback(row.id)) {
     for (const graph::Feedback& feedback : *said) {
-      result["feedback"].push_back({{"rank", feedback.rank}, {"verdict", feedback.verdict}, {"note", feedback.note}, {"time", format_wall(feedback.time_ns)}});
+      result["feedback"].push_back({{"rank", feedback.rank}, {"verdict", feedback.verdict}, {"note", feedback.note}, {"who", feedback.who}, {"time", format_wall(feedback.time_ns)}});
     }
   }
   return result;
@@ -231,6 +233,7 @@ Result<Json> LiveBackend::feedback(api::IncidentId id, const api::Feedback& feed
   said.rank = static_cast<int>(feedback.rank);
   said.verdict = verdict_name(feedback.verdict);
   said.note = feedback.note;
+  said.who = feedback.who;
   said.time_ns = parts_.clock.wall_ns(parts_.clock.now_ns());
   if (feedback.rank > 0) {
     const Json document = Json::parse(row.explanation, nullptr, false);
@@ -244,10 +247,23 @@ Result<Json> LiveBackend::feedback(api::IncidentId id, const api::Feedback& feed
     said.failure_mode = candidate->value("failure_mode", "");
     said.entity = candidate->value("entity", "");
   }
-  TRY(graph.add_feedback(said));
+  if (feedback.verdict == api::Verdict::Undo) {
+    TRY(graph.undo_feedback(graph_id, said.rank));
+  } else {
+    TRY(graph.add_feedback(said));
+  }
+  TRY(remember(graph, row));
   Json result = incident_row(graph, row);
   result["api"] = 1;
   return result;
+}
+
+// What people said moves the weights of the failure modes, and a confirmed incident becomes a document.
+Result<void> LiveBackend::remember(graph::Store& graph, const graph::Incident& row) {
+  ASSIGN(const auto verdicts, graph.verdicts());
+  parts_.diagnosis.take_verdicts(verdicts);
+  ASSIGN(const auto said, graph.feedback(row.id));
+  return recall::remember_incident(parts_.diagnosis.modes(), parts_.graph_file, row, said, parts_.clock.wall_ns(parts_.clock.now_ns()));
 }
 
 Result<Json> LiveBackend::events(const api::EventQuery& request) {

@@ -52,6 +52,7 @@ class LiveBackend final : public api::Backend {
   std::vector<std::string> service_names() override;
 
  private:
+  Result<void> remember(graph::Store& graph, const graph::Incident& row);
   std::string wall(std::int64_t boot_ns) const;
   api::Json completeness() const;
   Result<api::Json> recent_changes() const;

@@ -19,7 +19,8 @@ ALLOWED = {
     "graph": {"daemon/base"},
     "embed": {"daemon/base"},
     "rules": {"daemon/base", "graph"},
-    "ui/cli": {"daemon/base", "daemon/stream", "daemon/logs", "daemon/detect", "daemon/explain", "graph", "embed", "rules"},
+    "daemon/recall": {"daemon/base", "graph", "embed"},
+    "ui/cli": {"daemon/base", "daemon/stream", "daemon/logs", "daemon/detect", "daemon/explain", "daemon/recall", "graph", "embed", "rules"},
 }
 # Where everything may be included: the wiring.
 WIRING = ("daemon/app", "daemon/main.cpp")

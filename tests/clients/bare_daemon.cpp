@@ -30,12 +30,14 @@ Result<void> run(const Config& config) {
   store_options.folder = config.state_dir / "events";
   ASSIGN(auto store, stream::EmbeddedStore::open(store_options, clock));
   ASSIGN(auto knowledge, graph::Knowledge::load({}));
+  ASSIGN(embed::Model model, recall::built_in_model());
+  const auto modes = std::make_shared<const recall::Modes>(knowledge, std::move(model));
   ASSIGN(auto rules, rules::load_rules(std::filesystem::path(), knowledge.get()));
   concurrent::Registry registry;
   app::Accounting accounting;
   app::DetectChannel detect({.name = "detect", .capacity = 64, .when_full = concurrent::WhenFull::Wait, .registry = &registry});
   const auto graph_file = config.state_dir / "graph.db";
-  ASSIGN(auto diagnosis, app::Diagnosis::start({clock, *store, accounting, detect, graph_file, host.boot_id(), knowledge, rules}));
+  ASSIGN(auto diagnosis, app::Diagnosis::start({clock, *store, accounting, detect, graph_file, host.boot_id(), modes, rules}));
   int silent[2];  // a supervisor that never says a word
   if (::socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, silent) != 0) return fail_errno(errno, "socketpair");
   const Fd supervisor(silent[1]);

@@ -28,6 +28,11 @@ class IndexTest : public ::testing::Test {
     }
     return vectors;
   }
+  static std::vector<float> rows(const std::vector<Vector>& vectors) {
+    std::vector<float> values;
+    for (const Vector& vector : vectors) values.insert(values.end(), vector.begin(), vector.end());
+    return values;
+  }
   std::filesystem::path folder_;
   unsigned seed_ = std::random_device{}();
   std::mt19937 random_{seed_};
@@ -39,7 +44,7 @@ TEST_F(IndexTest, FindsWhatWasPutIn) {
   const auto vectors = random_vectors(200);
   std::vector<std::int64_t> ids;
   for (std::int64_t i = 0; i < 200; ++i) ids.push_back(i * 7 + 3);
-  ASSERT_TRUE(index_.add(ids, vectors));
+  ASSERT_TRUE(index_.add(ids, rows(vectors)));
   for (std::size_t i = 0; i < ids.size(); ++i) {
     const auto found = index_.search(vectors[i], 3);
     ASSERT_EQ(found->size(), 3U);
@@ -56,7 +61,7 @@ TEST_F(IndexTest, FindsWhatWasPutIn) {
 // Wrong input is refused whole.
 TEST_F(IndexTest, RefusesWrongInput) {
   const auto vectors = random_vectors(2);
-  const auto code = [&](std::vector<std::int64_t> ids, std::vector<Vector> given) { return index_.add(ids, given).error().code; };
+  const auto code = [&](std::vector<std::int64_t> ids, std::vector<Vector> given) { return index_.add(ids, rows(given)).error().code; };
   EXPECT_EQ(code({1}, vectors), Code::Invalid);
   EXPECT_EQ(code({1, 1}, vectors), Code::Invalid);
   EXPECT_EQ(code({-1, 1}, vectors), Code::Invalid);
@@ -65,9 +70,44 @@ TEST_F(IndexTest, RefusesWrongInput) {
   EXPECT_EQ(code({1, 2}, infinite), Code::Invalid);
   EXPECT_EQ(index_.size(), 0U);
   EXPECT_TRUE(index_.search(vectors[0], 5)->empty());
-  ASSERT_TRUE(index_.add(std::vector<std::int64_t>{1, 2}, vectors));
+  ASSERT_TRUE(index_.add(std::vector<std::int64_t>{1, 2}, rows(vectors)));
   EXPECT_EQ(code({2}, random_vectors(1)), Code::Invalid);
   EXPECT_EQ(index_.remove(9).error().code, Code::NotFound);
+}
+
+// Beyond kFlatVectorsMax a graph answers: what was put in is found, what was removed is not, and it loads as it was saved.
+TEST_F(IndexTest, ManyVectors) {
+  const auto vectors = random_vectors(kFlatVectorsMax + 300);
+  std::vector<std::int64_t> ids(vectors.size());
+  std::iota(ids.begin(), ids.end(), 7);
+  ASSERT_TRUE(index_.add(ids, rows(vectors)));
+  const auto file = folder_ / "vectors";
+  ASSERT_TRUE(index_.save(file, "m"));
+  auto loaded = Index::load(file, "m");
+  ASSERT_TRUE(loaded) << loaded.error().message;
+  std::size_t found = 0;
+  for (std::size_t i = 0; i < vectors.size(); i += 29) {
+    const auto near = index_.search(vectors[i], 1);
+    ASSERT_TRUE(near);
+    found += !near->empty() && near->front().id == ids[i] ? 1U : 0U;
+    EXPECT_EQ(loaded->search(vectors[i], 5)->front().id, near->front().id);
+  }
+  EXPECT_GT(found, (vectors.size() / 29) * 9 / 10);
+  const std::vector<std::int64_t> among = {ids[0], ids[4], 999'999};
+  const auto near = index_.search_among(vectors[4], among, 5);
+  ASSERT_EQ(near->size(), 2U);
+  EXPECT_EQ(near->front().id, ids[4]);
+  // More than an eighth: the graph is made anew on the way.
+  for (std::size_t i = 0; i < 700; ++i) ASSERT_TRUE(index_.remove(ids[i]));
+  for (std::size_t i = 0; i < 700; i += 23) {
+    const auto near_removed = index_.search(vectors[i], 10);
+    for (const Neighbour& one : *near_removed) EXPECT_GE(one.id, ids[700]);
+  }
+  EXPECT_EQ(index_.size(), vectors.size() - 700);
+  ASSERT_TRUE(index_.save(file, "m"));
+  EXPECT_EQ(Index::load(file, "m")->size(), index_.size());
+  EXPECT_EQ(index_.search(std::span(vectors[0]).first(8), 1).error().code, Code::Invalid);
+  EXPECT_EQ(Index::create(0).error().code, Code::Invalid);
 }
 
 // A saved index loads; a damaged or foreign one is refused by reason.
@@ -75,7 +115,7 @@ TEST_F(IndexTest, SavesAndLoads) {
   const auto vectors = random_vectors(20);
   std::vector<std::int64_t> ids(20);
   std::iota(ids.begin(), ids.end(), 100);
-  ASSERT_TRUE(index_.add(ids, vectors));
+  ASSERT_TRUE(index_.add(ids, rows(vectors)));
   ASSERT_TRUE(index_.remove(105));
   const auto file = folder_ / "vectors";
   ASSERT_TRUE(index_.save(file, "model-1"));

@@ -1,4 +1,5 @@
 #include "graph/knowledge.h"
+#include "graph/lint.h"
 
 #include <gmock/gmock.h>
 
@@ -111,23 +112,34 @@ TEST(Knowledge, SearchFusesVectors) {
 }
 
 // A user's pack replaces the built-in one of the same middleware; a broken one is refused whole.
-TEST(Knowledge, UserPacksAndDocuments) {
+TEST(Knowledge, UserPacks) {
   test::TemporaryFolder folder;
   folder.write("mine.yaml",
                "schema: 1\nmiddleware: toy\ntitle: Toy\nfailure_modes:\n  - {id: jam, name: Jam, summary: The toy is jammed, "
                "symptoms: [{id: log, literal: toy is jammed}], causes: [{id: x, text: X}], mitigations: [{id: y, kind: lasting, text: Y}]}\n");
-  folder.write("runbook.md", "# Toys\nIntro\n## When the frobnicator jams\nTurn the crank backwards.\n```\n# not a heading\n```\n");
-  const auto known = Knowledge::load({.pack_directories = {folder.path()}, .document_directories = {folder.path()}});
+  const auto known = Knowledge::load({.pack_directories = {folder.path()}});
   ASSERT_TRUE(known) << known.error().message;
   EXPECT_EQ((*known)->match("the toy is jammed").at(0).failure_mode(), "toy/jam");
-  const auto hits = (*known)->search("frobnicator crank", 1);
-  ASSERT_EQ(hits.size(), 1U);
-  EXPECT_EQ(hits[0].document->mode, nullptr);
-  EXPECT_THAT(hits[0].document->origin, HasSubstr("runbook.md:3"));
   EXPECT_NE((*known)->hash(), built_in().hash());
   folder.write("broken.yaml", "schema: 1\n");
   EXPECT_THAT(Knowledge::load({.pack_directories = {folder.path()}}).error().message, HasSubstr("broken.yaml:1: a pack lacks 'middleware'"));
   EXPECT_EQ(Knowledge::load({.pack_directories = {folder / "none"}}).error().code, Code::NotFound);
+}
+
+// The built-in packs are complete, and lint says what is not.
+TEST(Knowledge, PacksAreComplete) {
+  for (const LintFinding& finding : lint(built_in())) ADD_FAILURE() << finding.mode->origin << ": " << finding.mode->id << ": " << finding.what;
+  EXPECT_GE(built_in().packs().size(), 41U);
+  EXPECT_GE(built_in().mode_count(), 216U);
+  const auto known = Knowledge::load({.built_in = false, .packs = {{"thin.yaml",
+      "schema: 1\nmiddleware: toy\ntitle: Toy\nfailure_modes:\n  - {id: jam, name: Jam, summary: Jammed, symptoms: [{id: log, literal: toy is jammed, weight: 0.3}], "
+      "causes: [{id: x, text: X}], mitigations: [{id: y, kind: lasting, text: Y}], causes_modes: [{to: jam, confidence: 0.95}]}\n"}}});
+  ASSERT_TRUE(known) << known.error().message;
+  std::string all;
+  for (const LintFinding& finding : lint(**known)) all += finding.what + "\n";
+  for (const char* what : {"1 symptoms", "no tell-tale", "1 causes", "cause 'x' has no prior", "no immediate mitigation", "0 paraphrases", "no source", "claims confidence 0.95"}) {
+    EXPECT_THAT(all, HasSubstr(what));
+  }
 }
 
 // One snapshot serves many threads.

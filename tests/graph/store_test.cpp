@@ -132,6 +132,14 @@ TEST_F(StoreTest, FeedbackIsCountedOncePerCandidate) {
   ASSERT_EQ(given->size(), 2U);
   EXPECT_EQ(given->front().verdict, "right");
 
+  // What is taken back does not count, and may be about the whole answer.
+  ASSERT_TRUE(store.undo_feedback(id, 2));
+  EXPECT_EQ(store.verdicts()->at("redis/down").partly, 0);
+  EXPECT_EQ(store.undo_feedback(id, 2).error().code, Code::NotFound);
+  Feedback whole{.incident = id, .rank = 0, .verdict = "wrong", .note = "it was the firewall", .who = "ops"};
+  ASSERT_TRUE(store.add_feedback(whole));
+  EXPECT_EQ(store.feedback(id)->front().who, "ops");
+  ASSERT_TRUE(store.undo_feedback(id, 0));
   feedback.verdict = "perhaps";
   EXPECT_EQ(store.add_feedback(feedback).error().code, Code::Invalid);
   feedback.verdict = "right";

@@ -80,6 +80,21 @@ constexpr Command kCommands[] = {
      "channels.\n",
      add_status},
     {"doctor", "What this kernel offers, what is attached and what is not, and why", "", add_doctor},
+    {"confirm", "Say that a cause of an incident was the right one",
+     "It becomes experience: the next ranking of the like weighs it more, and `culprit similar` finds it.\n\n"
+     "Examples:\n"
+     "  culprit confirm 7 1 --note 'a bigger pool fixed it'\n"
+     "  culprit confirm 7 1 --undo\n",
+     add_confirm},
+    {"reject", "Say that a cause of an incident was not it",
+     "Examples:\n"
+     "  culprit reject 7 1 --cause 'it was the firewall'\n",
+     add_reject},
+    {"similar", "* Confirmed incidents that are like this one, with what fixed them",
+     "Examples:\n"
+     "  culprit similar 7\n"
+     "  culprit similar 'checkout hangs since the import'\n",
+     add_similar},
     {"feedback", "Tell whether an answer was right, so that the next one is better",
      "RANK is the cause's number in the answer; 0 judges the answer as a whole.\n\n"
      "Examples:\n"
@@ -104,7 +119,8 @@ constexpr Command kCommands[] = {
      "  culprit knowledge list redis\n"
      "  culprit knowledge show postgresql/lock-wait\n"
      "  culprit knowledge search statements hang behind a migration\n"
-     "  culprit knowledge match 'FATAL:  sorry, too many clients already'\n",
+     "  culprit knowledge match 'FATAL:  sorry, too many clients already'\n"
+     "  culprit knowledge import /srv/wiki runbooks.jsonl\n",
      add_knowledge},
     {"rules", "* Rules: list, check, test",
      "Without PATH the built-in rules and those of --state DIR/rules count.\n\n"

@@ -1,36 +1,98 @@
-// culprit feedback N RANK right|wrong|partly
+// culprit feedback N RANK right|wrong|partly, and its two short forms confirm and reject; similar.
 #include <fmt/format.h>
+#include <pwd.h>
+#include <unistd.h>
 
-#include "ui/cli/command.h"
+#include "daemon/recall/incidents.h"
+#include "ui/cli/knowledge_library.h"
 
 namespace culprit::cli {
 
+namespace {
+
+struct Options {
+  std::int64_t incident = 0;
+  std::int64_t rank = 1;
+  std::string verdict, note, text;
+  bool undo = false;
+  std::size_t limit = 5;
+};
+
+std::string account() {
+  const passwd* user = ::getpwuid(::getuid());
+  return user != nullptr ? user->pw_name : fmt::format("uid {}", ::getuid());
+}
+
+Result<Exit> tell(const Session& session, const Options& options) {
+  const std::string verdict = options.undo ? "undo" : options.verdict;
+  const Json body = {{"rank", options.rank}, {"verdict", verdict}, {"note", options.note}, {"who", account()}};
+  ASSIGN(const std::string answer,
+         session.client().post(fmt::format("/api/v1/incidents/{}/feedback", options.incident), body));
+  if (session.json())
+    session.out << answer;
+  else
+    session.out << fmt::format("remembered: incident {}, cause {}: {}\n", options.incident, options.rank, verdict);
+  return kAnswered;
+}
+
+void add_verdict(CLI::App& app, Session& session, const char* verdict, const char* note_flag, const char* note_help) {
+  const auto options = std::make_shared<Options>();  // shared by the option bindings and the callback
+  options->verdict = verdict;
+  app.add_option("N", options->incident, "The incident's number")->required();
+  app.add_option("RANK", options->rank, "The cause's number in its answer; 0 = the whole answer")->capture_default_str();
+  app.add_option(note_flag, options->note, note_help)->type_name("TEXT");
+  app.add_flag("--undo", options->undo, "Take back what was said");
+  app.callback([&session, options] { session.run = [&session, options] { return tell(session, *options); }; });
+}
+
+// Confirmed incidents that are like this one, or like the words.
+Result<Exit> find_similar(const Session& session, const Options& options) {
+  ASSIGN(const auto modes, load_modes(session));
+  std::string about = options.text;
+  if (!about.empty() && about.find_first_not_of("0123456789") == std::string::npos) {
+    ASSIGN(auto store, graph::Store::open(graph_file(session), graph::Store::Mode::Read));
+    ASSIGN(const graph::Incident incident, store.get(graph::IncidentId{std::stoll(about.substr(0, 18))}));
+    about = recall::incident_item(incident, {}).body;
+  }
+  ASSIGN(const auto recall, open_recall(session, modes, false));
+  ASSIGN(const auto found, recall->documents({.text = about, .collection = std::string(recall::kIncidentCollection), .limit = options.limit}));
+  Json rows = Json::array();
+  for (const recall::DocumentAnswer& answer : found) {
+    if (answer.document.item.key == options.text) continue;  // itself
+    rows.push_back({{"incident", answer.document.item.key}, {"title", answer.document.item.title}, {"text", answer.document.item.body},
+                    {"score", answer.score}, {"failure_modes", answer.modes}});
+  }
+  return session.show_document({{"api", 1}, {"similar", std::move(rows)}}, [](const Json& document, const Style& style) {
+    std::string out;
+    for (const Json& row : list(document, "similar")) {
+      out += paint(style, Paint::Bold, text(row, "title")) + "\n";
+      for (const std::string& line : wrap(text(row, "text"), style.width - 2)) out += "  " + line + "\n";
+    }
+    return out.empty() ? std::string("no confirmed incident is like that; culprit confirm N makes one\n") : out;
+  });
+}
+
+}  // namespace
+
+void add_confirm(CLI::App& app, Session& session) { add_verdict(app, session, "right", "--note", "In your words: what fixed it"); }
+void add_reject(CLI::App& app, Session& session) { add_verdict(app, session, "wrong", "--cause", "In your words: what it really was"); }
+
+void add_similar(CLI::App& app, Session& session) {
+  const auto options = std::make_shared<Options>();  // shared by the option bindings and the callback
+  app.add_option("N|TEXT", options->text, "An incident's number, or words")->required();
+  app.add_option("--limit", options->limit, "At most so many")->type_name("N")->check(CLI::Range(1, 100))->capture_default_str();
+  app.callback([&session, options] { session.run = [&session, options] { return find_similar(session, *options); }; });
+}
+
 void add_feedback(CLI::App& app, Session& session) {
-  struct Options {
-    std::int64_t incident = 0;
-    std::int64_t rank = 0;
-    std::string verdict, note;
-  };
-  const auto options = std::make_shared<Options>();
+  const auto options = std::make_shared<Options>();  // shared by the option bindings and the callback
   app.add_option("N", options->incident, "The incident's number")->required();
   app.add_option("RANK", options->rank, "The cause's number in its answer; 0 = the whole answer")->required();
-  app.add_option("VERDICT", options->verdict, "right, wrong or partly")
+  app.add_option("VERDICT", options->verdict, "right, wrong, partly, or undo to take it back")
       ->required()
-      ->check(CLI::IsMember({"right", "wrong", "partly"}));
+      ->check(CLI::IsMember({"right", "wrong", "partly", "undo"}));
   app.add_option("--note", options->note, "In your words: what it really was")->type_name("TEXT");
-  app.callback([&session, options] {
-    session.run = [&session, options]() -> Result<Exit> {
-      const Json body = {{"rank", options->rank}, {"verdict", options->verdict}, {"note", options->note}};
-      ASSIGN(const std::string answer,
-             session.client().post(fmt::format("/api/v1/incidents/{}/feedback", options->incident), body));
-      if (session.json())
-        session.out << answer;
-      else
-        session.out << fmt::format("remembered: incident {}, cause {}: {}\n", options->incident,
-                                   options->rank, options->verdict);
-      return kAnswered;
-    };
-  });
+  app.callback([&session, options] { session.run = [&session, options] { return tell(session, *options); }; });
 }
 
 }  // namespace culprit::cli

@@ -1,19 +1,23 @@
-// culprit knowledge list|show|search|match: what is known about how middleware fails.
+// culprit knowledge list|show|search|match (import and the like: knowledge_library.cpp): what is known about how middleware fails.
 #include <fmt/format.h>
 
 #include <sstream>
 
 #include "daemon/base/text.h"
-#include "embed/model.h"
+#include "ui/cli/knowledge_library.h"
 #include "ui/cli/offline.h"
 
 namespace culprit::cli {
 namespace {
 
+constexpr std::size_t kLikeMax = 3;  // failure modes that an unknown line is like
+
 struct Options {
-  std::string middleware, id, line;
+  std::string middleware, id, line, queries, collection;
   std::vector<std::string> words;
   std::size_t limit = 10;
+  bool known_middleware = false;
+  bool scores = false;
 };
 
 Result<Exit> list_modes(const Session& session, const Options& options) {
@@ -163,68 +167,109 @@ Result<Exit> show_mode(const Session& session, const Options& options) {
   return session.show_document(mode_document(*known, *mode), render_mode);
 }
 
-// Full text and the built-in embedding together rank (the design, section 8).
+Json answer_row(const recall::ModeAnswer& answer) {
+  return {{"failure_mode", answer.mode->id}, {"name", answer.mode->name}, {"score", answer.score},
+          {"symptom", answer.symptom == nullptr ? Json(nullptr) : Json(answer.symptom->id)},
+          {"text_score", answer.text_score}, {"vector_score", answer.vector_score}};
+}
+
+// Literals, full text and vectors together rank (the design, section 8).
 Result<Exit> search(const Session& session, const Options& options) {
-  ASSIGN(const auto known, load_knowledge(session));
   std::string question;
   for (const std::string& word : options.words) question += (question.empty() ? "" : " ") + word;
-  std::vector<std::string> bodies;
-  for (const graph::Document& document : known->documents())
-    bodies.push_back(document.title + " " + document.body);
-  embed::Model model;
-  const std::vector<std::string_view> views(bodies.begin(), bodies.end());
-  model.learn(views);
-  const embed::Vector asked = model.vector(question);
-  std::vector<graph::Scored> vectors;
-  for (std::size_t i = 0; i < bodies.size(); ++i) {
-    vectors.push_back(
-        {known->documents()[i].id, static_cast<double>(embed::dot(asked, model.vector(bodies[i])))});
-  }
+  ASSIGN(const auto modes, load_modes(session));
+  ASSIGN(const auto recall, open_recall(session, modes, false));
   Json rows = Json::array();
-  for (const graph::Hit& hit : known->search(question, options.limit, vectors, options.middleware)) {
-    rows.push_back(
-        {{"title", hit.document->title},
-         {"failure_mode", hit.document->mode == nullptr ? Json(nullptr) : Json(hit.document->mode->id)},
-         {"origin", hit.document->origin},
-         {"score", hit.score},
-         {"text_score", hit.text_score},
-         {"vector_score", hit.vector_score}});
+  for (const recall::ModeAnswer& answer : modes->ask(question, options.middleware, options.limit)) rows.push_back(answer_row(answer));
+  ASSIGN(const auto found, recall->documents({.text = question, .middleware = options.middleware, .collection = options.collection, .limit = options.limit}));
+  Json documents = Json::array();
+  for (const recall::DocumentAnswer& answer : found) {
+    documents.push_back({{"title", answer.document.item.title}, {"source", answer.document.source}, {"key", answer.document.item.key},
+                         {"score", answer.score}, {"text_score", answer.text_score}, {"vector_score", answer.vector_score},
+                         {"link_score", answer.link_score}, {"failure_modes", answer.modes}});
   }
   return session.show_document(
-      {{"api", 1}, {"question", question}, {"hits", std::move(rows)}},
+      {{"api", 1}, {"question", question}, {"failure_modes", std::move(rows)}, {"documents", std::move(documents)}},
       [](const Json& document, const Style& style) {
-        Table table({{"failure mode"}, {"title"}});
-        for (const Json& row : list(document, "hits"))
-          table.add({text(row, "failure_mode", text(row, "origin", "-")), text(row, "title")});
-        return table.empty() ? std::string("nothing is like that\n") : table.text(style, 0);
+        Table table({{"failure mode"}, {"name"}});
+        for (const Json& row : list(document, "failure_modes")) table.add({text(row, "failure_mode"), text(row, "name")});
+        std::string out = table.empty() ? std::string("nothing is like that\n") : table.text(style, 0);
+        Table said({{"document"}, {"from"}});
+        for (const Json& row : list(document, "documents")) said.add({text(row, "title"), text(row, "source") + ":" + text(row, "key")});
+        if (!said.empty()) out += "\n" + said.text(style, 0);
+        return out;
       });
 }
 
+// One JSON object a query in, one ranking a line out: {"qid": …, "ranked": [document keys]}.
+Result<Exit> match_queries(const Session& session, const Options& options) {
+  ASSIGN(const std::string input, read_input(options.queries));
+  ASSIGN(const auto modes, load_modes(session));
+  ASSIGN(const auto recall, open_recall(session, modes, false));
+  std::istringstream lines(input);
+  std::size_t number = 0;
+  for (std::string line; std::getline(lines, line);) {
+    ++number;
+    if (line.empty()) continue;
+    const Json query = Json::parse(line, nullptr, false);
+    const std::string asked = query.is_object() ? text(query, "query") : "";
+    if (asked.empty()) return fail(Code::Invalid, fmt::format("{}:{}: an object with \"query\" is expected, and may have \"qid\", \"collection\", \"middleware\"", options.queries, number));
+    const std::string collection = text(query, "collection", options.collection);
+    const std::string middleware = options.known_middleware ? text(query, "middleware") : options.middleware;
+    Json ranked = Json::array();
+    ASSIGN(const auto found, recall->documents({.text = asked, .middleware = middleware, .collection = collection, .limit = options.limit}));
+    Json scores = Json::array();
+    for (const recall::DocumentAnswer& answer : found) {
+      ranked.push_back(answer.document.item.key);
+      scores.push_back({answer.text_score, answer.vector_score, answer.link_score});
+    }
+    Json answered = Json::array();
+    for (const recall::ModeAnswer& answer : modes->ask(asked, middleware, options.limit)) answered.push_back(answer.mode->id);
+    session.out << Json{{"qid", text(query, "qid", fmt::format("{}", number))}, {"ranked", ranked}, {"scores", options.scores ? scores : Json(nullptr)}, {"failure_modes", answered}}.dump() << "\n";
+  }
+  return kAnswered;
+}
+
 Result<Exit> match(const Session& session, const Options& options) {
-  ASSIGN(const auto known, load_knowledge(session));
+  if (!options.queries.empty()) return match_queries(session, options);
+  if (options.line.empty()) return fail(Code::Invalid, "what is to be matched? A log line, - for standard input, or --queries FILE");
+  ASSIGN(const auto modes, load_modes(session));
   std::string input = options.line;
   if (input == "-") {
     ASSIGN(input, read_input("-"));
   }
   Json rows = Json::array();
+  Json like = Json::array();
   std::istringstream lines(input);
   for (std::string line; std::getline(lines, line);) {
-    for (const graph::Match& found : known->match(line, options.middleware)) {
-      rows.push_back({{"failure_mode", found.failure_mode()},
-                      {"name", found.name()},
-                      {"weight", found.weight},
-                      {"symptom", found.symptom->id},
+    const auto found = modes->known().match(line, options.middleware);
+    for (const graph::Match& one : found) {
+      rows.push_back({{"failure_mode", one.failure_mode()},
+                      {"name", one.name()},
+                      {"weight", one.weight},
+                      {"symptom", one.symptom->id},
                       {"line", sanitize_utf8(line)}});
+    }
+    // What it is like, if no tell-tale says what it is.
+    if (!found.empty() || line.empty()) continue;
+    for (const recall::ModeAnswer& answer : modes->ask(line, options.middleware, kLikeMax)) {
+      Json row = answer_row(answer);
+      row["line"] = sanitize_utf8(line);
+      like.push_back(std::move(row));
     }
   }
   return session.show_document(
-      {{"api", 1}, {"matches", std::move(rows)}}, [](const Json& document, const Style& style) {
+      {{"api", 1}, {"matches", std::move(rows)}, {"like", std::move(like)}}, [](const Json& document, const Style& style) {
         Table table({{"failure mode"}, {"weight", Table::Align::Right}, {"name"}});
         for (const Json& row : list(document, "matches")) {
           table.add({text(row, "failure_mode"), fmt::format("{:.2f}", number_or(row, "weight", 0)),
                      text(row, "name")});
         }
-        return table.empty() ? std::string("no known failure mode says that\n") : table.text(style, 0);
+        if (!table.empty()) return table.text(style, 0);
+        std::string out = "no known failure mode says that\n";
+        Table near({{"nearest"}, {"name"}});
+        for (const Json& row : list(document, "like")) near.add({text(row, "failure_mode"), text(row, "name")});
+        return near.empty() ? out : out + near.text(style, 0);
       });
 }
 
@@ -253,10 +298,18 @@ void add_knowledge(CLI::App& app, Session& session) {
       ->type_name("N")
       ->check(CLI::Range(1, 1000))
       ->capture_default_str();
+  find->add_option("--collection", options->collection, "Of the imported documents")->type_name("NAME");
   find->add_option("--middleware", options->middleware, "Prefer this one")->type_name("NAME");
   CLI::App* say = add("match", "Which failure modes does this log line speak for?", match);
-  say->add_option("LINE", options->line, "A log line; - reads lines from standard input")->required();
+  say->add_option("LINE", options->line, "A log line; - reads lines from standard input");
+  say->add_option("--queries", options->queries, "JSON lines, each with \"query\" (and qid, collection): ranks imported documents for each")
+      ->type_name("FILE");
+  say->add_flag("--known-middleware", options->known_middleware, "With --queries: each one's \"middleware\" is known");
+  say->add_flag("--scores", options->scores, "With --queries: what words, vectors and links say of each");
+  say->add_option("--limit", options->limit, "With --queries: at most so many a query")->type_name("N")->check(CLI::Range(1, 1000))->capture_default_str();
+  say->add_option("--collection", options->collection, "Of the imported documents")->type_name("NAME");
   say->add_option("--middleware", options->middleware, "Of the program that wrote it")->type_name("NAME");
+  add_knowledge_library(app, session);
 }
 
 }  // namespace culprit::cli

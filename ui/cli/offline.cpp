@@ -37,13 +37,14 @@ std::filesystem::path own_folder(const Session& session) {
   return session.state_dir.empty() ? "/etc/culprit" : session.state_dir;
 }
 
-Result<std::shared_ptr<const graph::Knowledge>> load_knowledge(const Session& session) {
+Result<std::shared_ptr<const graph::Knowledge>> load_knowledge(const Session& session) { return load_packs(session, {}); }
+
+Result<std::shared_ptr<const graph::Knowledge>> load_packs(const Session& session, std::vector<graph::PackText> more) {
   graph::KnowledgeOptions options;
+  options.packs = std::move(more);
   std::error_code ignored;  // a folder that cannot be seen counts as none
   const std::filesystem::path packs = own_folder(session) / "packs";
-  const std::filesystem::path documents = own_folder(session) / "documents";
   if (std::filesystem::is_directory(packs, ignored)) options.pack_directories.push_back(packs);
-  if (std::filesystem::is_directory(documents, ignored)) options.document_directories.push_back(documents);
   return graph::Knowledge::load(options);
 }
 

@@ -19,8 +19,10 @@ Result<std::string> read_input(const std::string& file);
 // The kinds of lines of a log file, most frequent first.
 Result<Exit> show_templates(const Session& session, const std::string& bytes, std::size_t limit);
 
-// --state DIR, else /etc/culprit: its packs/, rules/ and documents/ count if they exist.
+// --state DIR, else /etc/culprit: its packs/ and rules/ count if they exist.
 std::filesystem::path own_folder(const Session& session);
 Result<std::shared_ptr<const graph::Knowledge>> load_knowledge(const Session& session);
+// With these packs as well, which replace others of the same middleware.
+Result<std::shared_ptr<const graph::Knowledge>> load_packs(const Session& session, std::vector<graph::PackText> packs);
 
 }  // namespace culprit::cli

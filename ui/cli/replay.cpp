@@ -4,6 +4,7 @@
 #include <fmt/format.h>
 
 #include "daemon/explain/json.h"
+#include "ui/cli/knowledge_library.h"
 #include "ui/cli/offline.h"
 #include "ui/cli/render.h"
 
@@ -15,10 +16,10 @@ constexpr std::size_t kMitigationsMax = 3;
 // The knowledge graph behind explain's seam, as the daemon puts it there.
 class GraphKnowledge final : public explain::Knowledge {
  public:
-  explicit GraphKnowledge(const graph::Knowledge& known) : known_(known) {}
+  explicit GraphKnowledge(const recall::Modes& modes) : modes_(modes) {}
   std::vector<explain::ModeMatch> match(std::string_view line, std::string_view program) const override {
     std::vector<explain::ModeMatch> matches;
-    for (const graph::Match& match : known_.match(line, known_.middleware_of_program(program))) {
+    for (const graph::Match& match : modes_.recognise(line, program)) {
       matches.push_back({std::string(match.failure_mode()), std::string(match.middleware()),
                          std::string(match.name()), match.weight});
     }
@@ -26,9 +27,9 @@ class GraphKnowledge final : public explain::Knowledge {
   }
   std::vector<std::string> mitigations(std::string_view mode_id) const override {
     std::vector<std::string> lines;
-    const graph::FailureMode* mode = known_.find(mode_id);
+    const graph::FailureMode* mode = modes_.known().find(mode_id);
     if (mode == nullptr) return lines;
-    for (const graph::Mitigation& mitigation : known_.mitigations(mode->id)) {
+    for (const graph::Mitigation& mitigation : modes_.known().mitigations(mode->id)) {
       if (lines.size() == kMitigationsMax) break;
       lines.push_back(mitigation.command.empty()
                           ? mitigation.text
@@ -38,7 +39,7 @@ class GraphKnowledge final : public explain::Knowledge {
   }
 
  private:
-  const graph::Knowledge& known_;  // outlives the ranking
+  const recall::Modes& modes_;  // outlives the ranking
 };
 
 }  // namespace
@@ -57,8 +58,8 @@ void add_replay(CLI::App& app, Session& session) {
       ASSIGN(const std::string bytes, read_input(options->file));
       auto replayable = explain::import_incident(bytes);
       if (!replayable) return std::unexpected(replayable.error().context(fmt::format("'{}'", options->file)));
-      ASSIGN(const auto known, load_knowledge(session));
-      const GraphKnowledge knowledge(*known);
+      ASSIGN(const auto modes, load_modes(session));
+      const GraphKnowledge knowledge(*modes);
       replayable->options.knowledge = &knowledge;
       ASSIGN(const explain::Explanation explanation,
              explain::explain(*replayable->store, replayable->incident, replayable->options));

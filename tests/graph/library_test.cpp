@@ -1,0 +1,189 @@
+// Import and library: what comes in, what is found, what goes again.
+#include "graph/library.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include "graph/import.h"
+#include "graph/store.h"
+#include "tests/graph/temporary.h"
+
+namespace culprit::graph {
+namespace {
+
+using ::testing::ElementsAre;
+using ::testing::HasSubstr;
+using ::testing::Not;
+
+std::vector<std::string> titles(const std::vector<ImportItem>& items) {
+  std::vector<std::string> result;
+  for (const ImportItem& item : items) result.push_back(item.title);
+  return result;
+}
+
+TEST(Import, MarkdownIsCutAtHeadings) {
+  const auto items = parse_import("ops/toys.md", "Intro\n# When it jams\nTurn the crank.\n```\n# not a heading\n```\n## Empty\n## Else\nx\n#no\n", ImportFormat::Markdown);
+  ASSERT_TRUE(items);
+  EXPECT_THAT(titles(items->items), ElementsAre("toys", "toys: When it jams", "toys: Else"));
+  EXPECT_EQ(items->items[1].key, "2");
+  EXPECT_THAT(items->items[1].body, HasSubstr("# not a heading"));
+  EXPECT_THAT(items->items[2].body, HasSubstr("#no"));
+}
+
+TEST(Import, HtmlIsTextWithoutScripts) {
+  const auto items = parse_import("a.html",
+                                  "<html><style>p{}</style><h1>Disk &amp; room</h1><p>It is <b>full</b>.</p><script>alert('</b>')</SCRIPT >"
+                                  "<h2>Next</h2>after<!-- hidden --> all<script>never ends",
+                                  ImportFormat::Html);
+  ASSERT_TRUE(items);
+  EXPECT_THAT(titles(items->items), ElementsAre("a: Disk & room", "a: Next"));
+  EXPECT_THAT(items->items[0].body, HasSubstr("full"));
+  for (const ImportItem& item : items->items) EXPECT_THAT(item.body, Not(::testing::ContainsRegex("alert|hidden|never|p\\{")));
+}
+
+TEST(Import, JsonLines) {
+  const auto items = parse_import("a.jsonl", R"({"id": "a", "title": "A", "text": "one", "collection": "c", "middleware": "redis"})" "\n\n" R"({"body": "two"})" "\n", ImportFormat::JsonLines);
+  ASSERT_TRUE(items) << items.error().message;
+  EXPECT_EQ(items->items[0].middleware, "redis");
+  EXPECT_EQ(items->items[1].key, "3");
+  EXPECT_EQ(items->items[1].body, "two");
+  const struct { std::string text; const char* said; } bad[] = {
+      {"{\"text\": \"x\"}\nnot json\n", "a.jsonl:2: no JSON object"},
+      {"{\"title\": \"x\"}\n", "a.jsonl:1: 'text' is missing"},
+      {"{\"id\":\"1\",\"text\":\"x\"}\n{\"id\":\"1\",\"text\":\"y\"}\n", "a.jsonl:2: id '1' is given twice"},
+      {std::string(100'000, '['), "nested deeper"},
+  };
+  for (const auto& c : bad) {
+    const auto read = parse_import("a.jsonl", c.text, ImportFormat::JsonLines);
+    ASSERT_FALSE(read);
+    EXPECT_EQ(read.error().code, Code::Invalid);
+    EXPECT_THAT(read.error().message, HasSubstr(c.said));
+  }
+}
+
+// Verdicts of a team come with its documents, once each; taking the file away takes them away.
+TEST(Import, Verdicts) {
+  test::TemporaryFolder folder;
+  const auto read = parse_import("a.jsonl", R"({"failure_mode":"redis/down","right":3,"wrong":1,"partly":0})" "\n", ImportFormat::JsonLines);
+  ASSERT_TRUE(read) << read.error().message;
+  ASSERT_EQ(read->verdicts.size(), 1U);
+  Library library = std::move(*Library::open(folder / "graph.db", Library::Mode::Write));
+  Store store = std::move(*Store::open(folder / "graph.db", Store::Mode::Write));
+  for (int again = 0; again < 2; ++again) ASSERT_TRUE(library.put("a.jsonl", "h", read->items, 1, read->verdicts));
+  EXPECT_EQ(store.verdicts()->at("redis/down").right, 3);
+  ASSERT_TRUE(library.remove("a.jsonl"));
+  EXPECT_TRUE(store.verdicts()->empty());
+  EXPECT_EQ(parse_import("a", R"({"failure_mode":"x","right":-1,"wrong":0,"partly":0})", ImportFormat::JsonLines).error().code, Code::Invalid);
+}
+
+// Hostile files are refused or cut, never followed.
+TEST(Import, HostileFiles) {
+  EXPECT_EQ(parse_import("a.md", std::string("a\0b", 3), ImportFormat::Markdown).error().code, Code::Invalid);
+  EXPECT_EQ(parse_import("a.txt", std::string(kImportBytesMax + 1, 'x'), ImportFormat::Text).error().code, Code::Exhausted);
+  std::string deep;
+  for (int i = 0; i < 200'000; ++i) deep += "<div>";
+  EXPECT_TRUE(parse_import("a.html", deep + "text", ImportFormat::Html));
+  const auto cut = parse_import("a.txt", std::string(3 * kItemBytesMax, 'x'), ImportFormat::Text);
+  ASSERT_TRUE(cut);
+  EXPECT_EQ(cut->items.size(), 3U);
+  EXPECT_EQ(cut->items[1].key, "1+1");
+  EXPECT_TRUE(parse_import("a.md", "\xff\xfe\n# \xc3\x28\n", ImportFormat::Markdown));
+}
+
+class LibraryTest : public ::testing::Test {
+ protected:
+  Library open() { return std::move(*Library::open(folder_ / "graph.db", Library::Mode::Write)); }
+  std::vector<std::int64_t> found(Library& library, std::string_view text, std::string_view collection = {}) {
+    std::vector<std::int64_t> ids;
+    const auto scores = library.find(text, collection, 10);
+    for (const TextScore& one : *scores) ids.push_back(one.text);
+    return ids;
+  }
+  test::TemporaryFolder folder_;
+};
+
+// Importing again changes only what changed, and what is gone is not found.
+TEST_F(LibraryTest, ReimportsAndRemoves) {
+  Library library = open();
+  std::vector<ImportItem> items = {{.key = "1", .collection = "wiki", .title = "Crank", .body = "the frobnicator jams"}, {.key = "2", .title = "Oil", .body = "needs oil monthly"}};
+  auto counts = library.put("/w/a.md", "h1", items, 1);
+  ASSERT_TRUE(counts) << counts.error().message;
+  EXPECT_EQ(counts->added, 2U);
+  EXPECT_TRUE(*library.is_current("/w/a.md", "h1"));
+  EXPECT_FALSE(*library.is_current("/w/a.md", "h2"));
+  const auto first = found(library, "frobnicators jam?");
+  ASSERT_EQ(first.size(), 1U);
+  EXPECT_TRUE(found(library, "frobnicator", "other").empty());
+  EXPECT_EQ(found(library, "frobnicator", "wiki"), first);
+  const StoredVector vector{.text = first[0], .scale = 0.5F, .values = "\x01\x7f"};
+  ASSERT_TRUE(library.put_vectors("m1", std::span(&vector, 1)));
+  const TextLink link{first[0], "redis/down", 0.7};
+  ASSERT_TRUE(library.set_links(first, std::span(&link, 1)));
+
+  items[1].body = "needs grease monthly";
+  items.push_back({.key = "3", .title = "New", .body = "a third"});
+  counts = library.put("/w/a.md", "h2", items, 2);
+  EXPECT_EQ(counts->unchanged, 1U);
+  EXPECT_EQ(counts->changed, 1U);
+  EXPECT_EQ(counts->added, 1U);
+  EXPECT_EQ(found(library, "frobnicator"), first);  // the same id, with its vector and link
+  EXPECT_EQ(library.vectors("m1", 0, 10)->size(), 1U);
+  EXPECT_TRUE(library.vectors("m2", 0, 10)->empty());
+  EXPECT_EQ(library.links_of("redis/down", 10)->size(), 1U);
+  EXPECT_TRUE(found(library, "oil").size() == 1U);  // the title only
+  EXPECT_EQ(library.without_vector("m1")->size(), 2U);
+
+  const auto before = *library.version();
+  ASSERT_TRUE(library.put("/w/sub/b.md", "h", std::vector<ImportItem>{{.key = "1", .title = "B", .body = "gasket"}}, 3));
+  EXPECT_NE(*library.version(), before);
+  EXPECT_EQ(library.remove("/x").error().code, Code::NotFound);
+  EXPECT_EQ(*library.remove("/w"), 2U);
+  EXPECT_TRUE(found(library, "frobnicator gasket").empty());
+  EXPECT_EQ(library.stats()->links, 0);
+  EXPECT_EQ(library.stats()->vectors, 0);
+}
+
+TEST_F(LibraryTest, NothingHalfImported) {
+  Library library = open();
+  const std::vector<ImportItem> twice = {{.key = "1", .title = "A", .body = "alpha"}, {.key = "1", .title = "B", .body = "beta"}};
+  EXPECT_EQ(library.put("s", "h", twice, 1).error().code, Code::Invalid);
+  EXPECT_EQ(library.stats()->documents, 0);
+  EXPECT_EQ(library.stats()->sources, 0);
+}
+
+// Nothing that a person types is query syntax; a reader sees what a writer wrote.
+TEST_F(LibraryTest, OddQuestionsAndReaders) {
+  Library writer = open();
+  ASSERT_TRUE(writer.put("s", "h", std::vector<ImportItem>{{.key = "1", .title = "T", .body = "alpha NotEnoughReplicas"}}, 1));
+  Library reader = std::move(*Library::open(folder_ / "graph.db", Library::Mode::Read));
+  for (const char* text : {"", "\"", "NEAR(", "a\" OR b", "*", "\xff", "OR AND NOT"}) EXPECT_TRUE(reader.find(text, "", 5)) << text;
+  EXPECT_EQ(found(reader, "alpha").size(), 1U);
+  EXPECT_EQ(Library::open(folder_ / "none.db", Library::Mode::Read).error().code, Code::NotFound);
+}
+
+// A damaged file is set aside and said; a good one is not touched.
+TEST_F(LibraryTest, DamagedFileIsSetAside) {
+  {
+    Library library = open();
+    std::vector<ImportItem> items;
+    for (int i = 0; i < 200; ++i) items.push_back({.key = std::to_string(i), .title = "T", .body = std::string(500, 'x')});
+    ASSERT_TRUE(library.put("s", "h", items, 1));
+  }
+  std::string said;
+  ASSERT_TRUE(Store::open_or_set_aside(folder_ / "graph.db", said));
+  EXPECT_EQ(said, "");
+  {
+    std::fstream file(folder_ / "graph.db", std::ios::in | std::ios::out | std::ios::binary);
+    for (int page = 3; page < 30; ++page) {
+      file.seekp(page * 4096);
+      file << std::string(4096, '\x5a');
+    }
+  }
+  ASSERT_TRUE(Store::open_or_set_aside(folder_ / "graph.db", said));
+  EXPECT_THAT(said, HasSubstr("graph.db.damaged-1"));
+  EXPECT_TRUE(std::filesystem::exists(folder_ / "graph.db.damaged-1"));
+  EXPECT_EQ(open().stats()->documents, 0);
+}
+
+}  // namespace
+}  // namespace culprit::graph

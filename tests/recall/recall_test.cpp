@@ -1,0 +1,177 @@
+// Recall: modes and documents for a question, import and its vectors, incidents as experience.
+#include "daemon/recall/recall.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <set>
+
+#include "daemon/recall/incidents.h"
+#include "tests/graph/temporary.h"
+
+namespace culprit::recall {
+namespace {
+
+using ::testing::Contains;
+using ::testing::HasSubstr;
+
+std::shared_ptr<const Modes> modes() {
+  static const auto kModes = std::make_shared<const Modes>(graph::Knowledge::load({}).value(), built_in_model().value());
+  return kModes;
+}
+
+// The built-in model is that of the built-in packs, and small.
+TEST(Modes, BuiltInModel) {
+  const auto model = built_in_model();
+  ASSERT_TRUE(model) << model.error().message;
+  EXPECT_LE(model->bytes(), embed::kModelBytesMax);
+  EXPECT_NE(model->input_hash(), 0U);
+}
+
+// A line that shows a tell-tale, and words that no pack has literally, lead to the mode.
+TEST(Modes, RanksByLiteralsWordsAndLikeness) {
+  const struct { const char* text; const char* middleware; const char* first; } cases[] = {
+      {"2026-11-23 FATAL:  sorry, too many clients already", "", "postgresql/too-many-clients"},
+      {"nginx: connect() failed (111: Connection refused) while connecting to upstream", "", "nginx/upstream-refused"},
+      {"every select on that table is stuck since somebody ran an alter", "postgresql", "postgresql/lock-wait"},
+      {"the certificate was not renewed and browsers complain", "tls", "tls/"},
+  };
+  for (const auto& c : cases) {
+    const auto answers = modes()->ask(c.text, c.middleware, 3);
+    ASSERT_EQ(answers.size(), 3U);
+    EXPECT_THAT(answers[0].mode->id, HasSubstr(c.first)) << c.text;
+  }
+  EXPECT_NE(modes()->ask(cases[0].text, "", 1)[0].symptom, nullptr);
+  EXPECT_TRUE(modes()->ask("", "", 5).size() <= 5);
+}
+
+// Templates are recognised by tell-tale with its weight, by likeness only for a known middleware and with little weight.
+TEST(Modes, RecognisesTemplates) {
+  const auto sure = modes()->recognise("FATAL:  sorry, too many clients already", "postgres");
+  ASSERT_FALSE(sure.empty());
+  EXPECT_GT(sure[0].weight, 0.8);
+  for (const char* text : {"request finished in 3 ms", "checkpoint complete: wrote 3 buffers", "GET /items 200"}) {
+    for (const char* program : {"postgres", "shop", ""}) EXPECT_TRUE(modes()->recognise(text, program).empty()) << text << " of " << program;
+  }
+}
+
+class RecallTest : public ::testing::Test {
+ protected:
+  std::unique_ptr<Recall> open(bool write = true, const embed::Embedder* embedder = nullptr) {
+    auto opened = Recall::open(modes(), {.graph_file = folder_ / "graph.db", .write = write, .embedder = embedder});
+    EXPECT_TRUE(opened) << opened.error().message;
+    return std::move(*opened);
+  }
+  std::vector<std::string> found(Recall& recall, const std::string& text, const std::string& collection = "") {
+    std::vector<std::string> titles;
+    const auto answers = recall.documents({.text = text, .collection = collection});
+    EXPECT_TRUE(answers) << answers.error().message;
+    for (const DocumentAnswer& answer : *answers) titles.push_back(answer.document.item.title);
+    return titles;
+  }
+  graph::test::TemporaryFolder folder_;
+};
+
+// What was imported is found at once, also by a reader that was open before; a broken file does not stop the others.
+TEST_F(RecallTest, ImportsAFolder) {
+  auto recall = open();
+  auto reader = open(false);
+  EXPECT_TRUE(found(*recall, "anything").empty());
+  std::filesystem::create_directories(folder_ / "wiki/sub");
+  folder_.write("wiki/redis.md", "# Cache full\nRedis throws keys out and the hit ratio falls. Raise maxmemory.\n# Other\nNothing.\n");
+  folder_.write("wiki/sub/page.html", "<h1>Printer</h1><p>The printer on floor three jams.</p>");
+  folder_.write("wiki/broken.jsonl", "{}\n");
+  folder_.write("wiki/picture.png", "x");
+  std::size_t calls = 0;
+  auto counts = recall->import(folder_ / "wiki", 1, [&](std::string_view, std::size_t done, std::size_t all) { ++calls, EXPECT_LE(done, all); });
+  ASSERT_TRUE(counts) << counts.error().message;
+  EXPECT_EQ(counts->files, 3U);
+  EXPECT_EQ(counts->failed, 1U);
+  EXPECT_THAT(counts->problems.at(0), HasSubstr("broken.jsonl:1"));
+  EXPECT_EQ(counts->documents.added, 3U);
+  EXPECT_GT(calls, 0U);
+  EXPECT_EQ(found(*recall, "printer jam").at(0), "page: Printer");
+  EXPECT_EQ(found(*reader, "printer jam").at(0), "page: Printer");
+  // It is linked to what it speaks of.
+  const auto linked = recall->library()->links_of("redis/evictions", 10);
+  EXPECT_FALSE(linked->empty());
+
+  counts = recall->import(folder_ / "wiki", 2, {});
+  EXPECT_EQ(counts->current, 2U);
+  EXPECT_EQ(counts->documents.added, 0U);
+  folder_.write("wiki/sub/page.html", "<h1>Printer</h1><p>It was thrown away.</p>");
+  EXPECT_EQ(recall->import(folder_ / "wiki", 3, {})->documents.changed, 1U);
+  EXPECT_EQ(*recall->remove((folder_ / "wiki").string()), 2U);
+  EXPECT_TRUE(found(*recall, "printer redis").empty());
+  EXPECT_EQ(recall->remove("wiki").error().code, Code::NotFound);
+  EXPECT_EQ(recall->import(folder_ / "none", 3, {}).error().code, Code::NotFound);
+}
+
+// The index file is a cache: damaged or gone, answers stay the same.
+TEST_F(RecallTest, IndexFileIsACache) {
+  folder_.write("a.jsonl", R"({"id":"1","title":"A","text":"the frobnicator is out of oil"})" "\n" R"({"id":"2","title":"B","text":"the disk is full"})" "\n");
+  ASSERT_TRUE(open()->import(folder_ / "a.jsonl", 1, {}));
+  const auto before = found(*open(false), "volume has no room left");
+  ASSERT_EQ(before.at(0), "B");
+  folder_.write("graph.db.vectors", "garbage");
+  EXPECT_EQ(found(*open(false), "volume has no room left"), before);
+  std::filesystem::remove(folder_ / "graph.db.vectors");
+  EXPECT_EQ(found(*open(false), "volume has no room left"), before);
+}
+
+class FakeEmbedder final : public embed::Embedder {
+ public:
+  Result<std::vector<std::vector<float>>> embed(std::span<const std::string> texts) const override {
+    if (dead) return fail(Code::Io, "dead");
+    std::vector<std::vector<float>> vectors;
+    for (const std::string& text : texts) vectors.push_back(text.find("oil") != std::string::npos || text.find("grease") != std::string::npos ? std::vector<float>{1, 0} : std::vector<float>{0, 1});
+    return vectors;
+  }
+  std::size_t dimensions() const override { return 2; }
+  std::string_view name() const override { return "fake"; }
+  bool dead = false;
+};
+
+// Vectors of another embedder do not mix with those of the model; without it words still find.
+TEST_F(RecallTest, AnotherEmbedder) {
+  folder_.write("a.jsonl", R"({"id":"1","title":"A","text":"the frobnicator is out of oil"})" "\n" R"({"id":"2","title":"B","text":"the disk is full"})" "\n");
+  ASSERT_TRUE(open()->import(folder_ / "a.jsonl", 1, {}));
+  FakeEmbedder fake;
+  auto recall = open(true, &fake);
+  ASSERT_TRUE(recall->relink({}));
+  EXPECT_EQ(found(*recall, "grease").at(0), "A");
+  EXPECT_EQ(recall->library()->vector_ids("fake")->size(), 2U);
+  fake.dead = true;
+  EXPECT_EQ(found(*recall, "frobnicator").at(0), "A");
+}
+
+// Only what somebody confirmed is experience; taking it back forgets it.
+TEST_F(RecallTest, ConfirmedIncidentsAreFound) {
+  auto store = graph::Store::open(folder_ / "graph.db", graph::Store::Mode::Write).value();
+  graph::Incident incident{.service = "shop", .opened_ns = 1, .updated_ns = 2, .headline = "shop answers slowly",
+                           .explanation = R"({"symptoms":[{"text":"p99 rose to 3 s"}],"candidates":[{"rank":1,"title":"locks in postgres","next":["end the blocker"]}]})"};
+  incident.id = store.save(incident).value();
+  std::vector<graph::Feedback> said = {{.incident = incident.id, .rank = 1, .verdict = "right", .failure_mode = "postgresql/lock-wait", .entity = "service:postgres", .note = "we killed the migration"}};
+  ASSERT_TRUE(remember_incident(modes(), folder_ / "graph.db", incident, said, 3));
+  auto recall = open(false);
+  const auto answers = recall->documents({.text = "checkout hangs since the migration", .collection = std::string(kIncidentCollection)});
+  ASSERT_EQ(answers->size(), 1U);
+  EXPECT_THAT(answers->front().document.item.body, HasSubstr("we killed the migration"));
+  EXPECT_THAT(answers->front().document.item.body, HasSubstr("end the blocker"));
+  EXPECT_THAT(answers->front().modes, Contains("postgresql/lock-wait"));
+  ASSERT_TRUE(remember_incident(modes(), folder_ / "graph.db", incident, {}, 4));
+  EXPECT_TRUE(found(*recall, "migration", std::string(kIncidentCollection)).empty());
+  ASSERT_TRUE(remember_incident(modes(), folder_ / "graph.db", incident, {}, 5));
+}
+
+TEST(Incidents, VerdictsMoveWeightsWithinBounds) {
+  EXPECT_EQ(weight_after(0.7, {}), 0.7);
+  EXPECT_LT(weight_after(0.7, {.wrong = 1}), 0.7);
+  EXPECT_GT(weight_after(0.7, {.right = 1}), 0.7);
+  EXPECT_LE(weight_after(0.7, {.right = 1'000'000}), 0.98);
+  EXPECT_GE(weight_after(0.7, {.wrong = 1'000'000}), 0.1);
+  EXPECT_EQ(weight_after(1.0, {.right = 5}), 1.0);
+}
+
+}  // namespace
+}  // namespace culprit::recall
