@@ -14,7 +14,7 @@ ALLOWED = {
     "daemon/track": {"daemon/base", "daemon/concurrent", "daemon/stream", "bpf"},
     "daemon/ingest": {"daemon/base", "daemon/concurrent", "daemon/stream", "daemon/logs"},
     "daemon/detect": {"daemon/base", "daemon/stream"},
-    "daemon/explain": {"daemon/base", "daemon/stream", "daemon/detect"},
+    "daemon/explain": {"daemon/base", "daemon/stream", "daemon/logs", "daemon/detect"},
     "daemon/api": {"daemon/base", "daemon/stream"},
     "graph": {"daemon/base"},
     "embed": {"daemon/base"},

@@ -135,5 +135,78 @@ TEST_F(OfflineTest, FailuresHaveTheirExitCode) {
   }
 }
 
+// Twelve incidents of which only alerts are known: the broken one of three services raises "memory", all raise "load".
+std::string made_up_alerts(std::string& truth) {
+  std::string lines;
+  for (int i = 0; i < 12; ++i) {
+    const std::string id = "c" + std::to_string(i);
+    const std::string broken(1, static_cast<char>('a' + i % 3));
+    lines += R"({"id": ")" + id + R"(", "services": ["a", "b", "c"], "edges": [["a", "b"]], "alerts": {"metrics": [["a", "load", "up"], ["b", "load", "up"], ["c", "load", "up"], [")" +
+             broken + R"(", "memory", "up"]], "traces": [], "logs": []}})" + "\n";
+    truth += R"({"case": ")" + id + R"(", "root_cause": {"service": ")" + broken + R"(", "fault_type": "memory"}})" + "\n";
+  }
+  return lines;
+}
+
+TEST_F(OfflineTest, LearnFitsWeightsThatReplayUses) {
+  std::string truth;
+  const std::string cases = write("set/cases.jsonl", made_up_alerts(truth));
+  write("set/truth.jsonl", truth);
+  const std::string weights = folder_ / "weights.json";
+  const Outcome learned = run({"-o", "json", "learn", "--cases", folder_ / "set", "--out", weights});
+  ASSERT_EQ(learned.code, kAnswered) << learned.err;
+  const Json document = Json::parse(learned.out);
+  EXPECT_EQ(document["sets"][0]["cases"], 12);
+  EXPECT_EQ(document["sets"][0]["ac1"], 1.0);
+  EXPECT_THAT(run({"learn", "--cases", folder_ / "set"}).out, HasSubstr("5-fold cross-validation"));
+  const Outcome replayed = run({"replay", "--cases", cases, "--weights", weights});
+  ASSERT_EQ(replayed.code, kAnswered) << replayed.err;
+  std::istringstream lines(replayed.out);
+  int count = 0;
+  for (std::string line; std::getline(lines, line); ++count) {
+    const Json answer = Json::parse(line);
+    EXPECT_EQ(answer["case"], "c" + std::to_string(count));
+    EXPECT_EQ(answer["ranking"][0], std::string(1, static_cast<char>('a' + count % 3)));
+    EXPECT_EQ(answer["fault_type"], "memory");
+    EXPECT_EQ(answer["candidates"][0]["service"], answer["ranking"][0]);
+  }
+  EXPECT_EQ(count, 12);
+  EXPECT_EQ(run({"replay", "--cases", cases, "--weights", weights}).out, replayed.out);
+}
+
+TEST_F(OfflineTest, ReplayOfARecordedCasePrintsTheSameDocument) {
+  write("c1/case.json", R"({"id": "c1", "services": ["a", "b"], "inject_time": 1000})");
+  std::string rows = "time,a|cpu,b|cpu\n";
+  for (int i = 0; i < 20; ++i) rows += std::to_string(100 + i * 60) + "," + std::to_string(10 + i % 2) + "," + std::to_string(i > 15 ? 90 : 10 + i % 3) + "\n";
+  write("c1/metrics.csv", rows);
+  const Outcome json = run({"-o", "json", "replay", folder_ / "c1"});
+  ASSERT_EQ(json.code, kAnswered) << json.err;
+  const Json document = Json::parse(json.out);
+  EXPECT_EQ(document["api"], 1);
+  EXPECT_EQ(document["case"], "c1");
+  EXPECT_EQ(document["ranking"][0], "b");
+  EXPECT_THAT(run({"replay", folder_ / "c1"}).out, HasSubstr("cpu"));
+  const Outcome both = run({"replay", folder_ / "c1", folder_ / "c1"});
+  EXPECT_EQ(both.out, json.out + json.out);
+}
+
+TEST_F(OfflineTest, ReplayAndLearnRefuseWhatTheyCannotRead) {
+  write("none/readme", "");
+  const std::string weights = write("bad.json", "{}");
+  const struct { std::vector<std::string> arguments; int code; const char* says; } rows[] = {
+      {{"replay"}, kBadInput, "--cases"},
+      {{"replay", folder_ / "none"}, kNotFound, "case.json"},
+      {{"replay", "--cases", write("bad.jsonl", "x\n")}, kBadInput, "line 1"},
+      {{"replay", folder_ / "none", "--weights", weights}, kBadInput, "bad.json"},
+      {{"learn", "--cases", folder_ / "none"}, kNotFound, "truth.jsonl"},
+      {{"learn", "--cases", folder_ / "none", "--without", "smell"}, kBadInput, "smell"},
+  };
+  for (const auto& row : rows) {
+    const Outcome outcome = run(row.arguments);
+    EXPECT_EQ(outcome.code, row.code) << outcome.err;
+    EXPECT_THAT(outcome.err, HasSubstr(row.says));
+  }
+}
+
 }  // namespace
 }  // namespace culprit::cli

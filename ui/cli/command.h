@@ -101,6 +101,7 @@ void add_reject(CLI::App& app, Session& session);
 void add_similar(CLI::App& app, Session& session);
 void add_config(CLI::App& app, Session& session);
 void add_replay(CLI::App& app, Session& session);
+void add_learn(CLI::App& app, Session& session);
 void add_templates(CLI::App& app, Session& session);
 void add_sources(CLI::App& app, Session& session);
 void add_import(CLI::App& app, Session& session);

@@ -105,10 +105,20 @@ constexpr Command kCommands[] = {
      "Without --file it asks the running daemon; with --file it reads and checks that file, no daemon "
      "needed.\n",
      add_config},
-    {"replay", "* Rank an exported incident again",
-     "The same file gives the same ranking on every machine. `culprit incidents export N FILE` writes such "
-     "files.\n",
+    {"replay", "* Rank an exported or recorded incident again",
+     "The same files give the same ranking on every machine. `culprit incidents export N FILE` writes such\n"
+     "files; the layout of a recorded case is in docs/ranking.md. Several cases: one line of JSON each.\n\n"
+     "Examples:\n"
+     "  culprit replay seven.jsonl\n"
+     "  culprit replay incidents/c1 -o json\n"
+     "  culprit replay --cases incidents.jsonl.gz --weights weights.json\n",
      add_replay},
+    {"learn", "* Fit the ranking's weights to labelled incidents",
+     "Prints 5-fold cross-validation by incident: what the weights are worth on incidents they have not seen.\n\n"
+     "Examples:\n"
+     "  culprit learn --cases incidents/ --out weights.json\n"
+     "  culprit replay --weights weights.json incidents/c1\n",
+     add_learn},
     {"templates", "* The kinds of lines of a log file, most frequent first",
      "Examples:\n"
      "  culprit templates /var/log/syslog\n"

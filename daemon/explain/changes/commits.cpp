@@ -1,0 +1,169 @@
+#include "daemon/explain/changes/commits.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <array>
+#include <cmath>
+
+#include "daemon/base/text.h"
+#include "daemon/explain/changes/diff.h"
+#include "daemon/explain/changes/symptom.h"
+
+namespace culprit::explain {
+
+namespace {
+
+constexpr std::int64_t kSecond = 1'000'000'000;
+constexpr std::int64_t kSlackNs = 120 * kSecond;   // clocks and rows of a minute
+constexpr double kHalfHourS = 1800;
+
+// Log-odds.
+constexpr double kDeployed = 2.0;
+constexpr double kNotDeployed = -1.0;
+constexpr double kTooLate = -4.0;
+constexpr double kHere = 1.6;          // deployed to a service that shows the symptom
+constexpr double kHarmless = -3.0;
+constexpr double kNoDiff = -0.5;
+constexpr double kWordsMost = 3.0;
+constexpr double kValue = 1.0;         // a value changed two-fold or more
+constexpr double kRemoved = 1.2;
+constexpr double kMeans = 1.2;         // the kind of change that such a symptom comes from
+constexpr double kNone = 2.6;          // what a commit has to beat
+constexpr double kOutside = 2.0;       // a sign that names the reason outweighs a commit that is only near in time and words
+
+// What a symptom of a kind comes from, in words of code.
+struct Means {
+  std::array<std::string_view, 6> symptom;
+  std::array<std::string_view, 10> change;
+};
+constexpr std::array kMeansTable = std::to_array<Means>({
+    {{"oom", "memory", "heap", "rss", "", ""}, {"append", "cache", "buffer", "accumulate", "history", "retain", "pool", "global", "log", "map"}},
+    {{"deadline", "timeout", "timed out", "", "", ""}, {"timeout", "deadline", "millisecond", "second", "budget", "retry", "withtimeout", "duration", "delay", "backoff"}},
+    {{"latency", "slow", "p99", "duration", "", ""}, {"loop", "query", "select", "lock", "mutex", "sleep", "batch", "sync", "index", "client"}},
+    {{"throttl", "throughput", "capacity", "rate limit", "quota", ""}, {"batch", "chunk", "limit", "burst", "concurrency", "retry", "write", "put", "parallel", "worker"}},
+    {{"disk", "no space", "volume", "", "", ""}, {"level", "debug", "sample", "retention", "rotate", "file", "path", "dump", "trace", "size"}},
+    {{"unauthorized", "401", "403", "token", "jwt", "permission"}, {"expiry", "leeway", "claim", "verify", "validate", "audience", "secret", "auth", "role", "scope"}},
+    {{"retry budget", "attempts", "contention", "election", "conflict", ""}, {"attempt", "retry", "backoff", "delay", "max", "lock", "timeout", "lease", "policy", "jitter"}},
+    {{"not found", "does not exist", "undefined", "missing", "unknown", ""}, {"register", "migration", "table", "create", "delete", "drop", "rename", "remove", "bootstrap", "select"}},
+    {{"connection", "pool", "too many", "exhaust", "", ""}, {"pool", "connection", "max", "close", "idle", "open", "limit", "leak", "defer", "release"}},
+    {{"cpu", "throttling", "busy", "", "", ""}, {"loop", "regex", "parse", "compute", "hash", "compress", "poll", "sort", "encode", "scan"}},
+});
+
+double mean_overlap(const SymptomWords& symptom, const Bag& changed) {
+  double best = 0;
+  for (const Means& row : kMeansTable) {
+    const bool fits = std::ranges::any_of(row.symptom, [&](std::string_view sign) { return !sign.empty() && symptom.text.find(sign) != std::string::npos; });
+    if (!fits) continue;
+    double hits = 0;
+    for (const std::string_view word : row.change) hits += changed.contains(word) ? 1 : 0;
+    best = std::max(best, std::min(1.0, hits / 2));
+  }
+  return best;
+}
+
+// The lines that a diff adds or takes away, without their context.
+std::string changed_lines(const RecordedChange& commit) {
+  std::string out;
+  std::string_view rest = commit.diff;
+  while (!rest.empty()) {
+    const auto end = rest.find('\n');
+    const std::string_view line = rest.substr(0, end);
+    rest.remove_prefix(end == std::string_view::npos ? rest.size() : end + 1);
+    if ((line.starts_with('+') && !line.starts_with("+++")) || (line.starts_with('-') && !line.starts_with("---"))) {
+      out += line.substr(1);
+      out += '\n';
+    }
+  }
+  return out;
+}
+
+}  // namespace
+
+std::vector<RankedCommit> score_commits(const RecordedCase& c) {
+  std::vector<const RecordedChange*> commits;
+  for (const RecordedChange& change : c.changes) {
+    if (change.kind == RecordedChange::Kind::Commit) commits.push_back(&change);
+  }
+  if (commits.empty()) return {};
+  const SymptomWords symptom = symptom_of(c);
+  std::vector<Bag> bags(commits.size());
+  Bag commits_with;
+  for (std::size_t i = 0; i < commits.size(); ++i) {
+    add_words(bags[i], changed_lines(*commits[i]), 1);
+    add_words(bags[i], commits[i]->text, 1);
+    for (const std::string& file : commits[i]->files) add_words(bags[i], file, 0.7);
+    for (const auto& [word, weight] : bags[i]) commits_with[word] += 1;
+  }
+  std::vector<double> overlap(commits.size());
+  std::vector<std::string> shared(commits.size());
+  double most = 0;
+  for (std::size_t i = 0; i < commits.size(); ++i) {
+    std::vector<std::pair<double, std::string_view>> parts;
+    for (const auto& [word, weight] : bags[i]) {
+      const auto said = symptom.words.find(word);
+      if (said == symptom.words.end()) continue;
+      const double part = weight * said->second * std::log(1 + static_cast<double>(commits.size()) / commits_with[word]);
+      overlap[i] += part;
+      parts.emplace_back(part, word);
+    }
+    overlap[i] /= std::sqrt(3 + std::sqrt(static_cast<double>(bags[i].size())));
+    most = std::max(most, overlap[i]);
+    std::ranges::sort(parts, std::greater<>());
+    for (std::size_t k = 0; k < std::min<std::size_t>(4, parts.size()); ++k) shared[i] += fmt::format("{}{}", k > 0 ? ", " : "", parts[k].second);
+  }
+  std::vector<RankedCommit> out;
+  for (std::size_t i = 0; i < commits.size(); ++i) {
+    const RecordedChange& commit = *commits[i];
+    RankedCommit one{commit.id, 0, commit.text.substr(0, 100)};
+    const RecordedChange* deploy = nullptr;
+    for (const RecordedChange& change : c.changes) {
+      if (change.kind == RecordedChange::Kind::Deploy && change.id == commit.id && deploy == nullptr) deploy = &change;
+    }
+    const std::int64_t since_ns = deploy != nullptr ? deploy->time_ns : commit.time_ns;
+    if (since_ns > symptom.onset_ns + kSlackNs) one.score += kTooLate;
+    if (deploy != nullptr) {
+      one.score += kDeployed;
+      const auto where = symptom.services.find(c.service(deploy->service));
+      if (where != symptom.services.end()) one.score += kHere * where->second;
+      one.reason += fmt::format("; deployed to {}", deploy->service);
+    } else {
+      one.score += kNotDeployed;
+    }
+    if (since_ns <= symptom.onset_ns) {
+      const double before_s = static_cast<double>(symptom.onset_ns - since_ns) / 1e9;
+      one.score += 1.5 * std::exp(-before_s / kHalfHourS);
+      one.reason += fmt::format(" {} before the onset", format_seconds(before_s));
+    }
+    if (most > 0) {
+      one.score += kWordsMost * overlap[i] / most;
+      if (!shared[i].empty()) one.reason += fmt::format("; the symptom speaks of {} as well", shared[i]);
+    }
+    const DiffShape shape = shape_of(commit);
+    if (shape.harmless) one.score += kHarmless;
+    if (commit.diff.empty()) one.score += kNoDiff;
+    one.score += kValue * std::min(1.5, shape.value_change / 2) + kRemoved * shape.removed;
+    if (!shape.text.empty()) one.reason += "; " + shape.text;
+    if (!shape.harmless) one.score += kMeans * mean_overlap(symptom, bags[i]);
+    out.push_back(std::move(one));
+  }
+  out.push_back({"none", kNone + kOutside * symptom.outside, symptom.outside_text.empty() ? "no commit stands out" : symptom.outside_text});
+  std::ranges::stable_sort(out, [](const RankedCommit& a, const RankedCommit& b) { return a.score != b.score ? a.score > b.score : a.id < b.id; });
+  return out;
+}
+
+std::vector<std::string> rank_commits(const RecordedCase& c, Explanation& explanation) {
+  const std::vector<RankedCommit> ranked = score_commits(c);
+  std::vector<std::string> out;
+  for (const RankedCommit& one : ranked) out.push_back(one.id);
+  if (ranked.empty() || ranked.front().id == "none") return out;
+  for (const RecordedChange& change : c.changes) {
+    if (change.kind != RecordedChange::Kind::Deploy || change.id != ranked.front().id) continue;
+    for (RankedCause& cause : explanation.candidates) {
+      if (cause.service == change.service && !cause.trigger) cause.trigger = Trigger{change.time_ns, fmt::format("commit {}: {}", change.id.substr(0, 12), ranked.front().reason)};
+    }
+  }
+  return out;
+}
+
+}  // namespace culprit::explain

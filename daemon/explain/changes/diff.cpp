@@ -1,0 +1,140 @@
+#include "daemon/explain/changes/diff.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <array>
+#include <cmath>
+#include <set>
+
+#include "daemon/explain/changes/words.h"
+#include "daemon/explain/recorded/builder.h"
+
+namespace culprit::explain {
+
+namespace {
+
+constexpr std::array kHarmlessPaths = std::to_array<std::string_view>({
+    ".md", ".txt", ".css", ".scss", ".svg", "_test.", ".test.", ".spec.", "testdata/", "tests/", "docs/", ".github/", "codeowners",
+    "license", ".golangci", ".editorconfig", ".gitignore", "static/", "theme.", "golden", "makefile"});
+
+std::string lower(std::string_view text) {
+  std::string out(text);
+  for (char& c : out) {
+    if (c >= 'A' && c <= 'Z') c = static_cast<char>(c + 32);
+  }
+  return out;
+}
+
+bool is_comment(std::string_view line) {
+  const auto begin = line.find_first_not_of(" \t");
+  if (begin == std::string_view::npos) return true;
+  line.remove_prefix(begin);
+  return line.starts_with("//") || line.starts_with("#") || line.starts_with("/*") || line.starts_with("* ") || line.starts_with("--") || line == "*/";
+}
+
+// The first number of a line, with the unit of time behind it if there is one, in its smallest unit.
+bool value_in(std::string_view line, double& value) {
+  for (std::size_t i = 0; i < line.size(); ++i) {
+    if (line[i] < '0' || line[i] > '9') continue;
+    if (i > 0 && ((line[i - 1] >= 'a' && line[i - 1] <= 'z') || (line[i - 1] >= 'A' && line[i - 1] <= 'Z') || line[i - 1] == '#' || line[i - 1] == '_')) {
+      while (i < line.size() && line[i] != ' ') ++i;  // a digit in a name or colour
+      continue;
+    }
+    std::size_t end = i;
+    while (end < line.size() && ((line[end] >= '0' && line[end] <= '9') || line[end] == '.' || line[end] == '_')) ++end;
+    std::string digits(line.substr(i, end - i));
+    std::erase(digits, '_');
+    const auto number = parse_number(digits);
+    if (!number) return false;  // a version or an address
+    const std::string rest = lower(line.substr(end, 24));
+    double unit = 1;
+    for (const auto& [word, factor] : std::initializer_list<std::pair<std::string_view, double>>{
+             {"millisecond", 1e6}, {"microsecond", 1e3}, {"nanosecond", 1}, {"second", 1e9}, {"minute", 6e10}, {"hour", 3.6e12}}) {
+      if (rest.find(word) != std::string::npos) {
+        unit = factor;
+        break;
+      }
+    }
+    value = *number * unit;
+    return true;
+  }
+  return false;
+}
+
+// What a line is about, without its values: two lines alike are the same line with another value.
+std::string frame_of(std::string_view line) {
+  std::string out;
+  for (const std::string& word : words_of(line)) out += word + " ";
+  for (const std::string_view unit : {"millisecond ", "microsecond ", "second ", "minute ", "hour "}) {
+    for (auto at = out.find(unit); at != std::string::npos; at = out.find(unit)) out.erase(at, unit.size());
+  }
+  return out;
+}
+
+}  // namespace
+
+DiffShape shape_of(const RecordedChange& commit) {
+  DiffShape out;
+  bool code = commit.files.empty();
+  for (const std::string& file : commit.files) {
+    const std::string name = lower(file);
+    const bool safe = std::ranges::any_of(kHarmlessPaths, [&](std::string_view part) { return name.find(part) != std::string::npos; }) ||
+                      name == "go.mod" || name == "go.sum" || name.ends_with("package-lock.json");
+    code = code || !safe;
+    for (const std::string_view ending : {".yaml", ".yml", ".toml", ".ini", ".conf", ".json", ".properties", ".env"}) out.setting = out.setting || (name.ends_with(ending) && !safe);
+  }
+  std::vector<std::string_view> gone, come;
+  std::string_view rest = commit.diff;
+  while (!rest.empty()) {
+    const auto end = rest.find('\n');
+    const std::string_view line = rest.substr(0, end);
+    rest.remove_prefix(end == std::string_view::npos ? rest.size() : end + 1);
+    if (line.starts_with("---") || line.starts_with("+++") || line.size() < 2) continue;
+    if (line[0] == '-' && !is_comment(line.substr(1))) gone.push_back(line.substr(1));
+    if (line[0] == '+' && !is_comment(line.substr(1))) come.push_back(line.substr(1));
+  }
+  out.harmless = !code || (!commit.diff.empty() && gone.empty() && come.empty());
+  std::set<std::string> before, after;
+  for (const std::string_view line : gone) {
+    for (std::string& word : words_of(line)) before.insert(std::move(word));
+  }
+  for (const std::string_view line : come) {
+    for (std::string& word : words_of(line)) after.insert(std::move(word));
+  }
+  double lost = 0;
+  for (const std::string& word : before) lost += after.contains(word) ? 0 : 1;
+  if (!before.empty()) out.removed = lost / static_cast<double>(before.size() + 2);
+  for (const std::string_view old_line : gone) {
+    const std::string frame = frame_of(old_line);
+    for (const std::string_view new_line : come) {
+      double was = 0, is = 0;
+      const std::string other = frame_of(new_line);
+      // The same line but for its value; a name may have changed with it ("ctx", "callCtx").
+      if (frame.empty() || (frame != other && frame.find(other) == std::string::npos && other.find(frame) == std::string::npos)) continue;
+      if (!value_in(old_line, was) || !value_in(new_line, is) || was <= 0 || is <= 0 || was == is) continue;
+      const double change = std::min(6.0, std::fabs(std::log2(is / was)));
+      if (change > out.value_change) {
+        out.value_change = change;
+        out.text = fmt::format("a value changed {:.3g}-fold: {}", is > was ? is / was : was / is, new_line.substr(0, 80));
+      }
+    }
+  }
+  // A setting whose value is a word: "level: info" to "level: debug".
+  if (out.setting && out.value_change < 1) {
+    for (const std::string_view old_line : gone) {
+      const auto colon = old_line.find_first_of(":=");
+      if (colon == std::string_view::npos) continue;
+      for (const std::string_view new_line : come) {
+        double ignored = 0;
+        if (new_line.starts_with(old_line.substr(0, colon + 1)) && new_line != old_line && !value_in(new_line, ignored)) {
+          out.value_change = 1;
+          out.text = fmt::format("a setting changed: {}", new_line.substr(new_line.find_first_not_of(" \t"), 80));
+        }
+      }
+    }
+  }
+  return out;
+}
+
+}  // namespace culprit::explain

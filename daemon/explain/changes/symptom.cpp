@@ -1,0 +1,140 @@
+#include "daemon/explain/changes/symptom.h"
+
+#include <algorithm>
+#include <array>
+#include <cmath>
+
+#include "daemon/explain/evidence/robust.h"
+#include "daemon/logs/header.h"
+
+namespace culprit::explain {
+
+namespace {
+
+constexpr std::uint8_t kWarn = 13;
+constexpr std::uint8_t kError = 17;
+constexpr std::size_t kTextMax = 200'000;
+
+struct Outside {
+  std::string_view words;
+  double weight;
+  std::string_view text;
+};
+// What no commit brings about.
+constexpr std::array kOutside = std::to_array<Outside>({
+    {"certificate has expired", 3.0, "a certificate ran out"},
+    {"certificate expired", 2.5, "a certificate ran out"},
+    {"noisy neighbor", 2.5, "a neighbour on the machine"},
+    {"co-tenant", 2.5, "a neighbour on the machine"},
+    {"node cpu contended", 2.5, "a neighbour on the machine"},
+    {"nodeundermemorypressure", 2.0, "the machine is short of memory"},
+    {"memorypressure", 1.5, "the machine is short of memory"},
+    {"no route to host", 1.5, "the network"},
+    {"dns resolution", 1.5, "name resolution"},
+    {"name resolution", 1.5, "name resolution"},
+    {"availability zone", 2.0, "the provider"},
+    {"hardware error", 2.5, "the hardware"},
+    {"i/o error", 1.5, "the hardware"},
+});
+
+std::string lower(std::string_view text) {
+  std::string out(text);
+  for (char& c : out) {
+    if (c >= 'A' && c <= 'Z') c = static_cast<char>(c + 32);
+  }
+  return out;
+}
+
+// "POST https://api.example.com/v1/x returned 503": somebody else's server failed.
+bool foreign_failure(std::string_view line) {
+  const auto at = line.find("https://");
+  if (at == std::string_view::npos) return false;
+  const std::string_view host = line.substr(at + 8, line.substr(at + 8).find_first_of(":/ \""));
+  const bool own = host.find('.') == std::string_view::npos || host.ends_with(".svc") || host.ends_with(".local") || host.ends_with(".internal");
+  if (own) return false;
+  for (const std::string_view sign : {" 500", " 502", " 503", " 504", "deadline", "timed out", "timeout", "unavailable"}) {
+    if (line.find(sign) != std::string_view::npos) return true;
+  }
+  return false;
+}
+
+// Since when the noticed series has been away from its past without a break.
+std::int64_t onset_of_metric(const RecordedCase& c, std::int64_t alert_ns) {
+  for (const MetricColumn& column : c.metrics.columns) {
+    if (column.service != c.fired.service || column.name != c.fired.metric) continue;
+    std::vector<double> past;
+    const std::size_t rows = column.values.size();
+    for (std::size_t i = 0; i < rows / 3; ++i) {
+      if (std::isfinite(column.values[i])) past.push_back(column.values[i]);
+    }
+    if (past.size() < 3) return 0;
+    const Center center = center_of(past);
+    const double bar = 6 * (center.spread + 0.02 * std::fabs(center.median) + 1e-9);
+    std::int64_t onset = 0;
+    for (std::size_t i = rows; i-- > 0;) {
+      if (c.metrics.times_ns[i] > alert_ns) continue;
+      if (!(std::fabs(column.values[i] - center.median) > bar)) break;
+      onset = c.metrics.times_ns[i];
+    }
+    return onset;
+  }
+  return 0;
+}
+
+}  // namespace
+
+SymptomWords symptom_of(const RecordedCase& c) {
+  SymptomWords out;
+  const std::int64_t alert_ns = c.fired.time_ns != 0 ? c.fired.time_ns : c.onset_ns;
+  const auto take = [&](std::string_view text, double weight) {
+    add_words(out.words, text, weight);
+    if (out.text.size() < kTextMax) out.text += lower(text) + "\n";
+  };
+  take(c.fired.metric, 2);
+  take(c.fired.text, 2);
+  if (c.fired.service != kNoService) out.services[c.fired.service] = 1;
+  Bag healthy;
+  std::int64_t first_error_ns = 0;
+  std::map<std::string, double> foreign;
+  for (const RecordedLog& line : c.logs) {
+    std::uint8_t severity = line.level.empty() ? logs::severity_of(line.text) : logs::severity_of_level(line.level);
+    if (severity == stream::kUnset) severity = 9;
+    if (severity < kWarn) {
+      add_words(healthy, line.text, 1);
+      continue;
+    }
+    take(line.text, severity >= kError ? 1.6 : 1.2);
+    if (severity >= kError && first_error_ns == 0) first_error_ns = line.time_ns;
+    double& place = out.services[line.service];
+    place = std::max(place, severity >= kError ? 0.7 : 0.4);
+    const std::string text = lower(line.text);
+    for (const Outside& sign : kOutside) {
+      if (text.find(sign.words) == std::string::npos || sign.weight <= out.outside) continue;
+      out.outside = sign.weight;
+      out.outside_text = sign.text;
+    }
+    if (foreign_failure(line.text)) ++foreign[text];
+  }
+  double foreign_lines = 0;
+  for (const auto& [text, count] : foreign) foreign_lines += count;
+  if (foreign_lines >= 3 && out.outside < 2.5) {
+    out.outside = 2.5;
+    out.outside_text = "a server of somebody else fails";
+  }
+  for (const RecordedSpan& span : c.spans) {
+    if (!span.failed) continue;
+    take(c.words[span.operation], 1.2);
+    take(c.words[span.error], 1.6);
+    double& place = out.services[span.service];
+    place = std::max(place, 0.6);
+  }
+  for (auto& [word, weight] : out.words) {
+    if (healthy.contains(word)) weight *= 0.5;
+  }
+  const std::int64_t metric_ns = onset_of_metric(c, alert_ns);
+  out.onset_ns = metric_ns != 0 && first_error_ns != 0 ? std::min(metric_ns, first_error_ns) : metric_ns != 0 ? metric_ns : first_error_ns;
+  if (out.onset_ns == 0 || out.onset_ns > alert_ns) out.onset_ns = alert_ns;
+  return out;
+}
+
+}  // namespace culprit::explain

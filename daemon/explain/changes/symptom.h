@@ -1,0 +1,22 @@
+// The symptom of a recorded case in words: what the alert, the errors and the failed calls speak of, and since when.
+#pragma once
+
+#include <set>
+
+#include "daemon/explain/changes/words.h"
+#include "daemon/explain/recorded/case.h"
+
+namespace culprit::explain {
+
+struct SymptomWords {
+  Bag words;                        // without those that healthy lines use as well
+  std::string text;                 // all of it, lower case
+  std::map<ServiceId, double> services;  // that show it: the one that was noticed 1, others less
+  std::int64_t onset_ns = 0;        // of the first error after quiet; else the alert's time
+  double outside = 0;               // how strongly it points to something that nobody here deploys
+  std::string outside_text;
+};
+
+SymptomWords symptom_of(const RecordedCase& c);
+
+}  // namespace culprit::explain

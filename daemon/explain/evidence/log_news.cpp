@@ -1,0 +1,80 @@
+// New, vanished and shifted log templates of each service.
+//
+// Rarity weighs a template: one that every service or every minute prints says little (the inverse document frequency of
+// Log3C and LogCluster; Lin et al., ICSE-SEIP 2016, eq. 1). The shift is a log-likelihood ratio of its rate now against the
+// healthy rate (Dunning, 1993), for lines by severity.
+#include <fmt/format.h>
+
+#include <cmath>
+#include <map>
+
+#include "daemon/explain/evidence/signal.h"
+#include "daemon/explain/evidence/templates.h"
+
+namespace culprit::explain {
+
+namespace {
+
+constexpr std::uint8_t kWarn = 13;
+constexpr std::uint8_t kError = 17;
+
+// Signed square root of Dunning's G for counts k1 of n1 and k2 of n2.
+double shift(double k1, double n1, double k2, double n2) {
+  const auto part = [](double observed, double expected) { return observed > 0 ? observed * std::log(observed / expected) : 0.0; };
+  const double p = (k1 + k2) / (n1 + n2);
+  const double g = 2 * (part(k1, n1 * p) + part(n1 - k1, n1 * (1 - p)) + part(k2, n2 * p) + part(n2 - k2, n2 * (1 - p)));
+  return (k1 / n1 > k2 / n2 ? 1 : -1) * std::sqrt(std::max(0.0, g));
+}
+
+}  // namespace
+
+void log_news(const RecordedCase& c, Signals& out) {
+  if (c.logs.empty()) return;
+  const CaseTemplates templates = templates_of(c);
+  struct Count {
+    double base = 0, now = 0;
+    std::int64_t first_ns = 0;
+  };
+  std::map<std::uint64_t, Count> counts;
+  double base_lines = 0, now_lines = 0;
+  for (const std::uint64_t id : templates.reference) {
+    ++counts[id].base;
+    ++base_lines;
+  }
+  for (std::size_t i = 0; i < c.logs.size(); ++i) {
+    Count& count = counts[templates.now[i]];
+    const bool now = c.logs[i].time_ns >= c.onset_ns;
+    (now ? count.now : count.base) += 1;
+    (now ? now_lines : base_lines) += 1;
+    if (now && count.first_ns == 0) count.first_ns = c.logs[i].time_ns;
+  }
+  if (base_lines < 10 || now_lines < 3) return;
+  // Against the service's own volume: a busier minute is no news, nor is a quieter one.
+  std::map<ServiceId, std::pair<double, double>> volume;
+  for (const auto& [id, count] : counts) {
+    auto& [base, now] = volume[templates.entries.at(id).service];
+    base += count.base, now += count.now;
+  }
+  Signal fresh = make_signal(c, "logs.new", Modality::Logs, "exception");
+  Signal gone = make_signal(c, "logs.vanished", Modality::Logs, "return");
+  Signal bad = make_signal(c, "logs.errors", Modality::Logs, "exception");
+  for (const auto& [id, count] : counts) {
+    const CaseTemplates::Entry& entry = templates.entries.at(id);
+    const auto& [base, now] = volume.at(entry.service);
+    const double score = shift(count.now, now + 1, count.base, base + 1);
+    const double severity = entry.severity >= kError ? 1.5 : entry.severity >= kWarn ? 1.2 : 1;
+    if (count.base == 0 && count.now > 0 && base > 0) {
+      raise(fresh, c, entry.service, severity * std::log1p(score), fmt::format("{:.0f} lines of a new kind: {}", count.now, entry.text), count.first_ns);
+    } else if (score < -2 && entry.severity < kWarn && count.now <= 0.3 * count.base * now / std::max(1.0, base)) {
+      raise(gone, c, entry.service, std::log1p(-score), fmt::format("a usual line stopped: {}", entry.text), c.onset_ns);
+    }
+    if (entry.severity >= kError && score > 1) {
+      raise(bad, c, entry.service, std::log1p(score), fmt::format("{:.0f} errors (normal {:.1f}): {}", count.now, count.base * now_lines / base_lines, entry.text), count.first_ns);
+    }
+  }
+  out.push_back(std::move(fresh));
+  out.push_back(std::move(gone));
+  out.push_back(std::move(bad));
+}
+
+}  // namespace culprit::explain

@@ -1,0 +1,38 @@
+#include "daemon/explain/evidence/signal.h"
+
+namespace culprit::explain {
+
+std::string_view name_of(Modality modality) {
+  static constexpr std::string_view kNames[] = {"metrics", "traces", "logs", "alerts", "topology", "changes"};
+  return kNames[static_cast<std::size_t>(modality)];
+}
+
+Signal make_signal(const RecordedCase& c, std::string_view name, Modality modality, std::string_view fault) {
+  const std::size_t n = c.candidates.size();
+  return {std::string(name), modality, std::vector<double>(n), std::vector<std::string>(n), std::vector<std::int64_t>(n), std::string(fault)};
+}
+
+void raise(Signal& signal, const RecordedCase& c, ServiceId service, double value, std::string reason, std::int64_t since_ns) {
+  const std::int32_t at = c.candidate(service);
+  if (at < 0) return;
+  const auto i = static_cast<std::size_t>(at);
+  if (value <= signal.value[i]) return;
+  signal.value[i] = value;
+  signal.reason[i] = std::move(reason);
+  signal.since_ns[i] = since_ns;
+}
+
+Signals all_signals(const RecordedCase& c) {
+  Signals out;
+  metric_shift(c, out);
+  metric_flow(c, out);
+  span_gap(c, out);
+  own_time(c, out);
+  event_order(c, out);
+  log_news(c, out);
+  span_failures(c, out);
+  symptom_place(c, out);
+  return out;
+}
+
+}  // namespace culprit::explain

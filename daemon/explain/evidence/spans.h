@@ -1,0 +1,29 @@
+// Spans of a recorded case as trees, healthy and of the incident.
+#pragma once
+
+#include <cstdint>
+#include <span>
+#include <vector>
+
+#include "daemon/explain/recorded/case.h"
+
+namespace culprit::explain {
+
+struct SpanNode {
+  const RecordedSpan* span = nullptr;
+  std::int32_t parent = -1;             // index; -1 = none that was recorded
+  std::vector<std::uint32_t> children;  // by start
+  bool now = false;                     // of the incident
+  std::int64_t own_ns = 0;              // duration without the union of its children
+};
+
+struct SpanForest {
+  std::vector<SpanNode> nodes;  // by trace, then start
+  std::size_t base_traces = 0, now_traces = 0;
+  bool usable() const { return base_traces >= 10 && now_traces >= 3; }
+};
+
+// Traces that began before the onset, and those of the reference, are healthy.
+SpanForest forest_of(const RecordedCase& c);
+
+}  // namespace culprit::explain

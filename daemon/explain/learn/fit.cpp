@@ -1,0 +1,271 @@
+#include "daemon/explain/learn/fit.h"
+
+#include <algorithm>
+#include <array>
+#include <cassert>
+#include <cmath>
+#include <map>
+#include <set>
+#include <unordered_map>
+
+#include "daemon/explain/recorded/builder.h"
+
+namespace culprit::explain {
+
+namespace {
+
+bool names_somebody(std::string_view feature) {
+  if (feature.starts_with("instance ") || feature.starts_with("service ")) return true;
+  // "alert carts M:..." and "alert carts-1 L:..."
+  if (!feature.starts_with("alert ")) return false;
+  // Operations are a system's own names: "alert T<:/orders/PD"; of a kind of them are not: "alert T<*/PD".
+  if (feature.find("T:") != std::string_view::npos || feature.find("T>:") != std::string_view::npos || feature.find("T<:") != std::string_view::npos) return true;
+  const auto space = feature.find(' ', 6);
+  if (space == std::string_view::npos || feature.substr(6, 5) == "alone") return false;
+  return feature.find(':') > space;
+}
+
+using Sparse = std::vector<std::pair<std::uint32_t, double>>;
+
+// Features as numbers, in the order of their names.
+class Vocabulary {
+ public:
+  Vocabulary(const std::vector<const Example*>& examples, std::size_t cases_min, bool with_names) {
+    std::map<std::string_view, std::size_t> cases;
+    for (const Example* example : examples) {
+      std::set<std::string_view> here;
+      for (const Features& one : example->features) {
+        for (const Feature& feature : one) here.insert(feature.name);
+      }
+      for (const std::string_view name : here) ++cases[name];
+    }
+    for (const auto& [name, count] : cases) {
+      if (count < cases_min || names_.size() >= kFeaturesMax || (!with_names && names_somebody(name))) continue;
+      place_.emplace(name, static_cast<std::uint32_t>(names_.size()));
+      names_.emplace_back(name);
+    }
+  }
+  Sparse encode(const Features& features) const {
+    Sparse out;
+    for (const Feature& feature : features) {
+      const auto found = place_.find(feature.name);
+      if (found != place_.end()) out.emplace_back(found->second, feature.value);
+    }
+    return out;
+  }
+  std::size_t size() const { return names_.size(); }
+  const std::string& name(std::size_t i) const { return names_[i]; }
+  const std::vector<std::string>& names() const { return names_; }
+
+ private:
+  std::vector<std::string> names_;
+  std::unordered_map<std::string_view, std::uint32_t> place_;
+};
+
+struct Choice {  // one row of a softmax: alternatives, and which was right
+  std::vector<Sparse> alternatives;
+  std::size_t right = 0;
+  double weight = 1;
+};
+
+double dot(const std::vector<double>& weights, const Sparse& x) {
+  double sum = 0;
+  for (const auto& [i, value] : x) sum += weights[i] * value;
+  return sum;
+}
+
+std::vector<double> maximise(const std::vector<Choice>& choices, const std::vector<double>& penalty, int steps) {
+  std::vector<double> weights(penalty.size()), mean(penalty.size()), square(penalty.size()), gradient(penalty.size());
+  double total = 1e-9;
+  for (const Choice& choice : choices) total += choice.weight;
+  for (int step = 1; step <= steps; ++step) {
+    for (std::size_t i = 0; i < weights.size(); ++i) gradient[i] = -penalty[i] * weights[i] / total;
+    for (const Choice& choice : choices) {
+      std::vector<double> scores;
+      scores.reserve(choice.alternatives.size());
+      for (const Sparse& x : choice.alternatives) scores.push_back(dot(weights, x));
+      const std::vector<double> chances = softmax(scores);
+      for (std::size_t k = 0; k < choice.alternatives.size(); ++k) {
+        const double push = choice.weight * ((k == choice.right ? 1.0 : 0.0) - chances[k]) / total;
+        if (std::fabs(push) < 1e-12) continue;
+        for (const auto& [i, value] : choice.alternatives[k]) gradient[i] += push * value;
+      }
+    }
+    const double rate = 0.15 / (1 + 3.0 * step / steps);
+    for (std::size_t i = 0; i < weights.size(); ++i) {
+      mean[i] = 0.9 * mean[i] + 0.1 * gradient[i];
+      square[i] = 0.99 * square[i] + 0.01 * gradient[i] * gradient[i];
+      const double m = mean[i] / (1 - std::pow(0.9, step)), s = square[i] / (1 - std::pow(0.99, step));
+      weights[i] += rate * m / (std::sqrt(s) + 1e-6);
+    }
+  }
+  return weights;
+}
+
+void fit_faults(const std::vector<const Example*>& examples, const Vocabulary& words, const FitOptions& options, Model& out) {
+  std::map<std::string, std::uint32_t> kinds;
+  for (const Example* example : examples) {
+    if (example->truth >= 0 && !example->fault.empty()) kinds.emplace(example->fault, 0);
+  }
+  if (kinds.empty()) return;
+  std::uint32_t next = 0;
+  for (auto& [kind, place] : kinds) place = next++;
+  // A softmax over kinds is the same choice with a copy of the features for each kind, and a constant.
+  const auto stride = static_cast<std::uint32_t>(words.size() + 1);
+  std::vector<Choice> choices;
+  for (const Example* example : examples) {
+    if (example->truth < 0 || example->fault.empty()) continue;
+    const Sparse x = words.encode(example->features[static_cast<std::size_t>(example->truth)]);
+    Choice choice;
+    choice.right = kinds.at(example->fault);
+    for (std::uint32_t kind = 0; kind < next; ++kind) {
+      Sparse copy;
+      for (const auto& [i, value] : x) copy.emplace_back(kind * stride + i, value);
+      copy.emplace_back(kind * stride + stride - 1, 1.0);
+      choice.alternatives.push_back(std::move(copy));
+    }
+    choices.push_back(std::move(choice));
+  }
+  const std::vector<double> weights = maximise(choices, std::vector<double>(static_cast<std::size_t>(stride) * next, options.penalty), options.steps / 2);
+  for (const auto& [kind, place] : kinds) {
+    auto& into = out.faults[kind];
+    for (std::size_t i = 0; i < words.size(); ++i) {
+      const double weight = weights[place * stride + i];
+      if (std::fabs(weight) >= 0.02) into[words.name(i)] = std::round(weight * 1e3) / 1e3;
+    }
+    into["constant"] = std::round(weights[place * stride + stride - 1] * 1e3) / 1e3;
+  }
+}
+
+std::vector<std::pair<double, bool>> leads_of(const std::vector<Held>& held) {
+  std::vector<std::pair<double, bool>> out;
+  for (const Held& one : held) {
+    if (!one.judgement.chance.empty()) out.emplace_back(lead_of(one.judgement.chance), one.rank == 1);
+  }
+  return out;
+}
+
+// Platt's targets keep a handful of cases from claiming certainty.
+std::pair<double, double> platt(const std::vector<std::pair<double, bool>>& leads) {
+  double right = 0;
+  for (const auto& [lead, is_right] : leads) right += is_right ? 1 : 0;
+  const double wrong = static_cast<double>(leads.size()) - right;
+  const double high = (right + 1) / (right + 2), low = 1 / (wrong + 2);
+  double slope = 1, offset = 0;
+  for (int step = 0; step < 100; ++step) {  // Newton's method, with a prior for slope 1 and offset 0
+    double g1 = 1.0 * (slope - 1), g0 = 0.1 * offset, h11 = 1.0, h00 = 0.1, h10 = 0;
+    for (const auto& [lead, is_right] : leads) {
+      const double p = 1 / (1 + std::exp(-(slope * lead + offset))), off = p - (is_right ? high : low), w = p * (1 - p);
+      g1 += off * lead, g0 += off, h11 += w * lead * lead, h00 += w, h10 += w * lead;
+    }
+    const double det = h11 * h00 - h10 * h10;
+    if (det < 1e-12) break;
+    slope -= std::clamp((h00 * g1 - h10 * g0) / det, -1.0, 1.0);
+    offset -= std::clamp((h11 * g0 - h10 * g1) / det, -1.0, 1.0);
+    slope = std::clamp(slope, 0.05, 5.0);
+    offset = std::clamp(offset, -5.0, 5.0);
+  }
+  return {slope, offset};
+}
+
+}  // namespace
+
+Model fit(const std::vector<const Example*>& examples, const FitOptions& options) {
+  Model out;
+  const Vocabulary words(examples, std::min(options.cases_min, examples.size()), options.names);
+  std::vector<Choice> choices;
+  for (const Example* example : examples) {
+    if (example->truth < 0) continue;
+    Choice choice;
+    choice.right = static_cast<std::size_t>(example->truth);
+    for (const Features& one : example->features) choice.alternatives.push_back(words.encode(one));
+    choices.push_back(std::move(choice));
+  }
+  std::vector<double> penalty;
+  for (std::size_t i = 0; i < words.size(); ++i) penalty.push_back(options.penalty * (names_somebody(words.name(i)) ? options.rare_penalty : 1));
+  const std::vector<double> weights = maximise(choices, penalty, options.steps);
+  for (std::size_t i = 0; i < words.size(); ++i) {
+    if (std::fabs(weights[i]) >= 0.005) out.weights[words.name(i)] = std::round(weights[i] * 1e3) / 1e3;
+  }
+  fit_faults(examples, words, options, out);
+  if (choices.size() >= options.trees_from) {
+    const Vocabulary common(examples, 5, options.names);  // a split on less is chance
+    out.trees = fit_trees(examples, common.names(), options.trees);
+  }
+  return out;
+}
+
+void count_ranks(CrossValidation& out) {
+  double total = 0, first = 0, five = 0, faults = 0, right_faults = 0;
+  for (const Held& one : out.held) {
+    total += 1;
+    if (one.rank == 1) first += 1;
+    if (one.rank >= 1 && one.rank <= 5) five += static_cast<double>(6 - one.rank) / 5;
+    if (!one.example->fault.empty()) faults += 1, right_faults += one.example->fault == one.judgement.fault ? 1 : 0;
+  }
+  out.ac1 = total > 0 ? first / total : 0;
+  out.avg5 = total > 0 ? five / total : 0;
+  out.fault_accuracy = faults > 0 ? right_faults / faults : 0;
+}
+
+double expected_calibration_error(const std::vector<Held>& held) {
+  struct Bin {
+    double count = 0, right = 0, said = 0;
+  };
+  std::array<Bin, 10> bins{};
+  for (const Held& one : held) {
+    Bin& bin = bins[static_cast<std::size_t>(std::clamp(one.judgement.confidence * 10, 0.0, 9.0))];
+    bin.count += 1, bin.said += one.judgement.confidence, bin.right += one.rank == 1 ? 1 : 0;
+  }
+  double error = 0;
+  for (const Bin& bin : bins) error += std::fabs(bin.right - bin.said);
+  return held.empty() ? 0 : error / static_cast<double>(held.size());
+}
+
+CrossValidation cross_validate(const std::vector<Example>& examples, const FitOptions& options, std::size_t folds, const std::vector<Example>* tried) {
+  CrossValidation out;
+  const std::vector<Example>& seen = tried != nullptr ? *tried : examples;
+  assert(seen.size() == examples.size());
+  // Dealt by the hash of the id: the order of cases in a file, which may be that of time, decides nothing.
+  std::map<std::string_view, std::vector<std::size_t>> sets;
+  for (std::size_t i = 0; i < examples.size(); ++i) sets[examples[i].set].push_back(i);
+  std::vector<std::size_t> fold_of(examples.size());
+  for (auto& [set, members] : sets) {
+    std::ranges::sort(members, {}, [&](std::size_t i) { return std::pair(hash_id(examples[i].id), examples[i].id); });
+    for (std::size_t k = 0; k < members.size(); ++k) fold_of[members[k]] = k % folds;
+  }
+  out.held.resize(examples.size());
+  for (std::size_t fold = 0; fold < folds; ++fold) {
+    std::vector<const Example*> others;
+    for (std::size_t i = 0; i < examples.size(); ++i) {
+      if (fold_of[i] != fold) others.push_back(&examples[i]);
+    }
+    const Model model = fit(others, options);
+    for (std::size_t i = 0; i < examples.size(); ++i) {
+      if (fold_of[i] != fold) continue;
+      Held& held = out.held[i];
+      held.example = &examples[i];
+      held.judgement = judge(model, seen[i].features);
+      for (std::size_t k = 0; k < held.judgement.order.size(); ++k) {
+        if (static_cast<std::int32_t>(held.judgement.order[k]) == examples[i].truth) held.rank = k + 1;
+      }
+    }
+  }
+  for (std::size_t fold = 0; fold < folds; ++fold) {
+    std::vector<Held> others;
+    for (std::size_t i = 0; i < examples.size(); ++i) {
+      if (fold_of[i] != fold) others.push_back(out.held[i]);
+    }
+    Model calibration;
+    std::tie(calibration.slope, calibration.offset) = platt(leads_of(others));
+    for (std::size_t i = 0; i < examples.size(); ++i) {
+      if (fold_of[i] == fold) out.held[i].judgement.confidence = confidence_of(calibration, lead_of(out.held[i].judgement.chance));
+    }
+  }
+  std::tie(out.slope, out.offset) = platt(leads_of(out.held));
+  count_ranks(out);
+  out.ece = expected_calibration_error(out.held);
+  return out;
+}
+
+}  // namespace culprit::explain

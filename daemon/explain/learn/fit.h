@@ -1,0 +1,61 @@
+// Fit: weights from labelled cases, in seconds, the same for the same cases in any order.
+//
+// Maximises the log-likelihood of the true causes under the softmax of model.h, less an L2 penalty, by full-batch gradient
+// steps (Adam; Kingma and Ba, ICLR 2015): convex, so the start does not matter. Calibration is Platt's (1999): a logistic
+// function of the lead, fitted on cases that the weights were not fitted on.
+#pragma once
+
+#include <functional>
+#include <string>
+#include <vector>
+
+#include "daemon/explain/learn/model.h"
+
+namespace culprit::explain {
+
+struct Example {
+  std::string id;
+  std::string set;                 // of cases that belong together: penalties and folds count each set alike
+  std::vector<Features> features;  // of each candidate
+  std::vector<std::string> names;  // of the candidates
+  std::int32_t truth = -1;         // the candidate to blame; -1 = none of them
+  std::string fault;
+};
+
+struct FitOptions {
+  double penalty = 1.0;      // L2, on features that many cases share
+  double rare_penalty = 1.0; // factor for features that name an instance or service
+  int steps = 300;
+  std::size_t cases_min = 2; // in which a feature must occur
+  bool names = true;         // also features that name an instance or service
+  std::size_t trees_from = 80;   // labelled cases from which on trees are fitted too
+  TreeOptions trees = {};
+};
+
+Model fit(const std::vector<const Example*>& examples, const FitOptions& options);
+
+struct Held {  // what a model said about a case that it was not fitted on
+  const Example* example = nullptr;
+  Judgement judgement;
+  std::size_t rank = 0;   // of the truth, from 1; 0 = it is no candidate
+};
+
+struct CrossValidation {
+  std::vector<Held> held;       // in the order of the examples
+  double ac1 = 0, avg5 = 0;     // as the benchmark's scorer counts
+  double fault_accuracy = 0;
+  double ece = 0;               // expected calibration error, 10 bins
+  double slope = 1, offset = 0; // calibration fitted on all held-out cases
+};
+
+// Folds by the hash of the case's id, each set dealt evenly. Confidence of a fold is calibrated on the other folds.
+// `tried`: the same cases in the same order, as the models shall see them when they are tried (with less in them, say); they
+// are always fitted on `examples`.
+CrossValidation cross_validate(const std::vector<Example>& examples, const FitOptions& options, std::size_t folds = 5,
+                               const std::vector<Example>* tried = nullptr);
+
+// Share of `held` right at rank 1, and the mean of AC@1..5.
+void count_ranks(CrossValidation& out);
+double expected_calibration_error(const std::vector<Held>& held);
+
+}  // namespace culprit::explain

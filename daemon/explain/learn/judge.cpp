@@ -1,0 +1,72 @@
+#include <algorithm>
+#include <cmath>
+#include <numeric>
+
+#include "daemon/explain/learn/model.h"
+
+namespace culprit::explain {
+
+namespace {
+
+double dot(const std::map<std::string, double, std::less<>>& weights, const Features& features) {
+  double sum = 0;
+  for (const Feature& feature : features) {
+    const auto weight = weights.find(feature.name);
+    if (weight != weights.end()) sum += weight->second * feature.value;
+  }
+  return sum;
+}
+
+}  // namespace
+
+std::vector<double> softmax(const std::vector<double>& scores) {
+  if (scores.empty()) return {};
+  const double most = *std::ranges::max_element(scores);
+  std::vector<double> out;
+  double total = 0;
+  for (const double score : scores) total += out.emplace_back(std::exp(score - most));
+  for (double& chance : out) chance /= total;
+  return out;
+}
+
+std::map<std::string, double, std::less<>> parts_of(const Model& model, const Features& features) {
+  std::map<std::string, double, std::less<>> out;
+  const double share = model.trees.empty() ? 1 : 0.5;
+  for (const Feature& feature : features) {
+    const auto weight = model.weights.find(feature.name);
+    if (weight != model.weights.end()) out[feature.name] += share * weight->second * feature.value;
+  }
+  for (const auto& [feature, part] : tree_parts(model.trees, features)) out[feature] += share * part;
+  return out;
+}
+
+double lead_of(const std::vector<double>& chances) {
+  if (chances.empty()) return 0;
+  const double best = std::clamp(*std::ranges::max_element(chances), 1e-6, 1 - 1e-6);
+  return std::log(best / (1 - best));
+}
+
+double confidence_of(const Model& model, double lead) { return 1 / (1 + std::exp(-(model.slope * lead + model.offset))); }
+
+Judgement judge(const Model& model, const std::vector<Features>& features) {
+  Judgement out;
+  for (const Features& one : features) {
+    const double linear = dot(model.weights, one);
+    out.score.push_back(model.trees.empty() ? linear : (linear + tree_score(model.trees, one)) / 2);
+  }
+  out.chance = softmax(out.score);
+  out.order.resize(features.size());
+  std::iota(out.order.begin(), out.order.end(), std::size_t{0});
+  std::ranges::stable_sort(out.order, [&](std::size_t a, std::size_t b) { return out.score[a] > out.score[b]; });
+  if (out.order.empty()) return out;
+  out.confidence = confidence_of(model, lead_of(out.chance));
+  double best = -1e300;
+  for (const auto& [fault, weights] : model.faults) {
+    const auto constant = weights.find("constant");
+    const double score = dot(weights, features[out.order.front()]) + (constant == weights.end() ? 0 : constant->second);
+    if (score > best) best = score, out.fault = fault;
+  }
+  return out;
+}
+
+}  // namespace culprit::explain

@@ -1,0 +1,194 @@
+#include "daemon/explain/learn/trees.h"
+
+#include <algorithm>
+#include <array>
+#include <cmath>
+#include <numeric>
+#include <unordered_map>
+
+#include "daemon/explain/learn/fit.h"
+
+namespace culprit::explain {
+
+namespace {
+
+constexpr std::size_t kBins = 8;
+constexpr double kGainMin = 1e-4;
+
+double value_of(const Features& features, const std::string& name) {
+  const auto found = std::ranges::lower_bound(features, name, {}, &Feature::name);
+  return found != features.end() && found->name == name ? found->value : 0;
+}
+
+// All candidates of all examples as rows; each feature in at most kBins steps.
+struct Table {
+  std::vector<std::vector<std::uint8_t>> bins;   // feature -> row
+  std::vector<std::vector<double>> thresholds;   // feature -> upper end of each bin but the last
+  std::vector<std::size_t> begin;                // example -> its first row; one more at the end
+};
+
+Table table_of(const std::vector<const Example*>& examples, const std::vector<std::string>& names) {
+  Table out;
+  out.begin.push_back(0);
+  for (const Example* example : examples) out.begin.push_back(out.begin.back() + example->features.size());
+  std::unordered_map<std::string_view, std::size_t> place;
+  for (std::size_t f = 0; f < names.size(); ++f) place.emplace(names[f], f);
+  std::vector<std::vector<float>> values(names.size(), std::vector<float>(out.begin.back()));
+  for (std::size_t e = 0; e < examples.size(); ++e) {
+    for (std::size_t k = 0; k < examples[e]->features.size(); ++k) {
+      for (const Feature& feature : examples[e]->features[k]) {
+        const auto found = place.find(feature.name);
+        if (found != place.end()) values[found->second][out.begin[e] + k] = static_cast<float>(feature.value);
+      }
+    }
+  }
+  out.bins.resize(names.size());
+  out.thresholds.resize(names.size());
+  for (std::size_t f = 0; f < names.size(); ++f) {
+    std::vector<float> sorted = values[f];
+    std::ranges::sort(sorted);
+    sorted.erase(std::unique(sorted.begin(), sorted.end()), sorted.end());
+    for (std::size_t b = 1; b < kBins && sorted.size() > 1; ++b) {
+      const std::size_t at = b * sorted.size() / kBins;
+      if (at == 0) continue;
+      const double middle = (static_cast<double>(sorted[at - 1]) + static_cast<double>(sorted[at])) / 2;
+      if (out.thresholds[f].empty() || middle > out.thresholds[f].back()) out.thresholds[f].push_back(middle);
+    }
+    for (const float value : values[f]) {
+      const auto above = std::ranges::lower_bound(out.thresholds[f], static_cast<double>(value));
+      out.bins[f].push_back(static_cast<std::uint8_t>(above - out.thresholds[f].begin()));
+    }
+  }
+  return out;
+}
+
+struct Sums {
+  double g = 0, h = 0, rows = 0;
+  Sums& operator+=(const Sums& other) { return g += other.g, h += other.h, rows += other.rows, *this; }
+};
+
+struct Split {
+  double gain = 0;
+  std::size_t feature = 0, bin = 0;
+};
+
+class Grower {
+ public:
+  Grower(const Table& table, const std::vector<std::string>& names, const TreeOptions& options, const std::vector<double>& g, const std::vector<double>& h)
+      : table_(table), names_(names), options_(options), g_(g), h_(h) {}
+
+  Tree grow(std::size_t offset) {
+    offset_ = offset;
+    std::vector<std::uint32_t> rows(g_.size());
+    std::iota(rows.begin(), rows.end(), 0U);
+    add(std::move(rows), options_.depth);
+    return std::move(tree_);
+  }
+
+ private:
+  std::int32_t add(std::vector<std::uint32_t> rows, int depth) {
+    Sums all;
+    for (const std::uint32_t row : rows) all += {g_[row], h_[row], 1};
+    const auto at = static_cast<std::int32_t>(tree_.size());
+    tree_.push_back({"", 0, -1, -1, options_.rate * all.g / (all.h + options_.penalty)});
+    if (depth == 0 || tree_.size() + 2 > kTreeNodesMax) return at;
+    const Split split = best(rows, all);
+    if (split.gain < kGainMin) return at;
+    std::vector<std::uint32_t> low, high;
+    for (const std::uint32_t row : rows) (table_.bins[split.feature][row] <= split.bin ? low : high).push_back(row);
+    const std::int32_t left = add(std::move(low), depth - 1);
+    const std::int32_t right = add(std::move(high), depth - 1);
+    TreeNode& node = tree_[static_cast<std::size_t>(at)];
+    node.feature = names_[split.feature];
+    node.threshold = table_.thresholds[split.feature][split.bin];
+    node.left = left;
+    node.right = right;
+    return at;
+  }
+
+  Split best(const std::vector<std::uint32_t>& rows, const Sums& all) const {
+    Split out;
+    const double whole = all.g * all.g / (all.h + options_.penalty);
+    for (std::size_t f = offset_ % options_.share; f < names_.size(); f += options_.share) {
+      std::array<Sums, kBins> bins{};
+      const std::vector<std::uint8_t>& of = table_.bins[f];
+      for (const std::uint32_t row : rows) bins[of[row]] += {g_[row], h_[row], 1};
+      Sums low;
+      for (std::size_t b = 0; b < table_.thresholds[f].size(); ++b) {
+        low += bins[b];
+        const Sums high{all.g - low.g, all.h - low.h, all.rows - low.rows};
+        if (low.rows < static_cast<double>(options_.rows_min) || high.rows < static_cast<double>(options_.rows_min)) continue;
+        const double gain = low.g * low.g / (low.h + options_.penalty) + high.g * high.g / (high.h + options_.penalty) - whole;
+        if (gain > out.gain + 1e-12) out = {gain, f, b};
+      }
+    }
+    return out;
+  }
+
+  const Table& table_;
+  const std::vector<std::string>& names_;
+  const TreeOptions& options_;
+  const std::vector<double>&g_, &h_;
+  Tree tree_;
+  std::size_t offset_ = 0;
+};
+
+const TreeNode& step(const Tree& tree, const TreeNode& node, const Features& features) {
+  return tree[static_cast<std::size_t>(value_of(features, node.feature) > node.threshold ? node.right : node.left)];
+}
+
+}  // namespace
+
+std::vector<Tree> fit_trees(const std::vector<const Example*>& examples, const std::vector<std::string>& features, const TreeOptions& options) {
+  std::vector<Tree> out;
+  const Table table = table_of(examples, features);
+  const std::size_t rows = table.begin.back();
+  std::vector<double> score(rows), g(rows), h(rows);
+  for (std::size_t round = 0; round < options.trees; ++round) {
+    for (std::size_t e = 0; e < examples.size(); ++e) {
+      const auto from = table.begin[e];
+      const std::vector<double> chances = softmax({score.begin() + static_cast<std::ptrdiff_t>(from), score.begin() + static_cast<std::ptrdiff_t>(table.begin[e + 1])});
+      for (std::size_t k = 0; k < chances.size(); ++k) {
+        g[from + k] = examples[e]->truth < 0 ? 0 : (static_cast<std::int32_t>(k) == examples[e]->truth ? 1.0 : 0.0) - chances[k];
+        h[from + k] = std::max(1e-6, chances[k] * (1 - chances[k]));
+      }
+    }
+    Tree tree = Grower(table, features, options, g, h).grow(round);
+    for (std::size_t e = 0; e < examples.size(); ++e) {
+      for (std::size_t k = 0; k < examples[e]->features.size(); ++k) {
+        const TreeNode* node = tree.data();
+        while (!node->feature.empty()) node = &step(tree, *node, examples[e]->features[k]);
+        score[table.begin[e] + k] += node->value;
+      }
+    }
+    out.push_back(std::move(tree));
+  }
+  return out;
+}
+
+double tree_score(const std::vector<Tree>& trees, const Features& features) {
+  double sum = 0;
+  for (const Tree& tree : trees) {
+    if (tree.empty()) continue;
+    const TreeNode* node = tree.data();
+    while (!node->feature.empty()) node = &step(tree, *node, features);
+    sum += node->value;
+  }
+  return sum;
+}
+
+std::map<std::string, double> tree_parts(const std::vector<Tree>& trees, const Features& features) {
+  std::map<std::string, double> out;
+  for (const Tree& tree : trees) {
+    if (tree.empty()) continue;
+    const TreeNode* node = tree.data();
+    while (!node->feature.empty()) {
+      const TreeNode& next = step(tree, *node, features);
+      out[node->feature] += next.value - node->value;
+      node = &next;
+    }
+  }
+  return out;
+}
+
+}  // namespace culprit::explain

@@ -1,0 +1,83 @@
+// Changes against the symptom: which commit, or none.
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include "daemon/explain/changes/commits.h"
+#include "daemon/explain/changes/diff.h"
+#include "daemon/explain/changes/words.h"
+
+namespace culprit::explain {
+namespace {
+
+using testing::ElementsAre;
+using testing::HasSubstr;
+
+constexpr std::int64_t kMinute = 60'000'000'000;
+
+RecordedChange commit(const std::string& id, std::int64_t minute, const std::string& text, const std::string& file, const std::string& diff) {
+  return {RecordedChange::Kind::Commit, minute * kMinute, id, "", text, diff, {file}};
+}
+RecordedChange deploy(const std::string& id, std::int64_t minute, const std::string& service) {
+  return {RecordedChange::Kind::Deploy, minute * kMinute, id, service, "", "", {}};
+}
+
+RecordedCase with_symptom(const std::string& metric, const std::string& error) {
+  RecordedCase c;
+  c.names = {"shop", "front"};
+  c.candidates = {1, 0};
+  c.candidate_of = {1, 0};
+  c.onset_ns = 100 * kMinute;
+  c.fired = {0, 100 * kMinute, metric, "shop " + metric};
+  for (int i = 0; i < 20; ++i) c.logs.push_back({i * kMinute, 0, 0, 0, "INFO", "order placed"});
+  for (int i = 0; i < 5; ++i) c.logs.push_back({(96 + i) * kMinute, 0, 0, 0, "ERROR", error});
+  return c;
+}
+
+TEST(Commits, TheOneWhoseDiffSpeaksOfTheSymptomComesFirst) {
+  RecordedCase c = with_symptom("rpc_error_rate", "ledger call failed: deadline exceeded");
+  c.changes = {commit("a1", 60, "docs: describe the ledger deadline", "docs/ledger.md", "-old\n+the ledger deadline"),
+               commit("b2", 80, "refactor: ledger client", "ledger/client.go", "-\tcall(ledger, 5*time.Second)\n+\tcall(ledger, 50*time.Millisecond)"),
+               commit("c3", 85, "feat: nicer button", "shop/view.go", "-\tcolor(red)\n+\tcolor(green)"),
+               deploy("b2", 90, "shop"), deploy("c3", 92, "front")};
+  const auto ranked = score_commits(c);
+  EXPECT_EQ(ranked.front().id, "b2");
+  EXPECT_THAT(ranked.front().reason, HasSubstr("ledger"));
+  EXPECT_THAT(ranked.front().reason, HasSubstr("100-fold"));
+}
+
+TEST(Commits, NobodyIsToBlameForAnExpiredCertificate) {
+  RecordedCase c = with_symptom("upstream_error_ratio", "tls: x509: certificate has expired or is not yet valid");
+  c.changes = {commit("b2", 80, "refactor: tidy the handler", "shop/handler.go", "-\ta()\n+\tb()"), deploy("b2", 85, "shop")};
+  EXPECT_EQ(score_commits(c).front().id, "none");
+}
+
+TEST(Commits, AChangeAfterTheOnsetIsNoCause) {
+  RecordedCase c = with_symptom("latency_p99", "slow query on orders");
+  const std::string diff = "-\tselect(orders)\n+\tfor x { select(orders) }";
+  c.changes = {commit("early", 80, "orders: query", "shop/orders.go", diff), deploy("early", 94, "shop"),
+               commit("late", 99, "orders: query", "shop/orders.go", diff), deploy("late", 140, "shop")};
+  const auto ranked = score_commits(c);
+  EXPECT_EQ(ranked.front().id, "early");
+  const auto late = std::ranges::find(ranked, "late", &RankedCommit::id);
+  ASSERT_NE(late, ranked.end());
+  EXPECT_LT(late->score, ranked.front().score - 3);
+}
+
+TEST(Commits, WithoutCommitsThereIsNoRanking) { EXPECT_TRUE(score_commits(with_symptom("x", "y")).empty()); }
+
+TEST(Diff, SaysWhatAChangeDoes) {
+  EXPECT_TRUE(shape_of(commit("x", 0, "", "README.md", "-a\n+b")).harmless);
+  EXPECT_TRUE(shape_of(commit("x", 0, "", "a_test.go", "-a\n+b")).harmless);
+  EXPECT_TRUE(shape_of(commit("x", 0, "", "a.go", "-// old words\n+// new words")).harmless);
+  EXPECT_FALSE(shape_of(commit("x", 0, "", "a.go", "-run(a)\n+run(b)")).harmless);
+  EXPECT_NEAR(shape_of(commit("x", 0, "", "a.go", "-retries := 8\n+retries := 2")).value_change, 2, 1e-9);
+  EXPECT_GE(shape_of(commit("x", 0, "", "app.yaml", "-  level: info\n+  level: debug")).value_change, 1);
+  EXPECT_GT(shape_of(commit("x", 0, "", "a.go", "-register(handlers)\n+noop()")).removed, 0.3);
+}
+
+TEST(Words, AreCutFromCode) {
+  EXPECT_THAT(words_of("getLedgerItems(HTTPClient, oom_killed) 503"), ElementsAre("get", "ledger", "item", "client", "oom", "killed"));
+}
+
+}  // namespace
+}  // namespace culprit::explain

@@ -1,0 +1,98 @@
+// Each block alone: it sees its own kind of fault, at the right service, says why, and is quiet about what is well.
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include "daemon/explain/evidence/metric_family.h"
+#include "tests/explain/recorded_world.h"
+
+namespace culprit::explain {
+namespace {
+
+using test::Broken;
+using test::recorded;
+using testing::HasSubstr;
+
+std::string first_of(const RecordedCase& c, std::string_view name, std::string* reason = nullptr) {
+  for (const Signal& signal : all_signals(c)) {
+    if (signal.name != name) continue;
+    const auto best = std::ranges::max_element(signal.value);
+    const auto at = static_cast<std::size_t>(best - signal.value.begin());
+    if (reason != nullptr) *reason = signal.reason[at];
+    return *best > 0 ? c.name(c.candidates[at]) : "nobody";
+  }
+  return "no signal";
+}
+
+TEST(Evidence, EachBlockSeesItsFaultAtItsService) {
+  const struct {
+    Broken what;
+    const char *signal, *says;
+  } rows[] = {
+      {Broken::SlowOwnTime, "traces.own_time", "own time"},
+      {Broken::SlowOwnTime, "traces.own_share", "of all time added"},
+      {Broken::NetworkDelay, "traces.span_gap", "between client and server"},
+      {Broken::MissingStep, "traces.event_order", "accepted the order"},
+      {Broken::MissingStep, "logs.vanished", "checked the order"},
+      {Broken::NewErrors, "logs.new", "cannot reach the ledger"},
+      {Broken::NewErrors, "logs.errors", "cannot reach the ledger"},
+      {Broken::BusyCpu, "metrics.cpu", "cpu.usage"},
+  };
+  for (const auto& row : rows) {
+    for (const char* who : {"shop", "db"}) {
+      SCOPED_TRACE(fmt::format("{} at {}", row.signal, who));
+      std::string reason;
+      EXPECT_EQ(first_of(recorded(row.what, who), row.signal, &reason), who);
+      EXPECT_THAT(reason, HasSubstr(row.says));
+    }
+  }
+}
+
+TEST(Evidence, AHealthyCaseRaisesNothing) {
+  for (const Signal& signal : all_signals(recorded(Broken::Nothing))) {
+    SCOPED_TRACE(signal.name);
+    if (signal.modality == Modality::Topology || signal.name == "traces.own_share") continue;  // shares of noise sum to 1
+    EXPECT_LT(*std::ranges::max_element(signal.value), 0.7);
+  }
+}
+
+TEST(Evidence, WithoutDataABlockIsSilentRatherThanQuiet) {
+  RecordedCase empty;
+  empty.names = {"a", "b"};
+  empty.candidates = {0, 1};
+  empty.candidate_of = {0, 1};
+  EXPECT_TRUE(all_signals(empty).empty());
+}
+
+// What a callee loses, its caller loses too: the deepest service whose own part moves with the alert begins it.
+TEST(Evidence, FlowStopsWhereTheTimeIsAdded) {
+  RecordedCase c;
+  c.names = {"front", "shop", "db"};
+  c.candidates = {2, 0, 1};
+  c.candidate_of = {1, 2, 0};
+  c.calls = {{0, 1}, {1, 2}};
+  c.fired = {0, 0, "latency", ""};
+  c.onset_ns = 1;
+  const auto series = [](ServiceId s, double normal, double added) {
+    MetricColumn out{s, "latency.average", {}};
+    for (int row = 0; row < 20; ++row) out.values.push_back(normal + (row >= 16 ? added * (row - 15) : 0));
+    return out;
+  };
+  for (int row = 0; row < 20; ++row) c.metrics.times_ns.push_back(row < 14 ? row - 100 : row);
+  c.metrics.columns = {series(0, 0.2, 0.1), series(1, 0.1, 0.1), series(2, 0.01, 0.001)};
+  for (const ServiceId s : {0, 1, 2}) c.metrics.columns.push_back({s, "requests.sum", std::vector<double>(20, 100)});
+  std::string reason;
+  EXPECT_EQ(first_of(c, "metrics.own_share", &reason), "shop");
+  EXPECT_THAT(reason, HasSubstr("begin in it"));
+}
+
+TEST(Evidence, MetricsAreKnownByTheirNames) {
+  const std::pair<const char*, Family> rows[] = {
+      {"CpuUsageRate(%)", Family::Cpu},       {"container_memory_rss", Family::Memory}, {"latency.p99", Family::Latency},
+      {"dest_success_rate", Family::Success}, {"availability.Average", Family::Success}, {"fs_usage", Family::Disk},
+      {"net_receive", Family::Network},       {"requests.Sum", Family::Load},            {"http_5xx_ratio", Family::Errors},
+      {"uptime", Family::Other}};
+  for (const auto& [name, family] : rows) EXPECT_EQ(family_of(name), family) << name;
+}
+
+}  // namespace
+}  // namespace culprit::explain

@@ -1,0 +1,163 @@
+// culprit learn: fits the ranking's weights to labelled incidents.
+#include <fmt/format.h>
+
+#include <fstream>
+
+#include "daemon/explain/learn/alert_words.h"
+#include "daemon/explain/learn/labelled.h"
+#include "daemon/explain/recorded/lose.h"
+#include "ui/cli/offline.h"
+
+namespace culprit::cli {
+namespace {
+
+namespace ex = culprit::explain;
+
+struct LearnOptions {
+  std::vector<std::string> cases;
+  std::string out;
+  std::string source;
+  double penalty = 1.0;
+  double rare_penalty = 2.0;
+  bool general = false;
+  bool no_trees = false;
+  bool unlabelled = false;
+  std::string weights;
+  std::vector<std::string> without;
+  double keep_spans = 1, keep_samples = 1;
+};
+
+struct Material {
+  std::vector<ex::Example> examples;
+  std::vector<ex::Example> tried;  // the same with less in them, if asked for
+  ex::Habits habits;
+};
+
+Result<ex::Habits> read_habits(const std::vector<std::string>& directories) {
+  ex::Habits out;
+  for (const std::string& directory : directories) {
+    TRY(ex::read_unlabelled(directory, [&](ex::RecordedCase&& one) -> Result<void> {
+      if (!one.alerts.empty()) ex::learn_habits(one, out);
+      return {};
+    }));
+  }
+  return out;
+}
+
+// Alerts are counted first, without labels; then every case becomes an example.
+Result<Material> read_material(const std::vector<std::string>& directories, const ex::Loss& loss) {
+  Material out;
+  ASSIGN(out.habits, read_habits(directories));
+  for (const std::string& directory : directories) {
+    TRY(ex::read_labelled(directory, [&](ex::RecordedCase&& one, const ex::Label& label) -> Result<void> {
+      out.examples.push_back(ex::example_of(one, label, ex::all_signals(one), out.habits, directory));
+      if (loss.any()) {
+        ex::lose(one, loss);
+        out.tried.push_back(ex::example_of(one, label, ex::all_signals(one), out.habits, directory));
+      }
+      return {};
+    }));
+  }
+  return out;
+}
+
+double mean_confidence(const ex::CrossValidation& result) {
+  double sum = 0;
+  for (const ex::Held& held : result.held) sum += held.judgement.confidence;
+  return result.held.empty() ? 0 : sum / static_cast<double>(result.held.size());
+}
+
+Json summary_of(const ex::CrossValidation& result) {
+  return {{"cases", result.held.size()}, {"ac1", result.ac1}, {"avg5", result.avg5}, {"fault_accuracy", result.fault_accuracy}, {"ece", result.ece}, {"confidence", mean_confidence(result)}};
+}
+
+std::string render(const Json& document, const Style& style) {
+  Table table({{"cases from"}, {"cases", Table::Align::Right}, {"AC@1", Table::Align::Right}, {"Avg@5", Table::Align::Right},
+               {"fault", Table::Align::Right}, {"ECE", Table::Align::Right}, {"confidence", Table::Align::Right}});
+  for (const Json& row : list(document, "sets")) {
+    table.add({text(row, "set"), whole(row, "cases"), fmt::format("{:.3f}", number_or(row, "ac1", 0)), fmt::format("{:.3f}", number_or(row, "avg5", 0)),
+               fmt::format("{:.3f}", number_or(row, "fault_accuracy", 0)), fmt::format("{:.3f}", number_or(row, "ece", 0)), fmt::format("{:.2f}", number_or(row, "confidence", 0))});
+  }
+  return fmt::format("5-fold cross-validation by incident:\n{}{} weights written to {}\n", table.text(style, 0), whole(document, "weights"), text(document, "out", "nowhere (--out)"));
+}
+
+Result<void> save(const ex::Model& model, const std::string& path) {
+  if (path.empty()) return {};
+  std::ofstream file(path, std::ios::binary | std::ios::trunc);
+  file << ex::write_model(model);
+  if (!file.flush()) return fail(Code::Io, fmt::format("cannot write '{}'", path));
+  return {};
+}
+
+// What can be learned without anybody's verdict: which alerts are usual. The weights stay as they are.
+Result<Exit> learn_habits_only(const Session& session, const LearnOptions& options, const ex::Habits& habits) {
+  ex::Model model = ex::built_in_model();
+  if (!options.weights.empty()) {
+    ASSIGN(const std::string bytes, read_input(options.weights));
+    ASSIGN(model, ex::parse_model(bytes));
+  }
+  model.habits = habits;
+  model.source += fmt::format("; alerts counted in {} incidents without labels", habits.cases);
+  TRY(save(model, options.out));
+  return session.show_document({{"api", 1}, {"sets", Json::array()}, {"weights", model.weights.size()}, {"out", options.out.empty() ? Json(nullptr) : Json(options.out)}},
+                               [&](const Json&, const Style&) { return fmt::format("alerts of {} incidents counted; weights: {}\n", habits.cases, model.source); });
+}
+
+}  // namespace
+
+void add_learn(CLI::App& app, Session& session) {
+  const auto options = std::make_shared<LearnOptions>();  // shared by the option bindings and the callback
+  app.add_option("--cases", options->cases, "Labelled cases: truth.jsonl and the cases beside it; may be repeated")->required()->type_name("DIR");
+  app.add_option("--out", options->out, "Where to write the weights; without it they are only tried")->type_name("FILE");
+  app.add_option("--source", options->source, "A note kept in the weights: what they were learned from")->type_name("TEXT");
+  app.add_option("--penalty", options->penalty, "How strongly weights are held at 0 (L2)")->type_name("X")->check(CLI::Range(1e-4, 1e4))->capture_default_str();
+  app.add_option("--name-penalty", options->rare_penalty, "Times that, for weights that name a service")->type_name("X")->check(CLI::Range(1e-4, 1e4))->capture_default_str();
+  app.add_flag("--general", options->general, "Leave out what names a service: weights for any system");
+  app.add_flag("--no-trees", options->no_trees, "Only weights, also with many incidents");
+  app.add_flag("--unlabelled", options->unlabelled, "Use no labels: only count which alerts are usual, and keep the weights");
+  app.add_option("--weights", options->weights, "Those weights, with --unlabelled; else the built-in ones")->type_name("FILE");
+  app.add_option("--without", options->without, "Try the weights on cases without metrics, traces, logs, topology or reference")->type_name("WHAT");
+  app.add_option("--keep-spans", options->keep_spans, "Try them on cases with this share of their spans")->type_name("X")->check(CLI::Range(0.0, 1.0));
+  app.add_option("--keep-samples", options->keep_samples, "Try them on cases with this share of their metric values")->type_name("X")->check(CLI::Range(0.0, 1.0));
+  app.callback([&session, options] {
+    session.run = [&session, options]() -> Result<Exit> {
+      ex::Loss loss{.spans_kept = options->keep_spans, .samples_kept = options->keep_samples};
+      for (const std::string& what : options->without) TRY(ex::mark_lost(loss, what));
+      if (options->unlabelled) {
+        ASSIGN(const ex::Habits habits, read_habits(options->cases));
+        return learn_habits_only(session, *options, habits);
+      }
+      ASSIGN(const Material material, read_material(options->cases, loss));
+      if (material.examples.empty()) return fail(Code::Invalid, "there are no labelled cases");
+      ex::FitOptions fitting{.penalty = options->penalty, .rare_penalty = options->rare_penalty, .names = !options->general};
+      if (options->no_trees) fitting.trees_from = material.examples.size() + 1;
+      const ex::CrossValidation all = ex::cross_validate(material.examples, fitting, 5, loss.any() ? &material.tried : nullptr);
+      std::vector<const ex::Example*> examples;
+      for (const ex::Example& one : material.examples) examples.push_back(&one);
+      ex::Model model = ex::fit(examples, fitting);
+      model.slope = all.slope;
+      model.offset = all.offset;
+      if (!options->general) model.habits = material.habits;
+      model.source = options->source.empty() ? fmt::format("{} labelled incidents", examples.size()) : options->source;
+      TRY(save(model, options->out));
+      Json sets = Json::array();
+      for (const std::string& directory : options->cases) {
+        ex::CrossValidation one;
+        for (const ex::Held& held : all.held) {
+          if (held.example->set == directory) one.held.push_back(held);
+        }
+        ex::count_ranks(one);
+        one.ece = ex::expected_calibration_error(one.held);
+        Json row = summary_of(one);
+        row["set"] = directory;
+        sets.push_back(std::move(row));
+      }
+      Json total = summary_of(all);
+      total["set"] = "all";
+      sets.push_back(std::move(total));
+      return session.show_document({{"api", 1}, {"sets", std::move(sets)}, {"weights", model.weights.size()}, {"out", options->out.empty() ? Json(nullptr) : Json(options->out)}}, render);
+    };
+  });
+}
+
+}  // namespace culprit::cli
