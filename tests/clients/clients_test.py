@@ -206,6 +206,7 @@ class Logs(unittest.TestCase):
                 except OSError:
                     return None
             wait_for("nginx", lambda: get("/first"))
+            daemon.settled("web", 1)  # a file is looked for every 2 s: one that is renamed before that was never seen
             for i in range(20):
                 self.assertEqual(get(f"/orders/{i}?token=secret"), 504)
             os.rename(log, folder / "access.log.1")
