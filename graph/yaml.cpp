@@ -10,6 +10,7 @@
 #include <cmath>
 #include <sstream>
 #include <unordered_map>
+#include <variant>
 
 #include "daemon/base/text.h"
 
@@ -38,6 +39,7 @@ class Builder final : public YAML::EventHandler {
   void OnNull(const YAML::Mark& mark, YAML::anchor_t anchor) override {
     Yaml node;
     node.line = mark.line + 1;
+    node.column = mark.column + 1;
     finish(std::move(node), anchor);
   }
   void OnAlias(const YAML::Mark& mark, YAML::anchor_t anchor) override {
@@ -53,15 +55,16 @@ class Builder final : public YAML::EventHandler {
     node.kind = Yaml::Kind::Scalar;
     node.quoted = tag == "!";
     node.line = mark.line + 1;
+    node.column = mark.column + 1;
     node.text = value;
     finish(std::move(node), anchor);
   }
   void OnSequenceStart(const YAML::Mark& mark, const std::string&, YAML::anchor_t anchor, YAML::EmitterStyle::value) override {
-    open(Yaml::Kind::List, mark.line + 1, anchor);
+    open(Yaml::Kind::List, mark, anchor);
   }
   void OnSequenceEnd() override { close(); }
   void OnMapStart(const YAML::Mark& mark, const std::string&, YAML::anchor_t anchor, YAML::EmitterStyle::value) override {
-    open(Yaml::Kind::Map, mark.line + 1, anchor);
+    open(Yaml::Kind::Map, mark, anchor);
   }
   void OnMapEnd() override { close(); }
 
@@ -79,11 +82,12 @@ class Builder final : public YAML::EventHandler {
     exhausted = limit;
   }
 
-  void open(Yaml::Kind kind, int line, YAML::anchor_t anchor) {
+  void open(Yaml::Kind kind, const YAML::Mark& mark, YAML::anchor_t anchor) {
     if (!problem.empty()) return;
     Open next;
     next.node.kind = kind;
-    next.node.line = line;
+    next.node.line = mark.line + 1;
+    next.node.column = mark.column + 1;
     next.anchor = anchor;
     stack_.push_back(std::move(next));
   }
@@ -110,7 +114,7 @@ class Builder final : public YAML::EventHandler {
       return;
     }
     if (node.kind == Yaml::Kind::List || node.kind == Yaml::Kind::Map) return fail(node.line, "a key must be plain text", false);
-    parent.node.keys.push_back({std::move(node.text), node.line});
+    parent.node.keys.push_back({std::move(node.text), node.line, node.column});
     parent.has_key = true;
   }
 
@@ -130,7 +134,15 @@ const Yaml* Yaml::find(std::string_view key) const {
   return nullptr;
 }
 
-Result<std::vector<Yaml>> parse_yaml_all(std::string_view name, std::string_view text) {
+namespace {
+
+struct Problem {
+  Place at = 1;
+  std::string what;
+  bool limit = false;
+};
+
+std::variant<std::vector<Yaml>, Problem> read_documents(std::string_view text) {
   Builder builder;
   // yaml-cpp throws on every mistake, and std::bad_alloc may come from anywhere inside it.
   try {
@@ -140,15 +152,30 @@ Result<std::vector<Yaml>> parse_yaml_all(std::string_view name, std::string_view
       if (!builder.problem.empty()) break;
     }
   } catch (const YAML::Exception& e) {
-    return fail(Code::Invalid, fmt::format("{}:{}: {}", name, e.mark.is_null() ? 1 : e.mark.line + 1, e.msg));
+    if (e.mark.is_null()) return Problem{1, e.msg};
+    return Problem{{e.mark.line + 1, e.mark.column + 1}, e.msg};
   } catch (const std::exception& e) {
-    return fail(Code::Invalid, fmt::format("{}: {}", name, e.what()));
+    return Problem{1, e.what()};
   }
-  if (!builder.problem.empty()) {
-    return fail(builder.exhausted ? Code::Exhausted : Code::Invalid,
-                fmt::format("{}:{}: {}", name, builder.problem_line, builder.problem));
-  }
+  if (!builder.problem.empty()) return Problem{builder.problem_line, std::move(builder.problem), builder.exhausted};
   return std::move(builder.documents);
+}
+
+}  // namespace
+
+Result<std::vector<Yaml>> parse_yaml_all(std::string_view name, std::string_view text) {
+  auto read = read_documents(text);
+  if (auto* documents = std::get_if<std::vector<Yaml>>(&read)) return std::move(*documents);
+  const Problem& problem = std::get<Problem>(read);
+  return fail(problem.limit ? Code::Exhausted : Code::Invalid, fmt::format("{}:{}: {}", name, problem.at.line, problem.what));
+}
+
+std::optional<std::vector<Yaml>> parse_yaml_all(std::string_view text, Findings& findings) {
+  auto read = read_documents(text);
+  if (auto* documents = std::get_if<std::vector<Yaml>>(&read)) return std::move(*documents);
+  const Problem& problem = std::get<Problem>(read);
+  findings.add(problem.at, problem.what);
+  return std::nullopt;
 }
 
 Result<Yaml> parse_yaml(std::string_view name, std::string_view text) {
@@ -170,7 +197,28 @@ std::optional<double> parse_number(std::string_view text) {
 
 std::string Findings::where(int line) const { return fmt::format("{}:{}", file_, line); }
 
-void Findings::add(int line, std::string_view what) { add_whole(fmt::format("{}:{}: {}", file_, line, what)); }
+void Findings::add(Place at, std::string_view what) {
+  if (at.column <= 0 || text_.empty()) return add_whole(fmt::format("{}:{}: {}", file_, at.line, what));
+  // The line as it is written, cut around the caret when it is long.
+  std::size_t begin = 0;
+  for (int line = 1; line < at.line && begin != std::string_view::npos; ++line) {
+    begin = text_.find('\n', begin);
+    if (begin != std::string_view::npos) ++begin;
+  }
+  std::string shown;
+  if (begin < text_.size()) {
+    constexpr std::size_t kWidth = 120;
+    std::string_view line = text_.substr(begin, text_.substr(begin).find('\n'));
+    std::size_t caret = std::min(static_cast<std::size_t>(at.column - 1), line.size());
+    const std::size_t cut = caret > kWidth - 20 ? caret - 60 : 0;
+    line = line.substr(cut, kWidth);
+    caret -= cut;
+    std::string safe;
+    for (const char c : line) safe += static_cast<unsigned char>(c) < 0x20 || c == 0x7f ? ' ' : c;  // a tab is one column
+    shown = fmt::format("\n    {}\n    {}^", sanitize_utf8(safe), std::string(caret, ' '));
+  }
+  add_whole(fmt::format("{}:{}:{}: {}{}", file_, at.line, at.column, what, shown));
+}
 
 void Findings::add_whole(std::string finding) {
   if (lines_.size() >= kFindingsMax) {
@@ -190,13 +238,13 @@ Result<void> Findings::result() const {
 Fields::Fields(const Yaml& node, std::string_view what, Findings& findings)
     : node_(node), what_(what), findings_(findings) {
   if (node.kind != Yaml::Kind::Map) {
-    findings_.add(node.line, fmt::format("{} must be a map of keys", what_));
+    findings_.add(node.place(), fmt::format("{} must be a map of keys", what_));
     return;
   }
   for (std::size_t i = 1; i < node.keys.size(); ++i) {
     for (std::size_t k = 0; k < i && i < 64; ++k) {  // a map of ours has a dozen keys
       if (node.keys[i].text == node.keys[k].text) {
-        findings_.add(node.keys[i].line, fmt::format("'{}' is given twice", node.keys[i].text));
+        findings_.add(node.keys[i].place(), fmt::format("'{}' is given twice", node.keys[i].text));
         break;
       }
     }
@@ -208,7 +256,7 @@ const Yaml* Fields::find(std::string_view key, Need need) {
   const Yaml* value = node_.find(key);
   if (value != nullptr && value->kind == Yaml::Kind::Null) value = nullptr;
   if (value == nullptr && need == Need::Required && node_.kind == Yaml::Kind::Map) {
-    findings_.add(node_.line, fmt::format("{} lacks '{}'", what_, key));
+    findings_.add(node_.place(), fmt::format("{} lacks '{}'", what_, key));
   }
   return value;
 }
@@ -216,14 +264,14 @@ const Yaml* Fields::find(std::string_view key, Need need) {
 const Yaml* Fields::list(std::string_view key, Need need) {
   const Yaml* value = find(key, need);
   if (value == nullptr || value->kind == Yaml::Kind::List) return value;
-  findings_.add(value->line, fmt::format("'{}' must be a list", key));
+  findings_.add(value->place(), fmt::format("'{}' must be a list", key));
   return nullptr;
 }
 
 const Yaml* Fields::map(std::string_view key, Need need) {
   const Yaml* value = find(key, need);
   if (value == nullptr || value->kind == Yaml::Kind::Map) return value;
-  findings_.add(value->line, fmt::format("'{}' must be a map of keys", key));
+  findings_.add(value->place(), fmt::format("'{}' must be a map of keys", key));
   return nullptr;
 }
 
@@ -231,11 +279,11 @@ std::string Fields::text(std::string_view key, Need need) {
   const Yaml* value = find(key, need);
   if (value == nullptr) return {};
   if (value->kind != Yaml::Kind::Scalar) {
-    findings_.add(value->line, fmt::format("'{}' must be text", key));
+    findings_.add(value->place(), fmt::format("'{}' must be text", key));
     return {};
   }
   if (need == Need::Required && value->text.empty()) {
-    findings_.add(value->line, fmt::format("'{}' is empty", key));
+    findings_.add(value->place(), fmt::format("'{}' is empty", key));
   }
   return value->text;
 }
@@ -246,7 +294,7 @@ std::vector<std::string> Fields::texts(std::string_view key) {
   if (items == nullptr) return result;
   for (const Yaml& item : items->items) {
     if (item.kind != Yaml::Kind::Scalar || item.text.empty()) {
-      findings_.add(item.line, fmt::format("each item of '{}' must be text", key));
+      findings_.add(item.place(), fmt::format("each item of '{}' must be text", key));
       continue;
     }
     result.push_back(item.text);
@@ -259,7 +307,7 @@ std::optional<double> Fields::number(std::string_view key, double least, double 
   if (value == nullptr) return std::nullopt;
   const auto parsed = value->kind == Yaml::Kind::Scalar ? parse_number(value->text) : std::nullopt;
   if (!parsed || *parsed < least || *parsed > most) {
-    findings_.add(value->line, fmt::format("'{}' must be a number from {} to {}", key, least, most));
+    findings_.add(value->place(), fmt::format("'{}' must be a number from {} to {}", key, least, most));
     return std::nullopt;
   }
   return parsed;
@@ -270,7 +318,7 @@ std::optional<bool> Fields::flag(std::string_view key) {
   if (value == nullptr) return std::nullopt;
   if (value->text == "true") return true;
   if (value->text == "false") return false;
-  findings_.add(value->line, fmt::format("'{}' must be true or false", key));
+  findings_.add(value->place(), fmt::format("'{}' must be true or false", key));
   return std::nullopt;
 }
 
@@ -280,21 +328,21 @@ std::optional<std::size_t> Fields::choice(std::string_view key, std::span<const 
   for (std::size_t i = 0; i < choices.size(); ++i) {
     if (value->kind == Yaml::Kind::Scalar && value->text == choices[i]) return i;
   }
-  findings_.add(value->line, fmt::format("'{}' must be one of {}, not '{}'", key, fmt::join(choices, ", "), value->text));
+  findings_.add(value->place(), fmt::format("'{}' must be one of {}, not '{}'", key, fmt::join(choices, ", "), value->text));
   return std::nullopt;
 }
 
-int Fields::line_of(std::string_view key) const {
+Place Fields::place_of(std::string_view key) const {
   for (const Yaml::Key& candidate : node_.keys) {
-    if (candidate.text == key) return candidate.line;
+    if (candidate.text == key) return candidate.place();
   }
-  return node_.line;
+  return node_.place();
 }
 
 void Fields::done() {
   for (const Yaml::Key& key : node_.keys) {
     if (std::ranges::find(asked_, key.text) != asked_.end()) continue;
-    findings_.add(key.line, fmt::format("unknown key '{}' in {}{}", key.text, what_, did_you_mean(key.text, asked_)));
+    findings_.add(key.place(), fmt::format("unknown key '{}' in {}{}", key.text, what_, did_you_mean(key.text, asked_)));
   }
 }
 
