@@ -19,8 +19,10 @@
 #include <cstring>
 
 #include "daemon/api/server.h"
+#include "daemon/app/config_watch.h"
 #include "daemon/app/live_backend.h"
 #include "daemon/app/notify.h"
+#include "daemon/app/rule_watch.h"
 #include "daemon/base/log.h"
 #include "daemon/sensor/privileges.h"
 #include "daemon/sensor/supervise.h"
@@ -161,6 +163,16 @@ Result<void> make_socket_folder(const std::filesystem::path& folder, const senso
 // Batches are made on one thread and freed on the next: with an arena a thread, glibc keeps each one's peak.
 void bound_allocator() { ::mallopt(M_ARENA_MAX, 2); }
 
+// Watched for policies when the configuration names nothing; what is not there costs nothing.
+constexpr const char* kUsualConfiguration[] = {"/etc/nginx", "/etc/redis", "/etc/postgresql", "/etc/apisix", "/etc/envoy", "/etc/prometheus", "/etc/systemd/system"};
+
+// Built-in policies and those beside the rules folder.
+Result<std::shared_ptr<const rules::PolicySet>> load_policies(const std::filesystem::path& folder) {
+  std::error_code ignored;  // a folder that cannot be seen counts as none
+  if (std::filesystem::is_directory(folder, ignored)) return rules::PolicySet::load(folder);
+  return rules::PolicySet::load(rules::built_in_policies());
+}
+
 Result<int> run_worker(const Start& start, sensor::Role role) {
   bound_allocator();
   const Config& config = start.config;
@@ -211,21 +223,28 @@ Result<int> run_worker(const Start& start, sensor::Role role) {
   if (!knowledge) return std::unexpected(knowledge.error());
   ASSIGN(embed::Model model, recall::built_in_model());
   const auto modes = std::make_shared<const recall::Modes>(*knowledge, std::move(model));
-  auto rules = rules::load_rules(config.rules_dir, knowledge->get());
+  auto rules = rules::load_rules(config.rules_dir, {.knowledge = knowledge->get(), .run_tests = true});
   if (!rules) {
     log::warn("{}; going on with the built-in rules", rules.error().message);
-    rules = rules::load_rules(std::filesystem::path(), knowledge->get());
+    rules = rules::load_rules(std::filesystem::path(), {.knowledge = knowledge->get()});
   }
   if (!rules) return std::unexpected(rules.error());
+  rules::RuleBook rule_book(config.rules_dir, *knowledge, std::move(*rules));
 
   concurrent::Registry registry;
   app::Accounting accounting;
   app::DetectChannel detect({.name = "detect", .capacity = 64, .when_full = concurrent::WhenFull::Wait, .registry = &registry});
   const std::filesystem::path graph_file = config.state_dir / "graph.db";
-  ASSIGN(auto diagnosis, app::Diagnosis::start({clock, *store, accounting, detect, graph_file, host.boot_id(), modes, *rules}));
+  ASSIGN(auto diagnosis, app::Diagnosis::start({clock, *store, accounting, detect, graph_file, host.boot_id(), modes, rule_book}));
   ASSIGN(auto pipeline, app::Pipeline::start({config, clock, *store, registry, accounting, detect, std::move(role.control), [&diagnosis] { return diagnosis->something_wrong(); }}));
   sources.start(*pipeline);
-  app::LiveBackend backend({config, clock, *store, registry, accounting, *pipeline, *diagnosis, sources, graph_file, started_ns, CULPRIT_VERSION, user.name});
+  app::LiveBackend backend({config, clock, *store, registry, accounting, *pipeline, *diagnosis, sources, graph_file, started_ns, CULPRIT_VERSION, user.name, rule_book});
+  auto policies = load_policies(config.rules_dir.parent_path() / "policies");
+  std::unique_ptr<app::ConfigWatch> config_watch;
+  const std::vector<std::string> usual(std::begin(kUsualConfiguration), std::end(kUsualConfiguration));
+  if (policies) config_watch = app::ConfigWatch::start(config.policy_files.empty() ? usual : config.policy_files, *policies, clock, [&pipeline](std::vector<stream::Event> events) { pipeline->add(std::move(events)); });
+  else log::warn("policies: {}; configuration files are not watched", policies.error().message);
+  ASSIGN(auto rule_watch, app::RuleWatch::start(rule_book, clock));
   ASSIGN(auto server, api::Server::start(std::move(listeners), backend, {.page = web::assets()}));
   log::info("ready socket='{}' page={} state='{}' user='{}'", config.socket.string(),
             config.page_port == 0 ? "none" : fmt::format("http://127.0.0.1:{}/", config.page_port), config.state_dir.string(), user.name);
@@ -236,7 +255,9 @@ Result<int> run_worker(const Start& start, sensor::Role role) {
     pollfd wait{.fd = signal_fd.get(), .events = POLLIN, .revents = 0};
     if (::poll(&wait, 1, 500) > 0) {
       signalfd_siginfo info{};
-      if (::read(signal_fd.get(), &info, sizeof(info)) == sizeof(info) && info.ssi_signo != SIGHUP) break;
+      if (::read(signal_fd.get(), &info, sizeof(info)) != sizeof(info)) continue;
+      if (info.ssi_signo != SIGHUP) break;
+      rule_watch->ask();
     }
     if (const std::string failure = pipeline->failure(); !failure.empty()) {
       log::error("{}", failure);
@@ -248,6 +269,8 @@ Result<int> run_worker(const Start& start, sensor::Role role) {
   app::notify_stopping();
   server.reset();    // no more questions
   sources.stop();    // nothing more from other tools
+  rule_watch.reset();
+  config_watch.reset();
   pipeline.reset();  // from the rings to the store
   (void)detect.close();
   diagnosis.reset();

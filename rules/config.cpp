@@ -186,7 +186,7 @@ class Reader {
   Result<void> tree(std::string_view text) {
     ASSIGN(const std::vector<graph::Yaml> documents, graph::parse_yaml_all(name_, text));
     for (const graph::Yaml& document : documents) {
-      config_.blocks.push_back({"", document.line, 0});
+      config_.blocks.push_back({.path = "", .line = document.line, .parent = 0, .document = true});
       TRY(flatten(document, config_.blocks.size() - 1, 0));
     }
     return {};
@@ -226,7 +226,9 @@ class Reader {
         const graph::Yaml& item = node.items[i];
         if (item.kind == graph::Yaml::Kind::Map || item.kind == graph::Yaml::Kind::List) {
           if (config_.blocks.size() >= kSettingsMax) return fail(Code::Exhausted, fmt::format("{}: more than {} blocks", name_, kSettingsMax));
-          config_.blocks.push_back({join_path(config_.blocks[block].path, node.keys[i].text), node.keys[i].line, block});
+          // What is empty is there all the same: "outlier_detection: {}" takes the defaults.
+          if (item.items.empty()) TRY(add(block, node.keys[i].text, "", node.keys[i].line));
+          config_.blocks.push_back({join_path(config_.blocks[block].path, node.keys[i].text), node.keys[i].line, block, item.kind == graph::Yaml::Kind::List});
           TRY(flatten(item, config_.blocks.size() - 1, depth + 1));
         } else {
           TRY(add(block, node.keys[i].text, item.text, node.keys[i].line));
@@ -264,7 +266,9 @@ std::optional<Format> guess_format(const std::filesystem::path& file, std::strin
   if (name.find("postgresql") != std::string::npos && name.ends_with(".conf")) return Format::Postgresql;
   if ((name.find("redis") != std::string::npos || name.find("valkey") != std::string::npos) && name.ends_with(".conf")) return Format::Redis;
   if (whole.find("nginx") != std::string::npos) return Format::Nginx;
-  if (name.ends_with(".ini") || name.ends_with(".cnf") || name.ends_with(".cfg") || name.ends_with(".service")) return Format::Ini;
+  for (const std::string_view ending : {".ini", ".cnf", ".cfg", ".service", ".socket", ".timer"}) {
+    if (name.ends_with(ending)) return Format::Ini;
+  }
   if (text.find("\nserver {") != std::string_view::npos || text.find("http {") != std::string_view::npos || text.find("location ") != std::string_view::npos) return Format::Nginx;
   if (text.find("shared_buffers") != std::string_view::npos || text.find("max_connections") != std::string_view::npos) return Format::Postgresql;
   if (text.find("maxmemory") != std::string_view::npos || text.find("appendonly") != std::string_view::npos) return Format::Redis;

@@ -14,6 +14,8 @@ struct Config {
     std::string path{};
     int line = 1;
     std::size_t parent = 0;
+    bool list = false;      // holds a list; what policies look at are its items
+    bool document = false;  // one of the documents of a YAML file
   };
   std::vector<Setting> settings{};
   std::vector<Block> blocks{};  // [0] is the file

@@ -31,10 +31,11 @@ struct PolicyTest {
 }  // namespace
 
 struct Policy {
-  std::string id{}, summary{}, advice{}, source{}, scope{}, file_glob{}, origin{};
+  std::string id{}, pack{}, summary{}, why{}, advice{}, fix{}, source{}, file_glob{}, origin{};
+  std::vector<std::string> scopes{};
   Severity severity = Severity::Warning;
   std::optional<Format> format{};
-  std::vector<Condition> when{}, require{}, forbid{};
+  std::vector<Condition> document{}, when{}, require{}, forbid{}, in_file{};
   std::vector<PolicyTest> tests{};
 };
 
@@ -99,7 +100,7 @@ Condition read_condition(Fields& f) {
   if (const auto shorter = f.number("shorter", 0, 1e6)) condition.shorter = static_cast<std::size_t>(*shorter);
   if (const std::string pattern = f.text("regex"); !pattern.empty()) {
     if (auto regex = Regex::compile(pattern)) condition.regex = std::move(*regex);
-    else f.findings().add(f.line_of("regex"), fmt::format("regex: {}", regex.error().message));
+    else f.findings().add(f.place_of("regex"), fmt::format("regex: {}", regex.error().message));
   }
   return condition;
 }
@@ -122,11 +123,19 @@ Policy read_policy(const Yaml& root, const RuleText& source, Findings& findings)
   Policy policy;
   policy.origin = fmt::format("{}:{}", source.name, root.line);
   policy.id = f.text("policy", Need::Required);
+  policy.pack = kPacks[f.choice("pack", kPacks).value_or(std::size(kPacks) - 1)];
   policy.severity = static_cast<Severity>(f.choice("severity", kSeverities).value_or(1));
   policy.summary = f.text("summary", Need::Required);
   policy.advice = f.text("advice", Need::Required);
   policy.source = f.text("source", Need::Required);
-  policy.scope = f.text("scope");
+  policy.why = f.text("why");
+  policy.fix = f.text("fix");
+  if (const Yaml* scope = f.find("scope"); scope != nullptr && scope->kind == Yaml::Kind::List) {
+    for (const Yaml& glob : scope->items) policy.scopes.push_back(glob.text);  // "" is a document itself
+  } else if (const std::string glob = f.text("scope"); !glob.empty()) {
+    policy.scopes = {glob};
+  }
+  policy.document = read_conditions(f, "document");
   if (const Yaml* files = f.map("files", Need::Required)) {
     Fields inner(*files, "'files'", findings);
     if (const auto format = inner.choice("format", kFormatNames)) policy.format = static_cast<Format>(*format);
@@ -136,7 +145,8 @@ Policy read_policy(const Yaml& root, const RuleText& source, Findings& findings)
   policy.when = read_conditions(f, "when");
   policy.require = read_conditions(f, "require");
   policy.forbid = read_conditions(f, "forbid");
-  if (policy.require.empty() && policy.forbid.empty()) findings.add(root.line, "a policy needs 'require' or 'forbid'");
+  policy.in_file = read_conditions(f, "require_in_file");
+  if (policy.require.empty() && policy.forbid.empty() && policy.in_file.empty()) findings.add(root.place(), "a policy needs 'require', 'forbid' or 'require_in_file'");
   if (const Yaml* tests = f.list("tests", Need::Required)) {
     for (const Yaml& node : tests->items) {
       Fields inner(node, "a test", findings);
@@ -170,10 +180,10 @@ void check_scope(const Policy& policy, const Config& config, std::size_t block, 
   for (const Condition& condition : policy.when) {
     const Setting* setting = find(condition, in_scope);
     if (setting == nullptr) return;
-    if (block == 0 || policy.scope.empty()) line = setting->line;
+    if (block == 0 || policy.scopes.empty()) line = setting->line;
   }
   const auto report = [&](int at, std::string message) {
-    out.push_back({.policy = policy.id, .severity = policy.severity, .file = std::string(file), .line = at, .message = std::move(message), .advice = policy.advice});
+    out.push_back({.policy = policy.id, .severity = policy.severity, .file = std::string(file), .line = at, .message = std::move(message), .advice = policy.advice, .why = policy.why, .fix = policy.fix});
   };
   for (const Condition& condition : policy.require) {
     if (find(condition, in_reach) != nullptr) continue;
@@ -182,6 +192,9 @@ void check_scope(const Policy& policy, const Config& config, std::size_t block, 
     const Setting* other = find(named, in_reach);
     if (other != nullptr) report(other->line, fmt::format("{} ('{}' is '{}')", policy.summary, other->path, other->value));
     else report(line, fmt::format("{} ('{}' is not set)", policy.summary, condition.path));
+  }
+  for (const Condition& condition : policy.in_file) {
+    if (find(condition, [](const Setting&) { return true; }) == nullptr) report(line, fmt::format("{} (no '{}' in the file)", policy.summary, condition.value.empty() ? condition.path : condition.value));
   }
   for (const Condition& condition : policy.forbid) {
     for (const Setting& setting : config.settings) {
@@ -194,7 +207,7 @@ void check_scope(const Policy& policy, const Config& config, std::size_t block, 
         if (met) continue;
       }
       // A secret is not repeated.
-      const bool secret = condition.shorter || condition.longer || condition.regex != nullptr;
+      const bool secret = condition.shorter || condition.longer || same_glob("*secret*", setting.path) || same_glob("*passw*", setting.path) || same_glob("*requirepass*", setting.path) || same_glob("*key*", setting.path);
       report(setting.line, secret ? fmt::format("{} ('{}')", policy.summary, setting.path) : fmt::format("{} ('{}' is '{}')", policy.summary, setting.path, setting.value));
     }
   }
@@ -205,9 +218,26 @@ void check_policy(const Policy& policy, const Config& config, Format format, std
   const auto wanted = policy.format == Format::Json ? std::optional(Format::Yaml) : policy.format;
   if (wanted && *wanted != same) return;
   if (!policy.file_glob.empty() && !glob_match(policy.file_glob, std::filesystem::path(file).filename().string())) return;
-  if (policy.scope.empty()) return check_scope(policy, config, 0, file, out);
+  const auto any = [&config](const Condition& condition, std::size_t block) {
+    return std::ranges::any_of(config.settings, [&](const Setting& setting) { return is_inside(config, setting.block, block) && holds(condition, setting); });
+  };
+  const bool documents = config.blocks.size() > 1 && config.blocks[1].document;
+  std::vector<std::size_t> chosen;
   for (std::size_t block = 0; block < config.blocks.size(); ++block) {
-    if (same_glob(policy.scope, config.blocks[block].path)) check_scope(policy, config, block, file, out);
+    const Config::Block& it = config.blocks[block];
+    if (it.list || (documents && block == 0)) continue;
+    const bool whole = documents ? it.document : block == 0;
+    const bool fits = policy.scopes.empty() ? whole : std::ranges::any_of(policy.scopes, [&](const std::string& scope) { return scope.empty() ? whole : block != 0 && same_glob(scope, it.path); });
+    if (!fits) continue;
+    std::size_t document = block;
+    while (document != 0 && !config.blocks[document].document) document = config.blocks[document].parent;
+    if (!std::ranges::all_of(policy.document, [&](const Condition& condition) { return any(condition, document); })) continue;
+    if (!std::ranges::all_of(policy.when, [&](const Condition& condition) { return any(condition, block); })) continue;
+    chosen.push_back(block);
+  }
+  for (const std::size_t block : chosen) {
+    // Of nested ones the innermost is looked at: it is the one to mend.
+    if (std::ranges::none_of(chosen, [&](std::size_t other) { return other != block && is_inside(config, other, block); })) check_scope(policy, config, block, file, out);
   }
 }
 
@@ -222,11 +252,8 @@ Result<std::shared_ptr<const PolicySet>> PolicySet::load(std::span<const RuleTex
   std::map<std::string, Policy> policies;
   std::string problems;
   for (const RuleText& text : texts) {
-    Findings findings(text.name);
-    const auto documents = graph::parse_yaml_all(text.name, text.text);
-    if (!documents) {
-      findings.add_whole(documents.error().message);
-    } else {
+    Findings findings(text.name, text.text);
+    if (const auto documents = graph::parse_yaml_all(text.text, findings)) {
       for (const Yaml& document : *documents) {
         if (document.kind == Yaml::Kind::Null) continue;
         Policy policy = read_policy(document, text, findings);
@@ -249,12 +276,14 @@ Result<std::shared_ptr<const PolicySet>> PolicySet::load(const std::filesystem::
   return load(texts);
 }
 
-Result<std::vector<PolicyFinding>> PolicySet::check(std::string_view file, std::string_view text, std::optional<Format> format) const {
+Result<std::vector<PolicyFinding>> PolicySet::check(std::string_view file, std::string_view text, std::optional<Format> format, std::string_view pack) const {
   if (!format) format = guess_format(std::filesystem::path(file), text);
   if (!format) return fail(Code::Unsupported, fmt::format("{}: no format that policies know (nginx, postgresql, redis, ini, env, yaml, json)", file));
   ASSIGN(const Config config, parse_blocks(file, text, *format));
   std::vector<PolicyFinding> findings;
-  for (const Policy& policy : policies_) check_policy(policy, config, *format, file, findings);
+  for (const Policy& policy : policies_) {
+    if (pack.empty() || policy.pack == pack) check_policy(policy, config, *format, file, findings);
+  }
   std::ranges::stable_sort(findings, {}, &PolicyFinding::line);
   return findings;
 }
@@ -265,7 +294,7 @@ std::vector<TestResult> PolicySet::run_tests() const {
     for (const PolicyTest& test : policy.tests) {
       TestResult result{.rule = policy.id, .test = test.name, .origin = fmt::format("{}:{}", policy.origin.substr(0, policy.origin.rfind(':')), test.line)};
       const std::string file = test.file.empty() ? "test" : test.file;
-      const auto format = policy.format ? policy.format : guess_format(file, test.text);
+      const auto format = test.file.empty() && policy.format ? policy.format : guess_format(file, test.text);
       const auto config = format ? parse_blocks(file, test.text, *format) : Result<Config>(fail(Code::Unsupported, "no known format"));
       if (!config) {
         result.message = config.error().message;
@@ -283,11 +312,36 @@ std::vector<TestResult> PolicySet::run_tests() const {
 
 std::vector<PolicySet::Info> PolicySet::list() const {
   std::vector<Info> result;
-  for (const Policy& policy : policies_) result.push_back({policy.id, policy.summary, policy.advice, policy.source, policy.severity});
+  for (const Policy& policy : policies_) {
+    const auto bad = static_cast<std::size_t>(std::ranges::count_if(policy.tests, [](const PolicyTest& test) { return test.expect > 0; }));
+    result.push_back({policy.id, policy.pack, policy.summary, policy.why, policy.advice, policy.source, policy.severity, policy.tests.size() - bad, bad});
+  }
   return result;
 }
 
-Result<std::vector<PolicyFinding>> check_file(const PolicySet& policies, const std::filesystem::path& file) {
+Result<std::vector<std::filesystem::path>> config_files(const std::filesystem::path& file_or_folder) {
+  constexpr std::size_t kFilesMax = 20'000;
+  std::error_code error;
+  if (!std::filesystem::is_directory(file_or_folder, error)) return std::vector{file_or_folder};
+  std::vector<std::filesystem::path> files;
+  std::filesystem::recursive_directory_iterator entries(file_or_folder, std::filesystem::directory_options::skip_permission_denied, error);
+  if (error) return fail_errno(error.value(), "read '" + file_or_folder.string() + "'");
+  for (const std::filesystem::recursive_directory_iterator end; entries != end; entries.increment(error)) {
+    if (error) return fail_errno(error.value(), "read '" + file_or_folder.string() + "'");
+    std::error_code ignored;  // what cannot be looked at is no file
+    const std::string name = entries->path().filename().string();
+    if (entries->is_directory(ignored)) {
+      if (name == ".git" || name == "node_modules") entries.disable_recursion_pending();
+      continue;
+    }
+    if (entries->is_regular_file(ignored) && guess_format(entries->path(), "")) files.push_back(entries->path());
+    if (files.size() > kFilesMax) return fail(Code::Exhausted, fmt::format("more than {} configuration files in '{}'", kFilesMax, file_or_folder.string()));
+  }
+  std::ranges::sort(files);
+  return files;
+}
+
+Result<std::vector<PolicyFinding>> check_file(const PolicySet& policies, const std::filesystem::path& file, std::string_view pack) {
   std::error_code error;
   const auto bytes = std::filesystem::file_size(file, error);
   if (error) return fail_errno(error.value(), "read '" + file.string() + "'");
@@ -295,7 +349,7 @@ Result<std::vector<PolicyFinding>> check_file(const PolicySet& policies, const s
   std::ifstream stream(file, std::ios::binary);
   const std::string text((std::istreambuf_iterator<char>(stream)), {});
   if (!stream) return fail(Code::Io, "read '" + file.string() + "'");
-  return policies.check(file.string(), text);
+  return policies.check(file.string(), text, std::nullopt, pack);
 }
 
 }  // namespace culprit::rules

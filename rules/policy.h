@@ -6,19 +6,25 @@
 // missing, or have a bad value, and says so with file:line.
 //
 //   policy: redis-maxmemory-without-policy
+//   pack: redis                           # apisix envoy kubernetes nginx postgresql redis prometheus systemd mysql own
 //   severity: warning                     # error | warning | info
 //   summary: maxmemory without an eviction policy refuses writes when it is reached
 //   files: {format: redis}                # nginx | postgresql | redis | ini | env | yaml | json, and/or name: glob
-//   scope: http/server                    # check each such block on its own (its settings and those inside it); else the file
+//   document: [{path: kind, value: Pod}]  # only documents of a YAML file for which these hold
+//   scope: http/server                    # check each such block, or list item, on its own (its settings and those inside it), the
+//                                         # innermost if they nest; or a list of globs; else the file, or each document of it
 //   when: [{path: maxmemory, above: 0}]   # all must hold in the scope
 //   require: [{path: maxmemory-policy}]   # each must hold in the scope or around it, or there is a finding
 //   forbid: [{path: fsync, value: 'off'}] # each setting for which it holds is a finding
+//   require_in_file: [{path: kind, value: PodDisruptionBudget}]   # somewhere in the file, in any document
 //
 // A condition has a path (glob, '*' also crosses '/') and any of: value (glob), not (glob), above, below (numbers with
 // units: kb, mb, gb, ms, s, min), longer, shorter (bytes), regex. With `missing: <path>` a forbidden setting is only one if that
 // path is missing too.
 //
+//   why: When the limit is reached, every write fails
 //   advice: Set maxmemory-policy, for a cache allkeys-lru
+//   fix: maxmemory-policy allkeys-lru     # lines to put in, shown by --fix-hint
 //   source: Redis manual, key eviction
 //   tests: [{name: …, text: "maxmemory 1gb\n", expect: 1}]
 #pragma once
@@ -66,7 +72,12 @@ struct PolicyFinding {
   int line = 0;         // 1 when something is missing from the whole file
   std::string message{};  // what is wrong
   std::string advice{};
+  std::string why{};
+  std::string fix{};
+  bool operator==(const PolicyFinding&) const = default;
 };
+
+inline constexpr std::string_view kPacks[] = {"apisix", "envoy", "kubernetes", "nginx", "postgresql", "redis", "prometheus", "systemd", "mysql", "own"};
 
 struct Policy;  // rules/policy.cpp
 
@@ -78,11 +89,12 @@ class PolicySet {
   ~PolicySet();
   // Findings by line. Errors: Unsupported when no format fits, Invalid from parse_config.
   Result<std::vector<PolicyFinding>> check(std::string_view file, std::string_view text,
-                                           std::optional<Format> format = std::nullopt) const;
+                                           std::optional<Format> format = std::nullopt, std::string_view pack = {}) const;
   std::vector<TestResult> run_tests() const;
   struct Info {
-    std::string id{}, summary{}, advice{}, source{};
+    std::string id{}, pack{}, summary{}, why{}, advice{}, source{};
     Severity severity;
+    std::size_t good = 0, bad = 0;  // its cases
   };
   std::vector<Info> list() const;
 
@@ -92,6 +104,9 @@ class PolicySet {
 };
 
 std::span<const RuleText> built_in_policies();
-Result<std::vector<PolicyFinding>> check_file(const PolicySet& policies, const std::filesystem::path& file);
+// Errors: those of check; NotFound, Denied, Io, Exhausted.
+Result<std::vector<PolicyFinding>> check_file(const PolicySet& policies, const std::filesystem::path& file, std::string_view pack = {});
+// The files below a folder whose format is one that policies know, sorted; a file is itself. Errors: as above.
+Result<std::vector<std::filesystem::path>> config_files(const std::filesystem::path& file_or_folder);
 
 }  // namespace culprit::rules

@@ -13,6 +13,18 @@ namespace {
 
 constexpr std::string_view kUnits[] = {"bytes", "seconds", "percent", "count"};
 
+std::string with_unit(std::string value, std::string_view unit) {
+  const auto number = graph::parse_number(value);
+  if (unit.empty() || !number) return value;
+  if (unit == "bytes") return format_bytes(*number);
+  if (unit == "seconds") return format_seconds(*number);
+  if (unit == "percent") return fmt::format("{:.0f} %", *number * 100);
+  if (*number < 0 || *number > 9e15) return value;
+  return group_digits(static_cast<std::uint64_t>(std::llround(*number)));
+}
+
+}  // namespace
+
 Result<Reference> parse_reference(std::string_view inside) {
   const auto colon = inside.find(':');
   const auto dot = inside.substr(0, colon).find('.');
@@ -29,18 +41,6 @@ Result<Reference> parse_reference(std::string_view inside) {
   if (reference.field.empty()) return fail(Code::Invalid, fmt::format("'{{{}}}' names no field", inside));
   return reference;
 }
-
-std::string with_unit(std::string value, std::string_view unit) {
-  const auto number = graph::parse_number(value);
-  if (unit.empty() || !number) return value;
-  if (unit == "bytes") return format_bytes(*number);
-  if (unit == "seconds") return format_seconds(*number);
-  if (unit == "percent") return fmt::format("{:.0f} %", *number * 100);
-  if (*number < 0 || *number > 9e15) return value;
-  return group_digits(static_cast<std::uint64_t>(std::llround(*number)));
-}
-
-}  // namespace
 
 Result<std::vector<Reference>> references(std::string_view text) {
   std::vector<Reference> result;

@@ -8,13 +8,12 @@
 #include <vector>
 
 #include "daemon/base/result.h"
+#include "rules/rule.h"
 
 namespace culprit::rules {
 
-struct Reference {
-  std::string id, field, unit;  // unit may be empty
-};
-
+// "id.field" or "id.field:unit". Errors: Invalid.
+Result<Reference> parse_reference(std::string_view text);
 // The references of a template in order. Errors: Invalid (unclosed brace, no dot, unknown unit).
 Result<std::vector<Reference>> references(std::string_view text);
 

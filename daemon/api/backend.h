@@ -112,6 +112,10 @@ class Backend {
   virtual Result<Json> store() = 0;  // what the event store holds and what it lost
   virtual Result<Json> status() = 0;
   virtual Result<Json> doctor() = 0;
+  // The rules in force, what each did, and how the last reload went.
+  virtual Result<Json> rules() = 0;
+  // Reads the rules folder now; answers as rules(). Invalid with every mistake; then the last good set stays.
+  virtual Result<Json> reload_rules() = 0;
   // The effective configuration: each value with its origin.
   virtual Result<Json> config() = 0;
   // Where events of other tools come from: state, counters, how to reach each.

@@ -106,6 +106,7 @@ constexpr Route kRoutes[] = {
     {"/api/v1/doctor", &Backend::doctor},       {"/api/v1/config", &Backend::config},
     {"/api/v1/sources", &Backend::sources},
     {"/api/v1/store", &Backend::store},
+    {"/api/v1/rules", &Backend::rules},
 };
 
 Response unknown_path(const std::string& path) {
@@ -144,6 +145,13 @@ Response route(const Request& request, const Target& target, Backend& backend, s
       return error_response(400, "invalid", "POST needs Content-Type: application/json");
     }
     return why(request, backend);
+  }
+  if (path == "/api/v1/rules/reload") {
+    if (request.method != "POST") return not_allowed("POST");
+    if (request.door == Door::Loopback) {
+      return error_response(403, "denied", "rules are reloaded only on the Unix socket: use `culprit rules apply`");
+    }
+    return answer(backend.reload_rules());
   }
   if (path.starts_with(kIncidents))
     return incident(request, std::string_view(path).substr(kIncidents.size()), backend);

@@ -11,7 +11,6 @@
 #include "daemon/explain/json.h"
 #include "daemon/explain/replay.h"
 #include "daemon/recall/incidents.h"
-#include "rules/evaluator.h"
 
 namespace culprit::app {
 namespace {
@@ -22,9 +21,10 @@ constexpr std::int64_t kLaterEveryNs = 10 * kNsPerSecond;
 constexpr std::int64_t kEdgesNs = 60 * kNsPerSecond;  // who called whom lately
 constexpr std::size_t kClosedKeptMax = 64;              // explanations kept in memory after closing
 constexpr std::int64_t kRuleWindowNs = 60 * kNsPerSecond;   // before the onset
-constexpr std::int64_t kRuleSamplesNs = 30 * kNsPerSecond;  // of samples, after it
 constexpr std::int64_t kAskedForNs = 30 * kNsPerSecond;     // somebody who asked will ask again
-constexpr std::size_t kObservationsMax = 200'000;
+constexpr std::int64_t kLearnEveryNs = 60 * kNsPerSecond;   // verdicts are looked through anew
+constexpr std::size_t kLearnIncidentsMax = 200;             // the newest ones
+constexpr std::size_t kRuleEventsMax = 2'000'000;      // scanned for a window that the engine did not see
 
 }  // namespace
 
@@ -58,7 +58,7 @@ std::vector<std::string> GraphKnowledge::mitigations(std::string_view mode_id) c
 
 struct Diagnosis::Impl {
   explicit Impl(Parts p, graph::Store writer)
-      : parts(std::move(p)), graph_writer(std::move(writer)), knowledge(parts.knowledge) {}
+      : parts(std::move(p)), graph_writer(std::move(writer)), knowledge(parts.knowledge), engine(parts.rules.current()), engine_from_ns(parts.clock.now_ns()) {}
 
   Parts parts;
   graph::Store graph_writer;  // detect thread
@@ -78,11 +78,19 @@ struct Diagnosis::Impl {
   std::int64_t asked_ns GUARDED_BY(mutex) = 0;  // why() was called last
   std::vector<std::pair<std::int64_t, std::int64_t>> past GUARDED_BY(mutex);  // [onset, closed) of earlier incidents
 
+  mutable Mutex rules_mutex;  // held for a second's events, or for joining what they left
+  mutable rules::Engine engine GUARDED_BY(rules_mutex);
+  std::map<std::string, graph::Verdicts> verdicts GUARDED_BY(rules_mutex);  // by rule: on what it blamed
+  const std::int64_t engine_from_ns;  // nothing before it reached the engine
+  std::int64_t learned_at_ns = -kLearnEveryNs;  // detect thread
+
   detect::Detector detector;  // detect thread
   std::jthread thread;
 
   explain::ExplainOptions options_for(const detect::Incident& incident, std::int64_t now_ns) const;
-  std::vector<explain::RuleHit> rule_hits(const detect::Incident& incident, std::int64_t now_ns) const;
+  void ask_rules(const detect::Incident& incident, std::int64_t now_ns, explain::ExplainOptions& options) const;
+  void feed_rules(const DetectInput& input);
+  Result<void> learn_weights();
   Result<explain::Explanation> rank(const detect::Incident& incident, std::int64_t now_ns) const;
   Result<std::set<std::string>> callers_of(const std::string& service, std::int64_t now_ns) const;
   void loop();
@@ -98,7 +106,7 @@ explain::ExplainOptions Diagnosis::Impl::options_for(const detect::Incident& inc
   options.knowledge = &knowledge;
   if (incident.healthy()) return options;
   options.completeness = parts.accounting.window(incident.onset_ns - kRuleWindowNs, now_ns);
-  options.rule_hits = rule_hits(incident, now_ns);
+  ask_rules(incident, now_ns, options);
   const MutexLock lock(mutex);
   for (const auto& span : past) {
     if (span.second <= incident.onset_ns) options.excluded.push_back(span);
@@ -106,36 +114,73 @@ explain::ExplainOptions Diagnosis::Impl::options_for(const detect::Incident& inc
   return options;
 }
 
-std::vector<explain::RuleHit> Diagnosis::Impl::rule_hits(const detect::Incident& incident, std::int64_t now_ns) const {
-  std::vector<rules::Observation> window;
-  const auto add = [&](const stream::Event& event) {
-    rules::Observation observation;
-    observation.time_ns = event.time_ns;
-    observation.kind = static_cast<rules::Kind>(event.kind);
-    observation.entity = event.entity;
-    observation.name = event.name;
-    observation.value = event.value;
-    observation.body = event.body;
-    observation.attributes = event.attributes;
-    window.push_back(std::move(observation));
-    return window.size() < kObservationsMax;
-  };
-  stream::Query facts;
-  facts.from_ns = incident.onset_ns - kRuleWindowNs;
-  facts.to_ns = now_ns;
-  facts.kinds = {stream::Kind::Log, stream::Kind::Kernel, stream::Kind::Change, stream::Kind::Alert};
-  stream::Query samples = facts;
-  samples.from_ns = incident.onset_ns - 5 * kNsPerSecond;
-  samples.to_ns = std::min(now_ns, incident.onset_ns + kRuleSamplesNs);
-  samples.kinds = {stream::Kind::Sample};
-  for (const stream::Query& query : {facts, samples}) {
-    if (auto scanned = parts.store.scan(query, add); !scanned) log::warn("events for rules: {}; going on without", scanned.error().message);
+void Diagnosis::Impl::ask_rules(const detect::Incident& incident, std::int64_t now_ns, explain::ExplainOptions& options) const {
+  const std::int64_t from = incident.onset_ns - kRuleWindowNs;
+  std::optional<rules::Evaluation> evaluation;
+  rules::RuleSetPtr set;
+  {
+    const MutexLock lock(rules_mutex);
+    set = engine.set();
+    if (from >= engine_from_ns && engine.covers(from)) evaluation = engine.evaluate(from, now_ns);
   }
-  std::vector<explain::RuleHit> hits;
-  for (const rules::Finding& finding : rules::evaluate(*parts.rules, window).findings) {
-    hits.push_back({finding.time_ns, finding.rule->id, finding.entity, finding.cause, finding.explanation, finding.weight});
+  if (!evaluation) {
+    rules::Engine over(set);
+    stream::Query query;
+    query.from_ns = from;
+    query.to_ns = std::min(now_ns, incident.onset_ns + explain::kIncidentNsMax);
+    std::size_t scanned = 0;
+    const auto done = parts.store.scan(query, [&](const stream::Event& event) {
+      over.add(event);
+      return ++scanned < kRuleEventsMax;
+    });
+    if (!done) log::warn("events for rules: {}; going on without", done.error().message);
+    evaluation = over.evaluate(from, now_ns);
   }
-  return hits;
+  {
+    const MutexLock lock(rules_mutex);
+    for (const rules::Finding& finding : evaluation->findings) {
+      double weight = finding.weight;
+      if (const auto said = verdicts.find(finding.rule->id); said != verdicts.end()) {
+        weight = rules::learned_weight(*finding.rule, weight, static_cast<double>(said->second.right), static_cast<double>(said->second.wrong), static_cast<double>(said->second.partly));
+      }
+      options.rule_hits.push_back({finding.time_ns, finding.rule->id, finding.entity, finding.cause, finding.explanation, weight});
+    }
+  }
+  options.rules_hash = set->hash();
+}
+
+// A verdict on a candidate is one on every rule that fired in its incident and blamed its failure mode.
+Result<void> Diagnosis::Impl::learn_weights() {
+  graph::Store::ListOptions newest;
+  newest.limit = kLearnIncidentsMax;
+  newest.explanations = true;
+  ASSIGN(const auto rows, graph_writer.incidents(newest));
+  std::map<std::string, graph::Verdicts> said;
+  for (const graph::Incident& row : rows) {
+    ASSIGN(const auto feedback, graph_writer.feedback(row.id));
+    if (feedback.empty()) continue;
+    const auto document = nlohmann::json::parse(row.explanation, nullptr, false);
+    const auto rules_of = document.is_object() ? document.find("rules") : document.end();
+    if (!document.is_object() || rules_of == document.end() || !rules_of->is_object() || !rules_of->contains("fired")) continue;
+    for (const auto& fired : (*rules_of)["fired"]) {
+      for (const graph::Feedback& one : feedback) {
+        if (one.rank == 0 || one.failure_mode.empty() || one.failure_mode != fired.value("failure_mode", "")) continue;
+        graph::Verdicts& of = said[fired.value("rule", "")];
+        ++(one.verdict == "right" ? of.right : one.verdict == "wrong" ? of.wrong : of.partly);
+      }
+    }
+  }
+  const MutexLock lock(rules_mutex);
+  verdicts = std::move(said);
+  return {};
+}
+
+// Every event of a second, with the newest set: it is taken up between two seconds, so that no event meets half of one.
+void Diagnosis::Impl::feed_rules(const DetectInput& input) {
+  const MutexLock lock(rules_mutex);
+  if (auto newest = parts.rules.current(); newest != engine.set()) engine.swap(std::move(newest), input.second_ns);
+  for (const stream::Event& event : input.events) engine.add(event);
+  engine.advance(input.second_ns);
 }
 
 Result<explain::Explanation> Diagnosis::Impl::rank(const detect::Incident& incident, std::int64_t now_ns) const {
@@ -174,6 +219,11 @@ void Diagnosis::Impl::loop() {
 }
 
 void Diagnosis::Impl::on_second(const DetectInput& input) {
+  feed_rules(input);
+  if (input.second_ns - kLearnEveryNs >= learned_at_ns) {
+    learned_at_ns = input.second_ns;
+    if (auto done = learn_weights(); !done) log::warn("weights of rules: {}; keeping the last ones", done.error().message);
+  }
   const auto updates = detector.on_samples(input.second_ns, input.events);
   const std::vector<detect::Incident> now_open = detector.open_incidents();
   std::set<std::string> services;
@@ -386,6 +436,14 @@ std::optional<explain::Explanation> Diagnosis::last_explanation(std::uint64_t id
 std::map<std::string, int> Diagnosis::learned() const {
   const MutexLock lock(impl_->mutex);
   return impl_->learned;
+}
+
+Diagnosis::RulesView Diagnosis::rules() const {
+  const MutexLock lock(impl_->rules_mutex);
+  const rules::Engine& engine = impl_->engine;
+  RulesView view{.hash = engine.set()->hash(), .rules = {}, .engine = engine.stats()};
+  for (std::size_t i = 0; i < engine.set()->rules().size(); ++i) view.rules.push_back({engine.set()->rules()[i], engine.stats_of(i), engine.off(i)});
+  return view;
 }
 
 DiagnosisStats Diagnosis::stats() const {

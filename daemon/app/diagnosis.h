@@ -1,6 +1,10 @@
 // Diagnosis: detection and explanation, fed by the stream thread second by second; keeps incidents in the graph
 // so that a restart goes on with them.
 //
+// Rules see every event as it comes (rules/engine.h); a ranking asks the engine for its window, and scans the store
+// instead where the window is older than what the engine saw. An incident records the hash of the set that it was
+// ranked with.
+//
 // Threads: the detect thread owns the Detector and the graph's writing connection; why(), incidents() and the like
 // may be called from any thread. An open incident is ranked anew every second while it is young, later less often.
 #pragma once
@@ -20,7 +24,7 @@
 #include "daemon/explain/json.h"
 #include "daemon/recall/recall.h"
 #include "graph/store.h"
-#include "rules/loader.h"
+#include "rules/engine.h"
 
 namespace culprit::app {
 
@@ -56,7 +60,7 @@ class Diagnosis {
     std::filesystem::path graph_file;
     std::string boot_id;
     std::shared_ptr<const recall::Modes> knowledge;
-    std::shared_ptr<const rules::RuleSet> rules;
+    rules::RuleBook& rules;  // the detect thread takes up its newest set each second
   };
   static Result<std::unique_ptr<Diagnosis>> start(Parts parts);
   ~Diagnosis();  // the input channel must be closed before
@@ -77,6 +81,19 @@ class Diagnosis {
   // What people said so far about failure modes: the next ranking weighs them by it.
   void take_verdicts(std::map<std::string, graph::Verdicts> verdicts);
   const std::shared_ptr<const recall::Modes>& modes() const;
+
+  // The rules in force, each with what it did and why it is off, if it is.
+  struct RuleRow {
+    rules::RulePtr rule;
+    rules::RuleStats stats;
+    std::string off;  // empty = it takes part
+  };
+  struct RulesView {
+    std::string hash;
+    std::vector<RuleRow> rules;
+    rules::EngineStats engine;
+  };
+  RulesView rules() const;
 
  private:
   struct Impl;

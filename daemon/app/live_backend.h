@@ -27,6 +27,7 @@ class LiveBackend final : public api::Backend {
     std::int64_t started_ns = 0;
     std::string version;
     std::string user;  // whom the daemon became
+    rules::RuleBook& rules;
   };
   explicit LiveBackend(Parts parts) : parts_(std::move(parts)) {}
 
@@ -43,6 +44,8 @@ class LiveBackend final : public api::Backend {
   Result<api::Json> store() override;
   Result<api::Json> status() override;
   Result<api::Json> doctor() override;
+  Result<api::Json> rules() override;
+  Result<api::Json> reload_rules() override;
   Result<api::Json> config() override;
   Result<api::Json> sources() override;
   Result<api::Json> import(const api::ImportRequest& request) override;

@@ -509,6 +509,8 @@ Pipeline::~Pipeline() {
   impl_->stream_thread.join();
 }
 
+void Pipeline::add(std::vector<stream::Event> events) { (void)impl_->stream_in.send(StreamInput{std::move(events), 0}); }  // closed only at the end
+
 std::shared_ptr<const TrackView> Pipeline::track_view() const { return impl_->track_view_locked(); }
 
 SensorView Pipeline::sensor_view() const {

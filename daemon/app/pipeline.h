@@ -78,6 +78,9 @@ class Pipeline {
   static Result<std::unique_ptr<Pipeline>> start(Parts parts);
   ~Pipeline();  // stops the threads; what was received is still stored
 
+  // Events from elsewhere in the daemon join the stream behind those that were handed over before. Any thread.
+  void add(std::vector<stream::Event> events);
+
   std::shared_ptr<const TrackView> track_view() const;
   SensorView sensor_view() const;
   // Of the present sensor, plus all that earlier ones counted.

@@ -233,6 +233,11 @@ Result<std::string> LiveBackend::metrics_text() {
   }
   head("culprit_incidents_open", "gauge", "Incidents that are open now.");
   text += fmt::format("culprit_incidents_open {}\n", parts_.diagnosis.open_incidents().size());
+  const rules::RuleBook::State book = parts_.rules.state();
+  head("culprit_rules_reload_failed", "gauge", "1 while the rules folder has a mistake and the last good set is in force.");
+  text += fmt::format("culprit_rules_reload_failed {}\n", book.error.empty() ? 0 : 1);
+  head("culprit_rules_reloads_total", "counter", "Tries to reload the rules, by result.");
+  text += fmt::format("culprit_rules_reloads_total{{result=\"ok\"}} {}\nculprit_rules_reloads_total{{result=\"failed\"}} {}\n", book.reloads, book.failures);
   head("culprit_stream_disk_bytes", "gauge", "Size of the stored events.");
   text += fmt::format("culprit_stream_disk_bytes {}\n", status["stream"]["disk_bytes"].get<std::uint64_t>());
   // Every live series of what is seen: RED and USE of services and the edges between them.

@@ -111,6 +111,16 @@ const std::vector<Field>& fields() {
       number_field<std::uint64_t>("retention_bytes", &Config::retention_bytes, 1U << 24U, 1ULL << 44U, "bytes of events kept on disk; the oldest day goes first"),
       text_field("otlp_http", &Config::otlp_http, "ADDRESS:PORT where OTLP over HTTP, remote write, alerts and Kubernetes events are taken, or off"),
       path_field("rules_dir", &Config::rules_dir, "your own rules (*.yaml), added to the built-in ones"),
+      {"policy_files", "configuration files or folders under watch, PATH or SERVICE=PATH; none = the usual ones below /etc",
+       [](Config& config, const std::string& text) -> Result<void> {
+         const std::size_t equals = text.find('=');
+         if (text.empty() || text[equals == std::string::npos ? 0 : std::min(equals + 1, text.size() - 1)] != '/') {
+           return fail(Code::Invalid, fmt::format("'{}' is neither an absolute path nor SERVICE=PATH", text));
+         }
+         config.policy_files.push_back(text);
+         return {};
+       },
+       [](const Config& config) { return fmt::format("[{}]", fmt::join(config.policy_files, ", ")); }, true},
       path_field("packs_dir", &Config::packs_dir, "your own knowledge packs (*.yaml)"),
       text_field("user", &Config::user, "whom the daemon becomes after start"),
       text_field("log_level", &Config::log_level, "debug, info, warn or error"),

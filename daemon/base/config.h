@@ -65,6 +65,9 @@ struct Config {
   // ADDRESS:PORT, or "off". Loopback unless told otherwise: nobody has to prove who he is.
   std::string otlp_http = "127.0.0.1:4318";
   std::filesystem::path rules_dir = "/etc/culprit/rules";
+  // Configuration files or folders whose writes and policy violations are changes: "PATH" or "SERVICE=PATH"; empty = the
+  // usual folders below /etc.
+  std::vector<std::string> policy_files;
   std::filesystem::path packs_dir = "/etc/culprit/packs";
   std::string user = "culprit";  // whom the daemon becomes; "nobody" when there is no such user
   std::string log_level = "info";

@@ -47,6 +47,8 @@ Result<Explanation> explain(const stream::EventStore& store, const detect::Incid
   out.completeness = options.completeness;
   if (out.completeness.text.empty()) out.completeness.text = completeness_text(options.completeness);
   out.wall_offset_ns = options.wall_offset_ns;
+  out.rules_fired = options.rule_hits;
+  out.rules_hash = options.rules_hash;
   if (incident.healthy()) {
     out.verdict = Verdict::Healthy;
     ASSIGN(out.headline, healthy_headline(store, out.service, options));

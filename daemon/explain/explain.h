@@ -28,6 +28,7 @@ struct ExplainOptions {
   std::size_t candidates_max = 5;
   Completeness completeness;
   std::vector<RuleHit> rule_hits;
+  std::string rules_hash;  // of the set that they are of
   // [from, to) of earlier incidents, whose seconds are no baseline.
   std::vector<std::pair<std::int64_t, std::int64_t>> excluded;
   const Knowledge* knowledge = nullptr;  // optional; must outlive the call

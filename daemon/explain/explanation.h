@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "daemon/detect/incident.h"
+#include "daemon/explain/knowledge.h"
 
 namespace culprit::explain {
 
@@ -69,6 +70,8 @@ struct Explanation {
   std::vector<RankedCause> candidates;  // best first
   Completeness completeness;
   std::optional<std::string> inconclusive;  // what to collect
+  std::vector<RuleHit> rules_fired;         // in the incident's window, heaviest first, whatever became of their blame
+  std::string rules_hash;                   // of the rule set that was asked; empty = none was
   std::int64_t wall_offset_ns = 0;
 
   bool operator==(const Explanation&) const = default;

@@ -77,6 +77,10 @@ json to_json(const Explanation& explanation) {
   json symptoms = json::array(), candidates = json::array();
   for (const detect::Symptom& symptom : explanation.symptoms) symptoms.push_back(symptom_json(symptom, offset));
   for (const RankedCause& cause : explanation.candidates) candidates.push_back(cause_json(cause, offset));
+  json fired = json::array();
+  for (const RuleHit& hit : explanation.rules_fired) {
+    fired.push_back({{"rule", hit.rule}, {"time", format_wall(hit.time_ns + offset)}, {"entity", hit.entity}, {"failure_mode", hit.failure_mode}, {"weight", hit.weight}, {"text", hit.text}});
+  }
   const Completeness& seen = explanation.completeness;
   return {{"api", 1},
           {"incident", explanation.incident != 0 ? json(explanation.incident) : json(nullptr)},
@@ -86,6 +90,7 @@ json to_json(const Explanation& explanation) {
           {"headline", explanation.headline},
           {"symptoms", std::move(symptoms)},
           {"candidates", std::move(candidates)},
+          {"rules", {{"hash", explanation.rules_hash}, {"fired", std::move(fired)}}},
           {"completeness", {{"share", seen.share}, {"text", seen.text}, {"dropped", seen.dropped}, {"blind", seen.blind}}},
           {"inconclusive", explanation.inconclusive ? json(*explanation.inconclusive) : json(nullptr)}};
 }

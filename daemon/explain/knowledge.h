@@ -34,6 +34,8 @@ struct RuleHit {
   std::string failure_mode;  // "linux-kernel/cgroup-oom" or an id such as "lx-cgroup-oom"
   std::string text;          // the rule's own explanation
   double weight = 2.0;       // log-odds
+
+  bool operator==(const RuleHit&) const = default;
 };
 
 }  // namespace culprit::explain

@@ -30,6 +30,7 @@ json options_record(const ExplainOptions& options) {
           {"candidates_max", options.candidates_max},
           {"completeness", {{"share", options.completeness.share}, {"text", options.completeness.text}, {"dropped", options.completeness.dropped}, {"blind", options.completeness.blind}}},
           {"rule_hits", std::move(hits)},
+          {"rules_hash", options.rules_hash},
           {"excluded", options.excluded}};
 }
 
@@ -62,6 +63,7 @@ ExplainOptions options_of(const json& record) {
     options.rule_hits.push_back({hit.at("time_ns").get<std::int64_t>(), hit.value("rule", std::string()), hit.value("entity", std::string()),
                                  hit.value("failure_mode", std::string()), hit.value("text", std::string()), hit.value("weight", 2.0)});
   }
+  options.rules_hash = record.value("rules_hash", std::string());
   options.excluded = record.value("excluded", options.excluded);
   return options;
 }

@@ -18,7 +18,7 @@ ALLOWED = {
     "daemon/api": {"daemon/base", "daemon/stream"},
     "graph": {"daemon/base"},
     "embed": {"daemon/base"},
-    "rules": {"daemon/base", "graph"},
+    "rules": {"daemon/base", "daemon/stream", "graph"},
     "daemon/recall": {"daemon/base", "graph", "embed"},
     "ui/cli": {"daemon/base", "daemon/stream", "daemon/logs", "daemon/detect", "daemon/explain", "daemon/recall", "graph", "embed", "rules"},
 }

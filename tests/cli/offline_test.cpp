@@ -97,18 +97,57 @@ TEST_F(OfflineTest, OwnMistakesAreNamed) {
   EXPECT_THAT(result.err, HasSubstr("mine.yaml:"));
 }
 
+// From nothing to a rule in the folder, with what it says of a recorded moment.
+TEST_F(OfflineTest, AFirstRule) {
+  const std::string rules = write("rules/own.yaml", "rule: own\nsummary: An own one\nmatch:\n  - {id: a, metric: x, above: 0.5}\nblame: a.entity\ncause: redis/down\nexplain: x\nsource: s\n");
+  const std::string file = std::filesystem::path(rules).parent_path().parent_path() / "fresh.yaml";
+  const Outcome made = run({"rules", "new", "fresh", file});
+  EXPECT_EQ(made.code, kAnswered) << made.err;
+  EXPECT_NE(run({"rules", "new", "fresh", file}).code, kAnswered);  // never over a file that is there
+  const Outcome tested = run({"rules", "test", file});
+  EXPECT_EQ(tested.code, kAnswered) << tested.out << tested.err;
+  EXPECT_THAT(tested.out, HasSubstr("3 tests, 0 failed"));
+  EXPECT_EQ(run({"rules", "check", "--strict", file}).code, kAnswered);
+  EXPECT_THAT(run({"rules", "test", file, "--format", "junit"}).out, HasSubstr("<testsuite name=\"culprit rules\" tests=\"3\" failures=\"0\""));
+  EXPECT_THAT(run({"rules", "show", "own"}).out, HasSubstr("redis/down"));
+  EXPECT_THAT(run({"rules", "show", "owm"}).err, HasSubstr("did you mean 'own'?"));
+
+  const std::string events = write("events.ndjson", "{\"time_ns\":1700000000000000000,\"kind\":\"sample\",\"entity\":\"service:s\",\"name\":\"x\",\"value\":0.4}\n");
+  const Outcome explained = run({"rules", "explain", "own", "--at", "2023-11-14T22:13:20Z", "--events", events});
+  EXPECT_EQ(explained.code, kAnswered) << explained.err;
+  EXPECT_THAT(explained.out, HasSubstr("does not fire"));
+  EXPECT_THAT(explained.out, HasSubstr("false above 0.5: 0.4"));
+
+  // No daemon runs: the files are put in place all the same.
+  EXPECT_THAT(run({"rules", "apply", file}).out, HasSubstr("at its next start"));
+  EXPECT_THAT(run({"rules", "list"}).out, HasSubstr("fresh"));
+  EXPECT_EQ(run({"rules", "disable", "own", "--reason", "it is \"noisy\": really"}).code, kAnswered);
+  EXPECT_THAT(run({"rules", "list"}).out, HasSubstr("noisy"));
+  EXPECT_EQ(run({"rules", "disable", "own", "--undo"}).code, kAnswered);
+  EXPECT_THAT(run({"rules", "coverage"}).out, HasSubstr("failure modes have a stable rule"));
+  EXPECT_EQ(run({"rules", "stats"}).code, kNoAnswer);
+}
+
 TEST_F(OfflineTest, PolicyFindsMistakesOfConfiguration) {
   const std::string file = write("redis.conf", "maxmemory 1gb\n");
   const Outcome result = run({"policy", "check", file});
-  EXPECT_EQ(result.code, kAnswered) << result.err;
-  EXPECT_THAT(result.out, HasSubstr(file + ":"));
-  EXPECT_EQ(run({"--exit-code", "policy", "check", file}).code, kSomethingWrong);
+  EXPECT_EQ(result.code, kViolations) << result.err;
+  EXPECT_THAT(result.out, HasSubstr(file + ":1: warning:"));
+  EXPECT_THAT(run({"policy", "check", "--fix-hint", file}).out, HasSubstr("    + "));
   EXPECT_FALSE(Json::parse(run({"policy", "check", file, "-o", "json"}).out)["findings"].empty());
+  EXPECT_EQ(Json::parse(run({"policy", "check", file, "--format", "sarif"}).out)["runs"][0]["results"].size(), 1U);
+  EXPECT_THAT(run({"policy", "check", file, "--format", "github"}).out, HasSubstr("::warning file="));
+  EXPECT_THAT(run({"policy", "check", file, "--format", "junit"}).out, HasSubstr("failures=\"1\""));
+  EXPECT_EQ(run({"policy", "check", file, "--pack", "nginx"}).code, kAnswered);
+  EXPECT_EQ(run({"policy", "check", file, "--severity", "error"}).code, kAnswered);
+  EXPECT_EQ(run({"policy", "check", std::filesystem::path(file).parent_path().string()}).code, kViolations);
   EXPECT_THAT(run({"policy", "list"}).out, HasSubstr("redis"));
+  EXPECT_THAT(run({"policy", "test"}).out, HasSubstr(" 0 failed"));
   // A file that cannot be read does not keep the others from being checked.
   const Outcome both = run({"policy", "check", "/nonexistent.conf", file});
-  EXPECT_EQ(both.code, kNotFound);
+  EXPECT_EQ(both.code, kUnreadable);
   EXPECT_THAT(both.out, HasSubstr(file + ":"));
+  EXPECT_EQ(run({"policy", "check", write("broken.yaml", "a: [")}).code, kUnreadable);
 }
 
 TEST_F(OfflineTest, FailuresHaveTheirExitCode) {

@@ -36,6 +36,8 @@ class Empty final : public culprit::api::Backend {
   Result<Json> status() override { return Json::object(); }
   Result<Json> doctor() override { return Json::object(); }
   Result<Json> config() override { return Json::object(); }
+  Result<Json> rules() override { return Json::object(); }
+  Result<Json> reload_rules() override { return Json::object(); }
   Result<Json> sources() override { return Json::object(); }
   Result<Json> import(const culprit::api::ImportRequest& request) override { return Json{{"name", request.name}}; }
   Result<Json> logs(const culprit::api::LogsQuery& query) override { return Json{{"api", 1}, {"limit", query.limit}, {"service", query.service}}; }

@@ -27,6 +27,9 @@ enum Exit : int {
   kDenied = 5,
   kBadInput = 6,
   kInternal = 7,
+  // `policy check` alone keeps to what linters for CI do.
+  kUnreadable = 2,
+  kViolations = 7,
 };
 
 struct Session {

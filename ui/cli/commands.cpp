@@ -132,17 +132,20 @@ constexpr Command kCommands[] = {
      "  culprit knowledge match 'FATAL:  sorry, too many clients already'\n"
      "  culprit knowledge import /srv/wiki runbooks.jsonl\n",
      add_knowledge},
-    {"rules", "* Rules: list, check, test",
-     "Without PATH the built-in rules and those of --state DIR/rules count.\n\n"
+    {"rules", "* Rules: write, test, apply, and what they did",
+     "Without PATH the built-in rules and those of --state DIR/rules count. stats, diff without files, and explain\n"
+     "without --events ask the daemon; apply and disable tell it. docs/rules.md: your first rule in ten minutes.\n\n"
      "Examples:\n"
-     "  culprit rules check /etc/culprit/rules\n"
-     "  culprit rules test my-rule.yaml\n",
+     "  culprit rules new my-rule && culprit rules test my-rule.yaml\n"
+     "  culprit rules check --strict /etc/culprit/rules\n"
+     "  culprit rules explain oom-kill --at 14:02:08\n",
      add_rules},
     {"policy", "* Check configuration files for known mistakes",
-     "With --exit-code a finding of severity warning or error exits with 1: for CI.\n\n"
+     "check exits with 0 if all is well, 7 if a policy is violated, 2 if a file cannot be read: for CI and\n"
+     "pre-commit. docs/policies.md lists the format.\n\n"
      "Examples:\n"
-     "  culprit policy check /etc/redis/redis.conf /etc/nginx/nginx.conf\n"
-     "  culprit policy check --exit-code -o json deploy/*.conf\n",
+     "  culprit policy check /etc/redis/redis.conf /etc/nginx\n"
+     "  culprit policy check --format sarif --pack kubernetes deploy/ > policies.sarif\n",
      add_policy},
 };
 

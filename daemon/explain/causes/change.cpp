@@ -110,9 +110,16 @@ void release(const Scene& scene, Drafts& drafts, const std::string& service) {
   drafts.push_back(std::move(draft));
 }
 
+// A write that brought a known mistake says more than one that did not.
 void configuration(const Scene& scene, Drafts& drafts, const std::string& service) {
+  std::vector<const Event*> writes;
   for (const Event& event : scene.changes()) {
-    if (event.name != "config.write" || event.time_ns < scene.onset_ns() - kBeforeNs || event.time_ns > scene.onset_ns() + kAfterNs) continue;
+    if (event.name == "config.violation") writes.insert(writes.begin(), &event);
+    else if (event.name == "config.write") writes.push_back(&event);
+  }
+  for (const Event* write : writes) {
+    const Event& event = *write;
+    if (event.time_ns < scene.onset_ns() - kBeforeNs || event.time_ns > scene.onset_ns() + kAfterNs) continue;
     std::string of = scene.service_of_entity(event.entity);
     if (of.empty()) of = event.attribute("service");
     if (of != service) continue;
@@ -123,7 +130,11 @@ void configuration(const Scene& scene, Drafts& drafts, const std::string& servic
     draft.onset_ns = event.time_ns;
     draft.title = fmt::format("{}: its configuration{} was changed at {}", service, path.empty() ? "" : fmt::format(" {}", path), scene.time(event.time_ns));
     draft.trigger = Trigger{event.time_ns, fmt::format("configuration of {} was written", service)};
-    draft.add(weight::kConfigChange, event.time_ns, fmt::format("{} was written", path.empty() ? "configuration" : path), {"kernel"});
+    draft.add(weight::kConfigChange, event.time_ns, fmt::format("{} was written", path.empty() ? "configuration" : path), {"configuration"});
+    if (const std::string_view policy = event.attribute("policy"); !policy.empty()) {
+      draft.title = fmt::format("{}: its configuration {} began to violate policy {} at {}", service, path, policy, scene.time(event.time_ns));
+      draft.add(weight::kHint, event.time_ns, short_line(event.body), {fmt::format("policy {}", policy)});
+    }
     locate(scene, draft, service);
     drafts.push_back(std::move(draft));
     return;

@@ -1,5 +1,5 @@
 // knowledge_bench: the cost of knowing, one JSON object a line: a line matched against all packs, a
-// library of 20,000 documents and a million edges, 1,000 rules loaded from nothing and after one file changed.
+// library of 20,000 documents and a million edges.
 #include <fmt/format.h>
 #include <stdlib.h>
 
@@ -12,14 +12,12 @@
 #include "daemon/recall/recall.h"
 #include "graph/knowledge.h"
 #include "graph/store.h"
-#include "rules/loader.h"
 
 namespace {
 
 using namespace culprit;
 using Clock = std::chrono::steady_clock;
 
-constexpr int kRules = 1'000;
 constexpr int kDocuments = 20'000;
 
 template <typename Work>
@@ -27,11 +25,6 @@ double seconds(Work work) {
   const auto start = Clock::now();
   work();
   return std::chrono::duration<double>(Clock::now() - start).count();
-}
-
-double median(std::vector<double> values) {
-  std::ranges::sort(values);
-  return values[values.size() / 2];
 }
 
 std::string escaped(std::string_view text) {
@@ -45,15 +38,6 @@ std::string escaped(std::string_view text) {
 
 void print(std::string_view id, std::string_view workload, double ours, std::string_view unit, double asked) {
   fmt::print(R"({{"id":"{}","workload":"{}","ours":{:.3f},"opponent":null,"ratio":null,"unit":"{}","asked":{},"ok":{}}})" "\n", id, workload, ours, unit, asked, ours < asked);
-}
-
-std::string rule(int number, std::string_view word) {
-  return fmt::format(
-      "rule: made-{0}\nstatus: incubating\nsummary: Rule {0} of the benchmark\nmatch:\n"
-      "  - {{id: line, log: '', regex: '{1} (?P<pid>\\d+) failed {0}'}}\n  - {{id: load, metric: request.duration.p99, above: 0.5, within: 60s around line, optional: true}}\n"
-      "blame: line.entity\ncause: redis/down\nexplain: 'process {{line.pid}} failed'\nsource: benchmark\n"
-      "tests:\n  - name: it fires\n    events: [{{log: '', entity: 'service:s', body: '{1} 7 failed {0}'}}]\n    expect: fires\n",
-      number, word);
 }
 
 // 20,000 documents of words that the packs use, a million edges from documents to failure modes.
@@ -136,24 +120,7 @@ int run() {
   print("match", fmt::format("log lines, {} of {} match", matches, kRounds), match_s / kRounds * 1e6, "us/line", 10);
 
   library(known);
-
-  std::string name = (std::filesystem::temp_directory_path() / "culprit-bench-XXXXXX").string();
-  const std::filesystem::path folder = ::mkdtemp(name.data());
-  const auto write = [&](int number, std::string_view word) { std::ofstream(folder / fmt::format("made-{}.yaml", number)) << rule(number, word); };
-  for (int i = 0; i < kRules; ++i) write(i, "worker");
-  rules::RuleBook book(std::make_shared<const rules::RuleSet>(std::vector<rules::Rule>{}, ""));
-  bool good = true;
-  const double first_s = seconds([&] { good = good && book.reload(folder, known.get()).has_value(); });
-  std::vector<double> changed;
-  for (int round = 0; round < 11; ++round) {
-    write(round, "thread");
-    changed.push_back(seconds([&] { good = good && book.reload(folder, known.get()).has_value(); }));
-  }
-  good = good && book.current()->rules().size() >= kRules && book.current()->find("made-3")->match[0].regex.starts_with("thread");
-  std::filesystem::remove_all(folder);
-  print("rules-load", "1,000 files, nothing known", first_s * 1e3, "ms", 1000);
-  print("rules-reload", "1,000 files, one changed", median(changed) * 1e3, "ms", 50);
-  return good ? 0 : 1;
+  return 0;
 }
 
 }  // namespace

@@ -1,4 +1,4 @@
-#include "rules/evaluator.h"
+#include "rules/engine.h"
 
 #include <gmock/gmock.h>
 
@@ -10,18 +10,18 @@ namespace {
 
 constexpr std::int64_t kSecond = 1'000'000'000;
 
-std::shared_ptr<const RuleSet> rule(const std::string& match, const std::string& rest = "") {
+RuleSetPtr rule(const std::string& match, const std::string& rest = "") {
   const RuleText texts[] = {{"toy.yaml", "rule: toy\nstatus: incubating\nsummary: A toy\nmatch:\n" + match + "blame: a.entity\ncause: x/y\nexplain: 'seen'\nsource: test\n" + rest}};
   auto set = load_rules(texts);
   EXPECT_TRUE(set) << set.error().message;
-  return set ? *set : std::make_shared<const RuleSet>(std::vector<Rule>{}, "");
+  return set ? *set : std::make_shared<const RuleSet>(std::vector<RulePtr>{}, std::map<std::string, std::string>{}, "");
 }
 
-Observation sample(std::int64_t second, const char* entity, const char* name, double value) {
+stream::Event sample(std::int64_t second, const char* entity, const char* name, double value) {
   return {.time_ns = second * kSecond, .kind = Kind::Sample, .entity = entity, .name = name, .value = value};
 }
 
-std::vector<Finding> run(const RuleSet& rules, const std::vector<Observation>& window) {
+std::vector<Finding> run(const RuleSetPtr& rules, const std::vector<stream::Event>& window) {
   return evaluate(rules, window, {.least = Status::Sandbox}).findings;
 }
 
@@ -33,7 +33,7 @@ TEST(Evaluator, Within) {
       {"10s", 111, false},        {"10s", 90, true}};
   for (const auto& c : cases) {
     const auto rules = rule(std::string("  - {id: a, metric: x, above: 1}\n  - {id: b, metric: y, within: ") + c.within + "}\n");
-    EXPECT_EQ(!run(*rules, {sample(100, "s", "x", 2), sample(c.second, "s", "y", 0)}).empty(), c.fires) << c.within << " at " << c.second;
+    EXPECT_EQ(!run(rules, {sample(100, "s", "x", 2), sample(c.second, "s", "y", 0)}).empty(), c.fires) << c.within << " at " << c.second;
   }
 }
 
@@ -43,36 +43,36 @@ TEST(Evaluator, ConditionsOfAnItem) {
       {"metric: x, below: 3", true}, {"metric: x, below: 2", false}, {"metric: x, entity: 'service:*'", true}, {"metric: x, entity: 'host'", false},
       {"metric: x, where: {k: v}", true}, {"metric: x, where: {k: 'w*'}", false}, {"metric: x, where: {none: '?*'}", false},
       {"metric: x, text: LINE", true}, {"metric: x, regex: 'l(i)ne \\d'", true}, {"metric: x, regex: '^ine'", false}};
-  Observation observation = sample(1, "service:s", "x", 2);
+  stream::Event observation = sample(1, "service:s", "x", 2);
   observation.body = "a line 7";
   observation.attributes = {{"k", "v"}};
   for (const auto& c : cases) {
     std::string item = c.item;
     if (item == "log: ''") item += ", text: line";
-    EXPECT_EQ(!run(*rule("  - {id: a, " + item + "}\n"), {observation}).empty(), c.fires) << c.item;
+    EXPECT_EQ(!run(rule("  - {id: a, " + item + "}\n"), {observation}).empty(), c.fires) << c.item;
   }
 }
 
 TEST(Evaluator, AbsenceOptionalAndLeast) {
-  const auto absent = rule("  - {id: a, metric: x}\n  - {id: b, metric: y, not: true, within: 5s}\n");
-  EXPECT_EQ(run(*absent, {sample(10, "s", "x", 1)}).size(), 1U);
-  EXPECT_EQ(run(*absent, {sample(10, "s", "x", 1), sample(12, "s", "y", 1)}).size(), 0U);
-  EXPECT_EQ(run(*absent, {sample(10, "s", "x", 1), sample(22, "s", "y", 1)}).size(), 1U);
+  const auto absent = rule("  - {id: a, metric: x}\n  - {id: b, absent: {metric: y}, within: 5s}\n");
+  EXPECT_EQ(run(absent, {sample(10, "s", "x", 1)}).size(), 1U);
+  EXPECT_EQ(run(absent, {sample(10, "s", "x", 1), sample(12, "s", "y", 1)}).size(), 0U);
+  EXPECT_EQ(run(absent, {sample(10, "s", "x", 1), sample(22, "s", "y", 1)}).size(), 1U);
 
   const auto optional = rule("  - {id: a, metric: x}\n  - {id: b, metric: y, optional: true, weight: 2}\n");
-  EXPECT_EQ(run(*optional, {sample(10, "s", "x", 1)})[0].weight, 1.0);
-  EXPECT_EQ(run(*optional, {sample(10, "s", "x", 1), sample(12, "s", "y", 1)})[0].weight, 3.0);
+  EXPECT_EQ(run(optional, {sample(10, "s", "x", 1)})[0].weight, 1.0);
+  EXPECT_EQ(run(optional, {sample(10, "s", "x", 1), sample(12, "s", "y", 1)})[0].weight, 3.0);
 
   const auto least = rule("  - {id: a, metric: x, least: 2}\n");
-  EXPECT_TRUE(run(*least, {sample(1, "s", "x", 1), sample(2, "t", "x", 1)}).empty());
-  const auto found = run(*least, {sample(1, "s", "x", 1), sample(2, "s", "x", 1), sample(2, "t", "x", 1)});
+  EXPECT_TRUE(run(least, {sample(1, "s", "x", 1), sample(2, "t", "x", 1)}).empty());
+  const auto found = run(least, {sample(1, "s", "x", 1), sample(2, "s", "x", 1), sample(2, "t", "x", 1)});
   ASSERT_EQ(found.size(), 1U);
   EXPECT_EQ(found[0].entity, "s");
   EXPECT_EQ(found[0].count, 2U);
 
   const auto same = rule("  - {id: a, metric: x}\n  - {id: b, metric: y, same_entity: true}\n");
-  EXPECT_TRUE(run(*same, {sample(1, "s", "x", 1), sample(1, "t", "y", 1)}).empty());
-  EXPECT_EQ(run(*same, {sample(1, "s", "x", 1), sample(1, "s", "y", 1)}).size(), 1U);
+  EXPECT_TRUE(run(same, {sample(1, "s", "x", 1), sample(1, "t", "y", 1)}).empty());
+  EXPECT_EQ(run(same, {sample(1, "s", "x", 1), sample(1, "s", "y", 1)}).size(), 1U);
 }
 
 // Values come from groups, fields and attributes; what is missing is a question mark.
@@ -81,20 +81,20 @@ TEST(Evaluator, Templates) {
                                   "explain: '{a.entity} {a.value:seconds} {a.size:bytes} {a.share:percent} {a.none} {a.many:count}'\nsource: s\n"}};
   const auto rules = load_rules(texts);
   ASSERT_TRUE(rules) << rules.error().message;
-  const Observation line{.time_ns = 1, .kind = Kind::Log, .entity = "service:s", .value = 0.25, .body = "pid 42 died", .attributes = {{"size", "1048576"}, {"share", "0.5"}, {"many", "12345"}}};
-  const auto found = run(**rules, {line});
+  const stream::Event line{.time_ns = 1, .kind = Kind::Log, .entity = "service:s", .value = 0.25, .attributes = {{"size", "1048576"}, {"share", "0.5"}, {"many", "12345"}}, .body = "pid 42 died"};
+  const auto found = run(*rules, {line});
   ASSERT_EQ(found.size(), 1U);
   EXPECT_EQ(found[0].entity, "process:42");
   EXPECT_EQ(found[0].explanation, "service:s 250 ms 1.0 MiB 50 % ? 12,345");
-  EXPECT_EQ(found[0].bound[0].observation, 0U);
+  EXPECT_EQ(found[0].bound[0].event->body, "pid 42 died");
 }
 
 // Only stable rules are on unless told; deprecated ones never.
 TEST(Evaluator, StatusDecides) {
   const auto rules = rule("  - {id: a, metric: x}\n");
-  const std::vector<Observation> window = {sample(1, "s", "x", 1)};
-  EXPECT_TRUE(evaluate(*rules, window).findings.empty());
-  EXPECT_EQ(evaluate(*rules, window, {.least = Status::Incubating}).findings.size(), 1U);
+  const std::vector<stream::Event> window = {sample(1, "s", "x", 1)};
+  EXPECT_TRUE(evaluate(rules, window).findings.empty());
+  EXPECT_EQ(evaluate(rules, window, {.least = Status::Incubating}).findings.size(), 1U);
 }
 
 // The order of the window does not matter.
@@ -103,11 +103,11 @@ TEST(Evaluator, OrderDoesNotMatter) {
   SCOPED_TRACE(seed);
   std::mt19937 random(seed);
   const auto rules = rule("  - {id: a, metric: x, above: 5}\n  - {id: b, metric: y, above: 5, within: 3s before a}\n");
-  std::vector<Observation> window;
+  std::vector<stream::Event> window;
   for (int i = 0; i < 300; ++i) window.push_back(sample(static_cast<std::int64_t>(random() % 100), random() % 2 == 0 ? "s" : "t", random() % 2 == 0 ? "x" : "y", static_cast<double>(random() % 10)));
-  const auto summary = [&](const std::vector<Observation>& w) {
+  const auto summary = [&](const std::vector<stream::Event>& w) {
     std::vector<std::tuple<std::string, std::int64_t, std::size_t>> result;
-    for (const Finding& finding : run(*rules, w)) result.emplace_back(finding.entity, finding.time_ns, finding.count);
+    for (const Finding& finding : run(rules, w)) result.emplace_back(finding.entity, finding.time_ns, finding.count);
     return result;
   };
   const auto expected = summary(window);
@@ -118,9 +118,9 @@ TEST(Evaluator, OrderDoesNotMatter) {
 // Too much of everything ends, and says how much was left out.
 TEST(Evaluator, IsBounded) {
   const auto rules = rule("  - {id: a, metric: x}\n  - {id: b, metric: x, optional: true}\n");
-  std::vector<Observation> window;
+  std::vector<stream::Event> window;
   for (int i = 0; i < 30'000; ++i) window.push_back(sample(i, ("s" + std::to_string(i)).c_str(), "x", 1));
-  const Evaluation evaluation = evaluate(*rules, window, {.least = Status::Sandbox});
+  const Evaluation evaluation = evaluate(rules, window, {.least = Status::Sandbox});
   EXPECT_LE(evaluation.findings.size(), kFindingsPerRuleMax);
   EXPECT_EQ(evaluation.findings.size() + evaluation.skipped, 30'000U);
 }

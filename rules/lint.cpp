@@ -1,0 +1,100 @@
+#include "rules/lint.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <map>
+
+#include "graph/yaml.h"
+#include "rules/engine.h"
+
+namespace culprit::rules {
+namespace {
+
+constexpr std::string_view kSamples[] = {
+    "request.rate", "request.errors", "request.duration.p50", "request.duration.p99", "request.duration.mean", "request.inflight", "request.inflight.age.max",
+    "request.self.mean", "client.rate", "client.errors", "client.duration.mean", "client.duration.p99", "client.inflight", "client.inflight.age.max",
+    "client.wait.share", "connect.failures", "connect.duration.mean", "tcp.retransmits", "tcp.resets", "tcp.rtt", "cpu.time", "cpu.run_queue.wait",
+    "cpu.run_queue.mean", "cpu.blocked", "process.stopped", "disk.read.bytes", "disk.write.bytes", "disk.wait", "fsync.rate", "fsync.mean", "fsync.max",
+    "open.mean", "memory.rss", "process.fds", "process.fds.ratio", "process.count", "process.starts", "process.exits", "process.crashes",
+    "memory.limit.ratio", "cpu.throttled", "syscall.errors", "log.rate", "log.errors", "tcp.accept_queue.ratio", "disk.rate", "disk.bytes",
+    "disk.latency.mean", "disk.latency.p99", "disk.busy", "filesystem.used.ratio", "filesystem.inodes.ratio", "filesystem.avail", "cpu.count",
+    "memory.available", "memory.available.ratio", "pressure.cpu", "pressure.io", "pressure.memory"};
+constexpr std::string_view kKernel[] = {"process.exec", "process.exit", "process.oom_kill", "process.signal", "tcp.listen", "tcp.connect.failed",
+                                        "tcp.reset", "syscall.slow", "block.slow", "sensor.gap"};
+constexpr std::string_view kChanges[] = {"service.start", "service.stop", "service.restart", "service.version", "process.start", "config.write", "config.violation"};
+
+constexpr double kEventsOfEstimate = 1'000;
+constexpr double kNearShare = 0.01;
+
+// All that decides what a rule matches, in one text; equal texts are the same rule.
+std::string canonical(const Rule& rule) {
+  std::string text;
+  for (const MatchItem& item : rule.match) {
+    text += fmt::format("{}|{}|{}|{}|{}|{}|{}|{}|{}|{}|{}|{}|{}|", static_cast<int>(item.kind), item.name, item.entity, item.text, item.regex, item.above.value_or(-1e308),
+                        item.below.value_or(1e308), static_cast<int>(item.when), item.within_ns, item.of, item.optional, item.absent, item.least);
+    text += item.filter_text + "|";
+    for (const AttributeMatch& match : item.where) text += fmt::format("{}={};", match.attribute, fmt::join(match.globs, ","));
+    text += '\n';
+  }
+  for (const Join& join : rule.joins) text += join.text + "\n";
+  for (const Path& path : rule.paths) text += path.text + "\n";
+  return text + rule.blame;
+}
+
+std::string place(const Rule& rule, int line) { return fmt::format("{}:{}", rule.origin.substr(0, rule.origin.rfind(':')), line); }
+
+bool tries_every_body(const MatchItem& item) { return item.name.empty() && item.literals.empty() && (!item.regex.empty() || !item.text.empty() || item.filter.reads_body()); }
+
+}  // namespace
+
+std::span<const std::string_view> known_names(Kind kind) {
+  switch (kind) {
+    case Kind::Sample: return kSamples;
+    case Kind::Kernel: return kKernel;
+    case Kind::Change: return kChanges;
+    default: return {};
+  }
+}
+
+double estimated_cost(const Rule& rule) {
+  double cost = 0;
+  for (const MatchItem& item : rule.match) {
+    if (tries_every_body(item)) cost += kEventsOfEstimate * static_cast<double>(kTrySteps);
+    else if (!item.literals.empty()) cost += kEventsOfEstimate * kNearShare * static_cast<double>(kTrySteps);
+    else cost += kEventsOfEstimate * kNearShare;
+  }
+  return cost;
+}
+
+std::vector<Note> lint(const RuleSet& rules) {
+  std::vector<Note> notes;
+  std::map<std::string, const Rule*> seen;
+  for (const RulePtr& rule : rules.rules()) {
+    const auto note = [&](int line, std::string what) { notes.push_back({rule->id, place(*rule, line), std::move(what)}); };
+    for (std::size_t i = 0; i < rule->match.size(); ++i) {
+      const MatchItem& item = rule->match[i];
+      if (i != rule->anchor && item.when == When::Any) note(item.line, fmt::format("unbounded window: '{}' has no 'within', so it may be {} away", item.id, "15 min"));
+      if (tries_every_body(item)) note(item.line, fmt::format("'{}' has no fixed text of three letters or more: its regex runs on every {} body", item.id, kind_key(item.kind)));
+      if (item.least > kKeptPerClauseMax * kKeptPerSecondMax) note(item.line, fmt::format("unreachable: '{}' asks for {} events, more than are kept", item.id, item.least));
+      const auto names = known_names(item.kind);
+      const std::string base = item.name.substr(0, item.name.find('{'));
+      if (!names.empty() && !base.empty() && base.find_first_of("*?") == std::string::npos && std::ranges::find(names, base) == names.end()) {
+        const std::vector<std::string> candidates(names.begin(), names.end());
+        note(item.line, fmt::format("nothing of culprit's own is called '{}'{}", base, graph::did_you_mean(base, candidates)));
+      }
+      for (std::size_t k = 0; k < i; ++k) {
+        const MatchItem& other = rule->match[k];
+        if (other.kind == item.kind && other.name == item.name && other.entity == item.entity && other.text == item.text && other.regex == item.regex && other.filter_text == item.filter_text && other.above == item.above &&
+            other.below == item.below && other.absent != item.absent && other.where.empty() && item.where.empty() && !item.same_entity && !other.same_entity && !other.optional && item.least == 1 && other.least == 1) {
+          note(item.line, fmt::format("unreachable: '{}' must be there and '{}' must not, and both are the same", other.id, item.id));
+        }
+      }
+    }
+    const auto [twin, fresh] = seen.emplace(canonical(*rule), rule.get());
+    if (!fresh) note(rule->match.empty() ? 1 : rule->match.front().line, fmt::format("duplicate: matches and blames exactly as '{}' does", twin->second->id));
+  }
+  return notes;
+}
+
+}  // namespace culprit::rules

@@ -1,0 +1,45 @@
+// GraphKnowledge: the knowledge graph behind explain's seam, as the daemon puts it there; for what ranks without one.
+#pragma once
+
+#include <fmt/format.h>
+
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "daemon/explain/knowledge.h"
+#include "daemon/recall/recall.h"
+
+namespace culprit::cli {
+
+inline constexpr std::size_t kMitigationsMax = 3;
+
+class GraphKnowledge final : public explain::Knowledge {
+ public:
+  explicit GraphKnowledge(const recall::Modes& modes) : modes_(modes) {}
+  std::vector<explain::ModeMatch> match(std::string_view line, std::string_view program) const override {
+    std::vector<explain::ModeMatch> matches;
+    for (const graph::Match& match : modes_.recognise(line, program)) {
+      matches.push_back({std::string(match.failure_mode()), std::string(match.middleware()),
+                         std::string(match.name()), match.weight});
+    }
+    return matches;
+  }
+  std::vector<std::string> mitigations(std::string_view mode_id) const override {
+    std::vector<std::string> lines;
+    const graph::FailureMode* mode = modes_.known().find(mode_id);
+    if (mode == nullptr) return lines;
+    for (const graph::Mitigation& mitigation : modes_.known().mitigations(mode->id)) {
+      if (lines.size() == kMitigationsMax) break;
+      lines.push_back(mitigation.command.empty()
+                          ? mitigation.text
+                          : fmt::format("{}: {}", mitigation.text, mitigation.command));
+    }
+    return lines;
+  }
+
+ private:
+  const recall::Modes& modes_;  // outlives the ranking
+};
+
+}  // namespace culprit::cli
