@@ -509,7 +509,7 @@ Pipeline::~Pipeline() {
   impl_->stream_thread.join();
 }
 
-void Pipeline::add(std::vector<stream::Event> events) { (void)impl_->stream_in.send(StreamInput{std::move(events), 0}); }  // closed only at the end
+void Pipeline::add(std::vector<stream::Event> events) { (void)impl_->stream_in.send(StreamInput{std::move(events), {}, 0}); }  // closed only at the end
 
 std::shared_ptr<const TrackView> Pipeline::track_view() const { return impl_->track_view_locked(); }
 

@@ -99,7 +99,8 @@ void AggregateBuilder::add(std::uint32_t slot, std::int64_t time_ns, double valu
   }
   const bool first = row->count == 0;
   row->first_ns = first ? time_ns : std::min(row->first_ns, time_ns);
-  if (first || time_ns > row->last_ns || (time_ns == row->last_ns && value > row->latest)) {  // of one time: the larger, in any order
+  if (first || time_ns > row->last_ns ||
+      (time_ns == row->last_ns && (value > row->latest || std::isnan(row->latest)))) {  // of one time: the larger, in any order
     row->last_ns = time_ns;
     row->latest = value;
   }

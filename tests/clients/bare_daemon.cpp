@@ -32,18 +32,19 @@ Result<void> run(const Config& config) {
   ASSIGN(auto knowledge, graph::Knowledge::load({}));
   ASSIGN(embed::Model model, recall::built_in_model());
   const auto modes = std::make_shared<const recall::Modes>(knowledge, std::move(model));
-  ASSIGN(auto rules, rules::load_rules(std::filesystem::path(), knowledge.get()));
+  ASSIGN(auto rules, rules::load_rules(std::filesystem::path(), {.knowledge = knowledge.get()}));
+  rules::RuleBook rule_book(std::filesystem::path(), knowledge, std::move(rules));
   concurrent::Registry registry;
   app::Accounting accounting;
   app::DetectChannel detect({.name = "detect", .capacity = 64, .when_full = concurrent::WhenFull::Wait, .registry = &registry});
   const auto graph_file = config.state_dir / "graph.db";
-  ASSIGN(auto diagnosis, app::Diagnosis::start({clock, *store, accounting, detect, graph_file, host.boot_id(), modes, rules}));
+  ASSIGN(auto diagnosis, app::Diagnosis::start({clock, *store, accounting, detect, graph_file, host.boot_id(), modes, rule_book}));
   int silent[2];  // a supervisor that never says a word
   if (::socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, silent) != 0) return fail_errno(errno, "socketpair");
   const Fd supervisor(silent[1]);
   ASSIGN(auto pipeline, app::Pipeline::start({config, clock, *store, registry, accounting, detect, Fd(silent[0]), [&diagnosis] { return diagnosis->something_wrong(); }}));
   sources.start(*pipeline);
-  app::LiveBackend backend({config, clock, *store, registry, accounting, *pipeline, *diagnosis, sources, graph_file, clock.now_ns(), "test", "test"});
+  app::LiveBackend backend({config, clock, *store, registry, accounting, *pipeline, *diagnosis, sources, graph_file, clock.now_ns(), "test", "test", rule_book});
   ASSIGN(auto server, api::Server::start(std::move(listeners), backend, {}));
   std::puts("ready");
   std::fflush(stdout);

@@ -83,7 +83,10 @@ TEST_F(RecallTest, ImportsAFolder) {
   folder_.write("wiki/broken.jsonl", "{}\n");
   folder_.write("wiki/picture.png", "x");
   std::size_t calls = 0;
-  auto counts = recall->import(folder_ / "wiki", 1, [&](std::string_view, std::size_t done, std::size_t all) { ++calls, EXPECT_LE(done, all); });
+  auto counts = recall->import(folder_ / "wiki", 1, [&](std::string_view, std::size_t done, std::size_t all) {
+    ++calls;
+    EXPECT_LE(done, all);
+  });
   ASSERT_TRUE(counts) << counts.error().message;
   EXPECT_EQ(counts->files, 3U);
   EXPECT_EQ(counts->failed, 1U);

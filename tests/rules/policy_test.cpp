@@ -84,9 +84,9 @@ TEST(Policies, MistakesAreNamed) {
     const RuleText texts[] = {{"p.yaml", text}};
     return PolicySet::load(texts);
   };
-  EXPECT_THAT(load("policy: x\nsummary: S\nadvice: A\nsource: S\nfiles: {}\nforbit: []\ntests: []\n").error().message, HasSubstr("p.yaml:6: unknown key 'forbit' in a policy; did you mean 'forbid'?"));
-  EXPECT_THAT(load("policy: x\nsummary: S\nadvice: A\nsource: S\nfiles: {}\ntests: []\n").error().message, HasSubstr("p.yaml:1: a policy needs 'require' or 'forbid'"));
-  EXPECT_THAT(load("policy: x\nsummary: S\nadvice: A\nsource: S\nfiles: {format: tomlo}\nforbid: [{path: a, regex: '('}]\ntests: []\n").error().message, HasSubstr("p.yaml:6: regex"));
+  EXPECT_THAT(load("policy: x\nsummary: S\nadvice: A\nsource: S\nfiles: {}\nforbit: []\ntests: []\n").error().message, HasSubstr("p.yaml:6:1: unknown key 'forbit' in a policy; did you mean 'forbid'?"));
+  EXPECT_THAT(load("policy: x\nsummary: S\nadvice: A\nsource: S\nfiles: {}\ntests: []\n").error().message, HasSubstr("p.yaml:1:1: a policy needs 'require', 'forbid' or 'require_in_file'"));
+  EXPECT_THAT(load("policy: x\nsummary: S\nadvice: A\nsource: S\nfiles: {format: tomlo}\nforbid: [{path: a, regex: '('}]\ntests: []\n").error().message, HasSubstr("p.yaml:6:20: regex"));
   EXPECT_EQ(check_file(*load("policy: x\nsummary: S\nadvice: A\nsource: S\nfiles: {}\nforbid: [{path: a}]\ntests: []\n").value(), "/no/such/file").error().code, Code::NotFound);
 }
 
