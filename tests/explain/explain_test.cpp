@@ -171,6 +171,24 @@ TEST(Rules, AHitIsEvidence) {
   EXPECT_EQ(answer->candidates.at(0).failure_mode, "tls/cert-expired");
 }
 
+// What a rule saw in an earlier incident, which is over, explains nothing of this one.
+TEST(Rules, AHitOfAnEarlierIncidentIsNone) {
+  World world(12);
+  world.run(60);
+  ASSERT_TRUE(world.break_with([](World&, Second& now, int) { now.app_errors = 0.5; }));
+  const std::int64_t onset = world.incident().onset_ns;
+  auto options = world.options();
+  options.rule_hits = {{onset - 20'000'000'000, "cert", "service:shop", "tls-cert-expired", "the certificate of shop expired", 3.0}};
+  const auto blames_it = [&] {
+    const auto answer = explain::explain(world.store, world.incident(), options);
+    EXPECT_TRUE(answer);
+    return answer && std::ranges::any_of(answer->candidates, [](const auto& c) { return c.failure_mode == "tls/cert-expired"; });
+  };
+  EXPECT_TRUE(blames_it());
+  options.excluded = {{onset - 30'000'000'000, onset - 10'000'000'000}};
+  EXPECT_FALSE(blames_it());
+}
+
 // Names, labels and texts come from outside: nothing in them breaks the answer.
 TEST(Robust, OddEventsDoNoHarm) {
   World world(13);

@@ -10,11 +10,16 @@ namespace culprit::explain {
 
 namespace {
 constexpr std::int64_t kLeadNs = 60 * kNsPerSecond;
+
+// What happened within an earlier incident, which is over, is that one's story.
+bool of_earlier_incident(const Scene& scene, std::int64_t time_ns) {
+  return std::ranges::any_of(scene.options().excluded, [&](const auto& span) { return time_ns >= span.first && time_ns < span.second; });
 }
+}  // namespace
 
 void causes_rules(const Scene& scene, Drafts& drafts) {
   for (const RuleHit& hit : scene.options().rule_hits) {
-    if (hit.time_ns < scene.onset_ns() - kLeadNs || hit.time_ns > scene.end_ns()) continue;
+    if (hit.time_ns < scene.onset_ns() - kLeadNs || hit.time_ns > scene.end_ns() || of_earlier_incident(scene, hit.time_ns)) continue;
     const std::string service = scene.service_of_entity(hit.entity);
     if (service.empty() || (!scene.in_reach(service) && !std::ranges::binary_search(scene.incident().services, service))) continue;
     const FailureMode* mode = find_mode(hit.failure_mode);
