@@ -9,6 +9,7 @@
 #include <iterator>
 #include <nlohmann/json.hpp>
 
+#include "daemon/base/clock.h"
 #include "daemon/explain/json.h"
 #include "daemon/stream/embedded_store.h"
 #include "tests/explain/faults.h"
@@ -46,7 +47,7 @@ void make(const std::string& folder) {
   World world(5);
   world.run(kHourS);
   if (!world.break_with(faults::pg_lock(world), 20)) stop({Code::Invalid, "no incident opened"});
-  FakeClock clock(world.now_ns(), 1'700'000'000 * stream::kNsPerSecond);
+  FakeClock clock(world.now_ns(), 1'700'000'000 * kNsPerSecond);
   auto store = stream::EmbeddedStore::open({.folder = folder, .boot_id = kBoot}, clock);
   if (!store) stop(store.error());
   std::vector<stream::Event> batch;
@@ -58,7 +59,7 @@ void make(const std::string& folder) {
     batch.clear();
   };
   (void)world.store.scan({}, [&](const stream::Event& event) {
-    const std::int64_t at = event.time_ns / stream::kNsPerSecond * stream::kNsPerSecond;
+    const std::int64_t at = event.time_ns / kNsPerSecond * kNsPerSecond;
     if (at != second) flush();
     second = at;
     batch.push_back(event);
@@ -84,7 +85,7 @@ void why(const std::string& folder, bool as_json) {
   if (!saved.is_object()) stop({Code::NotFound, "no incident there: run make first"});
   auto incident = explain::incident_from_record(saved["incident"]);
   if (!incident) stop(incident.error());
-  FakeClock clock(saved["now_ns"].get<std::int64_t>(), 1'700'000'000 * stream::kNsPerSecond);
+  FakeClock clock(saved["now_ns"].get<std::int64_t>(), 1'700'000'000 * kNsPerSecond);
   auto store = stream::EmbeddedStore::open({.folder = folder, .boot_id = kBoot}, clock);
   if (!store) stop(store.error());
   explain::ExplainOptions options;
