@@ -76,7 +76,7 @@ struct Pipeline::Impl : track::Sink {
   Host host;
 
   concurrent::Channel<TrackInput> track_in;
-  concurrent::Channel<StreamInput, concurrent::Ends::OneToOne> stream_in;  // track thread to stream thread
+  concurrent::Channel<StreamInput> stream_in;  // from the track thread, each receiver, whoever adds; to the stream thread
   SeriesMap series;
   std::unique_ptr<collect::SensorClient> client;
   std::unique_ptr<track::Tracker> tracker;  // track thread

@@ -23,6 +23,7 @@
 #include <algorithm>
 #include <array>
 #include <atomic>
+#include <cassert>
 #include <cstddef>
 #include <cstdint>
 #include <memory>
@@ -33,6 +34,34 @@
 #include "daemon/concurrent/waiter.h"
 
 namespace culprit::concurrent::detail {
+
+// One thread at a time uses a side. Two would corrupt the ring without a word: debug builds end the program instead.
+class Side {
+ public:
+#ifdef NDEBUG
+  struct Use {
+    explicit Use(Side&) {}
+    ~Use() {}  // not trivial, so that it is no unused variable
+  };
+#else
+  class Use {
+   public:
+    explicit Use(Side& side) : side_(side) {
+      const bool taken = side_.busy_.exchange(true, std::memory_order_relaxed);
+      assert(!taken && "two threads at one end of a channel that allows one");
+    }
+    Use(const Use&) = delete;
+    Use& operator=(const Use&) = delete;
+    ~Use() { side_.busy_.store(false, std::memory_order_relaxed); }
+
+   private:
+    Side& side_;
+  };
+
+ private:
+  std::atomic<bool> busy_{false};
+#endif
+};
 
 template <typename T>
 class Direct {
@@ -54,6 +83,7 @@ class Direct {
 
   // The sender: puts what there is room for. Done, Full or Closed.
   Batch put(T* items, std::size_t n) {
+    const Side::Use use(send_side_);
     if ((send_index_.load(std::memory_order_relaxed) & kClosed) != 0) return {0, Outcome::Closed};
     if (capacity_.moves()) recv_seen_ = recv_index_.load(std::memory_order_acquire);  // the length is measured
     std::size_t room = room_after(recv_seen_);
@@ -80,6 +110,7 @@ class Direct {
 
   // The receiver: takes what is there. Done, Empty or Closed.
   Batch take(T* items, std::size_t n) {
+    const Side::Use use(recv_side_);
     bool closed = false;
     if (send_seen_ - recv_local_ < n) {
       const std::uint64_t index = send_index_.load(std::memory_order_acquire);
@@ -170,6 +201,8 @@ class Direct {
   }
 
   std::atomic<std::size_t> high_water_{0};
+  [[no_unique_address]] Side send_side_;
+  [[no_unique_address]] Side recv_side_;
   alignas(64) std::atomic<std::uint64_t> send_index_{0};
   std::uint64_t send_local_ = 0;  // the sender's: the index without the bit
   std::uint64_t recv_seen_ = 0;

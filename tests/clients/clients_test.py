@@ -60,9 +60,11 @@ class Bare:
             child.terminate()
             child.wait(20)
         self.process.terminate()
-        self.process.wait(20)
+        ended = self.process.wait(20)
         self.process.stdout.close()
         shutil.rmtree(self.folder, ignore_errors=True)
+        if ended != 0:  # also when it crashed half-way: what the test saw then is only a consequence
+            raise AssertionError(f"the daemon ended with {ended}")
 
     def child(self, *command, **more):
         self.children.append(subprocess.Popen([str(word) for word in command], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
