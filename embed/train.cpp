@@ -100,6 +100,7 @@ class Trainer {
         ++texts;
         std::uint32_t last = UINT32_MAX;
         std::vector<std::uint32_t> rows;
+        rows.reserve(sample.features.size());
         for (const Feature& feature : sample.features) rows.push_back(feature.hash);
         std::ranges::sort(rows);
         for (const std::uint32_t row : rows) {
