@@ -18,7 +18,6 @@ const volatile __u32 payload_budget = 20000;	/* payload and log records per CPU 
 const volatile __u32 watch_all = 0;	/* CULPRIT_WATCH_* of every process */
 const volatile __u32 syncs_timed = CULPRIT_SYNCS_NONE;	/* by sync.bpf.c */
 
-#define BUDGET_WINDOW_SHIFT 30	/* a window is 2^30 ns */
 #define IOVECS_MAX 4	/* of a call are looked at */
 
 struct {
@@ -28,6 +27,14 @@ struct {
 	__type(key, struct culprit_syscall_error_key);
 	__type(value, struct culprit_syscall_error_counts);
 } syscall_errors SEC(".maps");
+
+/* The last window in which a CPU had no budget left. The sensor looks, and detaches on_sys_exit for the rest of it. */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, __u64);
+} budget_spent SEC(".maps");
 
 /* Scratch of one CPU. The kernel does not run one program twice on a CPU at a time. */
 struct scratch {
@@ -115,14 +122,19 @@ struct transfer {
 
 static __always_inline bool within_budget(struct scratch *scratch, __u64 now)
 {
-	__u64 window = now >> BUDGET_WINDOW_SHIFT;
+	__u64 window = now >> CULPRIT_BUDGET_WINDOW_SHIFT, *spent;
+	const __u32 first = 0;
 
 	if (scratch->window != window) {
 		scratch->window = window;
 		scratch->used = 0;
 	}
-	if (scratch->used >= payload_budget)
+	if (scratch->used >= payload_budget) {
+		spent = bpf_map_lookup_elem(&budget_spent, &first);
+		if (spent && *spent != window)
+			*spent = window;
 		return false;
+	}
 	scratch->used++;
 	return true;
 }
@@ -261,6 +273,21 @@ static __always_inline void look_at(struct target *target, struct file *file)
 	}
 }
 
+/*
+ * How far the stream is, so that the daemon sees which bytes it was not shown (a full ring, a spent budget, programs
+ * that were detached meanwhile) instead of taking an answer for that to another request.
+ */
+static __always_inline __u32 position_of(const struct target *target, __u32 direction)
+{
+	const struct tcp_sock *tp = (const struct tcp_sock *)target->sk;
+
+	if (target->known) {
+		tp = KNOWN(tcp_sock, target->sk);
+		return direction == CULPRIT_WRITE ? tp->write_seq : tp->copied_seq;
+	}
+	return direction == CULPRIT_WRITE ? BPF_CORE_READ(tp, write_seq) : BPF_CORE_READ(tp, copied_seq);
+}
+
 static __always_inline void report_payload(const struct transfer *t, bool readable, const struct target *target,
 					   struct scratch *scratch)
 {
@@ -312,7 +339,7 @@ static __always_inline void report_payload(const struct transfer *t, bool readab
 		e->bytes = t->bytes;                                                                    \
 		e->fd = t->fd;                                                                          \
 		e->direction = t->direction;                                                            \
-		e->reserved = 0;                                                                        \
+		e->position = position_of(target, t->direction);                                        \
 		bpf_ringbuf_submit(e, wake_flags(ring, data_wake_bytes));                               \
 	} while (0)
 	if (large)

@@ -233,7 +233,7 @@ struct culprit_payload_event {
 	culprit_u32 captured;
 	culprit_s32 fd;
 	culprit_u32 direction;	/* enum culprit_direction */
-	culprit_u32 reserved;	/* 0 */
+	culprit_u32 position;	/* of the stream in that direction after the call (TCP sequence); 0: unknown */
 	culprit_u8 data[CULPRIT_PAYLOAD_LARGE];
 };
 CULPRIT_ASSERT_SIZE(struct culprit_payload_event, 120 + CULPRIT_PAYLOAD_LARGE);

@@ -15,6 +15,13 @@ void Accounting::add(std::int64_t time_ns, std::uint64_t produced, std::map<std:
   if (seconds_.size() > kSecondsMax) seconds_.pop_front();
 }
 
+void Accounting::add_rest(std::int64_t from_ns, std::int64_t to_ns, std::int64_t rested_ns) {
+  if (rested_ns <= 0) return;
+  const MutexLock lock(mutex_);
+  rests_.push_back({from_ns, to_ns, rested_ns});
+  if (rests_.size() > kSecondsMax) rests_.pop_front();
+}
+
 void Accounting::add_gap(std::int64_t from_ns, std::int64_t to_ns) {
   const MutexLock lock(mutex_);
   gaps_.push_back({from_ns, to_ns});
@@ -54,7 +61,15 @@ explain::Completeness Accounting::window(std::int64_t from_ns, std::int64_t to_n
     }
   }
   if (produced > 0) result.share = 1.0 - static_cast<double>(lost) / static_cast<double>(produced);
+  std::int64_t rested_ns = 0;
+  for (const Rest& rest : rests_) {
+    if (rest.from_ns < to_ns && rest.to_ns > from_ns) rested_ns += rest.rested_ns;
+  }
   const auto span_ns = static_cast<double>(std::max<std::int64_t>(1, to_ns - from_ns));
+  if (rested_ns > 0) {
+    result.share *= std::max(0.0, 1.0 - static_cast<double>(rested_ns) / span_ns);
+    result.blind.push_back(fmt::format("calls of the watched for {}: more than payload_per_second", format_seconds(static_cast<double>(rested_ns) / kNsPerSecond)));
+  }
   for (const Gap& gap : gaps_) {
     const std::int64_t blind_ns = std::min(gap.to_ns, to_ns) - std::max(gap.from_ns, from_ns);
     if (blind_ns <= 0) continue;

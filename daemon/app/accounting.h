@@ -19,6 +19,8 @@ class Accounting {
 
   // Cumulative totals at a time; `dropped` by reason.
   void add(std::int64_t time_ns, std::uint64_t produced, std::map<std::string, std::uint64_t> dropped);
+  // The calls of the watched were not observed in so much of [from, to]: the budget of records was spent.
+  void add_rest(std::int64_t from_ns, std::int64_t to_ns, std::int64_t rested_ns);
   // The probes were blind in [from, to].
   void add_gap(std::int64_t from_ns, std::int64_t to_ns);
   // Programs that could not be attached, as "family (reason)"; replaces what was said before.
@@ -32,11 +34,15 @@ class Accounting {
     std::uint64_t produced;
     std::map<std::string, std::uint64_t> dropped;
   };
+  struct Rest {
+    std::int64_t from_ns, to_ns, rested_ns;
+  };
   struct Gap {
     std::int64_t from_ns, to_ns;
   };
   mutable Mutex mutex_;
   std::deque<Second> seconds_ GUARDED_BY(mutex_);
+  std::deque<Rest> rests_ GUARDED_BY(mutex_);
   std::deque<Gap> gaps_ GUARDED_BY(mutex_);
   std::vector<std::string> blind_ GUARDED_BY(mutex_);
 };

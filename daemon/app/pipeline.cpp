@@ -97,7 +97,7 @@ struct Pipeline::Impl : track::Sink {
   std::vector<stream::Event> emitted;  // track thread: since the last hand-over
   std::int64_t filesystems_at_ns = 0, cgroups_at_ns = 0, sockets_at_ns = 0, looked_at_ns = 0;  // sensor thread
   std::int64_t snapshot_at_ns = 0;
-  std::uint64_t returns_ns = 0, entries_ns = 0;  // observed, as the last snapshot said
+  std::uint64_t returns_ns = 0, entries_ns = 0, rested_ns = 0;  // observed and not, as the last snapshot said
 
   // Threads last: they end before what they use.
   std::jthread stream_thread, track_thread, collect_thread, sensor_thread;
@@ -275,11 +275,14 @@ void Pipeline::Impl::on_snapshot(sensor::Snapshot snapshot) {
     if (snapshot_at_ns != 0 && snapshot.time_ns > snapshot_at_ns) {
       const auto passed = static_cast<double>(snapshot.time_ns - snapshot_at_ns);
       sensor_seen.returns_share = std::min(1.0, static_cast<double>(snapshot.returns_observed_ns - returns_ns) / passed);
+      sensor_seen.rested_share = std::min(1.0, static_cast<double>(snapshot.rested_ns - rested_ns) / passed);
+      accounting.add_rest(snapshot_at_ns, snapshot.time_ns, static_cast<std::int64_t>(snapshot.rested_ns - rested_ns));
       sensor_seen.entries_share = std::min(1.0, static_cast<double>(snapshot.entries_observed_ns - entries_ns) / passed);
     }
     snapshot_at_ns = snapshot.time_ns;
     returns_ns = snapshot.returns_observed_ns;
     entries_ns = snapshot.entries_observed_ns;
+    rested_ns = snapshot.rested_ns;
     if (collector) counts = collector->counts();
   }
   std::uint64_t produced = 0;

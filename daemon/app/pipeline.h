@@ -59,6 +59,7 @@ struct SensorView {
   std::uint64_t cpu_ns = 0, rss_bytes = 0;
   std::uint64_t snapshots = 0;
   double returns_share = 0, entries_share = 0;  // of the last second in which system calls were observed
+  double rested_share = 0;                      // and in which those of the watched were not: payload_per_second was reached
   std::string lost_reason;
   collect::SensorClientCounts client;
 };

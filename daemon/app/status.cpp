@@ -93,11 +93,11 @@ Result<Json> LiveBackend::status() {
   return Json{
       {"api", 1}, {"time", wall(now)}, {"version", parts_.version}, {"pid", ::getpid()}, {"uptime_s", uptime_s}, {"sources", sources},
       {"channels", channels}, {"maps", maps}, {"kernel_tables", tables}, {"kernel_runs_missed", missed},
-      {"calls", {{"returns_observed_share", sensor.returns_share}, {"entries_observed_share", sensor.entries_share}}},
+      {"calls", {{"returns_observed_share", sensor.returns_share}, {"entries_observed_share", sensor.entries_share}, {"watched_rested_share", sensor.rested_share}}},
       {"stream", {{"events", store.stored}, {"in_memory", store.in_memory}, {"pending", store.pending}, {"disk_bytes", store.on_disk_bytes},
                   {"oldest", store.stored > 0 ? Json(wall(store.oldest_ns)) : Json(nullptr)}, {"newest", store.stored > 0 ? Json(wall(store.newest_ns)) : Json(nullptr)}}},
       {"track", {{"processes", track.processes}, {"services", track.services}, {"sockets", track.sockets}, {"edges", track.edges}, {"requests_open", track.requests_open},
-                 {"late", track.late}, {"http_truncated", track.http_truncated}, {"http_resyncs", track.http_resyncs}, {"answers_unmatched", track.answers_unmatched},
+                 {"late", track.late}, {"http_truncated", track.http_truncated}, {"http_resyncs", track.http_resyncs}, {"stream_gaps", track.stream_gaps}, {"answers_unmatched", track.answers_unmatched},
                  {"calls_ambiguous", track.calls_ambiguous}, {"lines_ambiguous", track.lines_ambiguous}, {"lines_dropped", track.lines_dropped}, {"lines_cut", track.lines_cut},
                  {"spans_sampled_out", track.spans_sampled_out}, {"processes_refused", track.processes_refused}, {"services_refused", track.services_refused},
                  {"sockets_evicted", track.sockets_evicted}, {"edges_refused", track.edges_refused}, {"requests_refused", track.requests_refused}}},
@@ -138,6 +138,11 @@ Result<Json> LiveBackend::doctor() {
   checks.push_back(check("sensor", "system calls", "ok",
                          fmt::format("failures seen {:.0f} % of the last second, opens timed {:.0f} % (always while a target is watched or something is wrong; "
                                      "calls_percent otherwise)", 100 * sensor.returns_share, 100 * sensor.entries_share)));
+  if (sensor.rested_share > 0.01) {
+    checks.push_back(check("sensor", "watched calls", "warn", fmt::format("left alone {:.0f} % of the last second: more than payload_per_second = {} records a CPU",
+                                                                          100 * sensor.rested_share, parts_.config.payload_per_second),
+                           "raise payload_per_second to see more, at the price of what is watched"));
+  }
   for (const sensor::TableSample& table : sensor.tables) {
     if (table.full > 0) checks.push_back(check("kernel", "map " + table.name, "warn", fmt::format("full: {} updates found no room (limit {})", table.full, table.limit)));
   }

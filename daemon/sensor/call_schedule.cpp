@@ -26,14 +26,14 @@ CallSchedule::Window CallSchedule::window_of(std::int64_t period) const {
 CallSchedule::Wanted CallSchedule::wanted(std::int64_t now_ns) const {
   const Window window = window_of(now_ns / kPeriodNs);
   if (now_ns < closely_until_ns_ || (now_ns >= window.from_ns && now_ns < window.to_ns)) return {true, true};
-  return {watching_, false};
+  return {watching_ && now_ns >= rest_until_ns_, false};
 }
 
 std::int64_t CallSchedule::next_change_ns(std::int64_t now_ns) const {
   const std::int64_t period = now_ns / kPeriodNs;
   std::int64_t next = window_of(period + 1).from_ns;
   const Window window = window_of(period);
-  for (const std::int64_t at : {window.from_ns, window.to_ns, closely_until_ns_}) {
+  for (const std::int64_t at : {window.from_ns, window.to_ns, closely_until_ns_, rest_until_ns_}) {
     if (at > now_ns) next = std::min(next, at);
   }
   return next;

@@ -3,7 +3,7 @@
 // Being traced makes every system call slower, whoever makes it and whatever the program does (docs/performance.md), so
 // nothing is attached without a reason:
 //
-//   returns (sys_exit: failures, payload, log lines)   while a target is watched
+//   returns (sys_exit: failures, payload, log lines)   while a target is watched, until the budget of records is spent
 //   returns and entries (sys_enter: how long opens take)   in a short window of each period, so that failures
 //       are known at any time, as rates; and without a pause while the daemon looks closely, because something is wrong
 //
@@ -31,7 +31,12 @@ class CallSchedule {
   // Observe everything until then; never shortens what was asked before.
   void look_closely(std::int64_t until_ns) { closely_until_ns_ = until_ns > closely_until_ns_ ? until_ns : closely_until_ns_; }
 
+  // Nothing that is watched would be captured before then: calls need not be slowed for it.
+  void rest(std::int64_t until_ns) { rest_until_ns_ = until_ns; }
+
   Wanted wanted(std::int64_t now_ns) const;
+  // Calls are not observed now though a target is watched.
+  bool resting(std::int64_t now_ns) const { return watching_ && !wanted(now_ns).returns; }
   // The next time at which wanted() may differ, later than now_ns.
   std::int64_t next_change_ns(std::int64_t now_ns) const;
 
@@ -46,6 +51,7 @@ class CallSchedule {
   std::uint64_t seed_;
   bool watching_ = false;
   std::int64_t closely_until_ns_ = 0;
+  std::int64_t rest_until_ns_ = 0;
 };
 
 }  // namespace culprit::sensor

@@ -197,6 +197,7 @@ struct Snapshot {
   // too (durations of open). Counts of the time between two snapshots are of this part of it.
   std::uint64_t returns_observed_ns = 0;
   std::uint64_t entries_observed_ns = 0;
+  std::uint64_t rested_ns = 0;  // targets were watched, but not observed: the budget of records was spent
   std::uint64_t sensor_cpu_ns = 0;  // the sensor's own CPU time, cumulative
   std::uint64_t sensor_rss_bytes = 0;
 };

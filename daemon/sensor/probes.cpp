@@ -121,7 +121,8 @@ const btf_type* tracepoint_proto(const btf* types, const std::string& name) {
 
 Result<Fd> create_map(bpf_map_type type, const char* name, std::uint32_t key, std::uint32_t value,
                       std::uint32_t entries, std::uint32_t flags = 0, int inner = -1) {
-  LIBBPF_OPTS(bpf_map_create_opts, options);
+  bpf_map_create_opts options{};
+  options.sz = sizeof(options);
   options.map_flags = flags;
   if (inner >= 0) options.inner_map_fd = static_cast<std::uint32_t>(inner);
   const int fd = bpf_map_create(type, name, key, value, entries, &options);
@@ -221,6 +222,7 @@ Result<void> Probes::create_maps(const SensorSettings& settings) {
          create_map(BPF_MAP_TYPE_HASH, "watched_cgroups", 8, 4, kWatchedCgroupsMax, BPF_F_NO_PREALLOC));
   ASSIGN(timed_calls_, create_map(BPF_MAP_TYPE_PERCPU_HASH, "timed_calls", sizeof(culprit_timed_call_key),
                                   sizeof(culprit_latency), CULPRIT_TIMED_CALLS_MAX, BPF_F_NO_PREALLOC));
+  ASSIGN(budget_spent_, create_map(BPF_MAP_TYPE_ARRAY, "budget_spent", 4, 8, 1));
   ASSIGN(table_full_, create_map(BPF_MAP_TYPE_ARRAY, "table_full", 4, 8, CULPRIT_TABLES));
   return {};
 }
@@ -258,7 +260,7 @@ bool Probes::try_load(Family& family, std::vector<Program>& verdicts) {
   } shared[] = {{"control_rings", control_rings_.get()}, {"data_rings", data_rings_.get()},
                 {"kind_counts", counters_.get()},        {"table_full", table_full_.get()},
                 {"watched_tgids", watched_tgids_.get()}, {"watched_cgroups", watched_cgroups_.get()},
-                {"timed_calls", timed_calls_.get()}};
+                {"timed_calls", timed_calls_.get()},     {"budget_spent", budget_spent_.get()}};
   for (const auto& map : shared) {
     if (bpf_map* found = bpf_object__find_map_by_name(object, map.name)) (void)bpf_map__reuse_fd(found, map.fd);
   }
@@ -351,7 +353,7 @@ Result<std::unique_ptr<Probes>> Probes::open(const SensorSettings& settings, std
     rodata->control_wake_bytes = geometry.control_bytes / 4;
     rodata->data_wake_bytes = geometry.data_bytes / 4;
   };
-  const auto add = [&](const char* name, auto open, auto destroy, auto configure) {
+  const auto add = [&](const char* name, auto open, auto destroy, const auto& configure) {
     auto family = std::make_unique<Family>();
     family->name = name;
     family->open = [=] {
@@ -404,6 +406,13 @@ int Probes::map_fd(const char* family, const char* name) const {
     return bpf_object__find_map_fd_by_name(candidate->opened.object, name);
   }
   return -1;
+}
+
+std::uint64_t Probes::budget_spent() const {
+  const std::uint32_t first = 0;
+  std::uint64_t window = 0;
+  (void)bpf_map_lookup_elem(budget_spent_.get(), &first, &window);
+  return window;
 }
 
 bool Probes::is_attached(const char* program) const {

@@ -60,6 +60,8 @@ class Probes {
   // Attaches and detaches the programs on every system call: on_sys_exit, on_sys_enter. What the kernel refuses is
   // in programs() from the start; a later failure is logged and tried again at the next call.
   void observe_calls(bool returns, bool entries);
+  // The last window (CULPRIT_BUDGET_WINDOW_SHIFT) in which a CPU captured all the records that it may; 0 before the first.
+  std::uint64_t budget_spent() const;
   bool returns_observed() const { return returns_observed_; }
   bool entries_observed() const { return entries_observed_; }
   std::vector<ProgramSample> missed() const;
@@ -80,7 +82,7 @@ class Probes {
   RingGeometry geometry_;
   std::vector<Fd> control_;
   std::vector<Fd> data_;
-  Fd control_rings_, data_rings_, counters_, watched_tgids_, watched_cgroups_, table_full_, timed_calls_;
+  Fd control_rings_, data_rings_, counters_, watched_tgids_, watched_cgroups_, table_full_, timed_calls_, budget_spent_;
   std::vector<Program> programs_;
   std::vector<std::unique_ptr<Family>> families_;
   bool returns_observed_ = false;

@@ -351,6 +351,7 @@ std::vector<std::vector<std::byte>> encode_parts(const Snapshot& snapshot) {
     out.put(static_cast<std::uint8_t>(snapshot.has_sockets));
     out.put(snapshot.returns_observed_ns);
     out.put(snapshot.entries_observed_ns);
+    out.put(snapshot.rested_ns);
     out.put(snapshot.sensor_cpu_ns);
     out.put(snapshot.sensor_rss_bytes);
   }
@@ -390,6 +391,7 @@ bool decode_part(std::span<const std::byte> body, Snapshot& into) {
         into.has_sockets = in.get<std::uint8_t>() != 0;
         into.returns_observed_ns = in.get<std::uint64_t>();
         into.entries_observed_ns = in.get<std::uint64_t>();
+        into.rested_ns = in.get<std::uint64_t>();
         into.sensor_cpu_ns = in.get<std::uint64_t>();
         into.sensor_rss_bytes = in.get<std::uint64_t>();
         good = in.ok();

@@ -20,6 +20,7 @@ namespace {
 constexpr std::size_t kReplyPartBytes = 48 * 1024;
 constexpr std::size_t kRequestsPerTurn = 64;  // then snapshots get their chance
 constexpr int kSocketBytes = 4 << 20;
+constexpr std::int64_t kBudgetLookNs = 10'000'000;
 constexpr std::uint32_t kTaskSamples = 4;  // readings of who is blocked, for each snapshot
 constexpr std::uint32_t kCaptureAll = kCapturePayload | kCaptureLogs;
 
@@ -211,6 +212,7 @@ Result<void> Service::send_snapshot() {
   (void)observe_calls();
   snapshot.returns_observed_ns = returns_observed_ns_;
   snapshot.entries_observed_ns = entries_observed_ns_;
+  snapshot.rested_ns = rested_ns_;
   const auto parts = encode_parts(snapshot);
   for (std::size_t i = 0; i < parts.size(); ++i) {
     const std::uint16_t flags = i + 1 == parts.size() ? kLastPart : 0;
@@ -257,10 +259,18 @@ int Service::observe_calls() {
   const auto passed = static_cast<std::uint64_t>(observed_at_ns_ == 0 ? 0 : now - observed_at_ns_);
   if (probes_.returns_observed()) returns_observed_ns_ += passed;
   if (probes_.entries_observed()) entries_observed_ns_ += passed;
+  if (resting_) rested_ns_ += passed;
+  const auto spent = static_cast<std::int64_t>(probes_.budget_spent());
+  const std::int64_t window = now >> CULPRIT_BUDGET_WINDOW_SHIFT;
+  if (spent == window) schedule_.rest((window + 1) << CULPRIT_BUDGET_WINDOW_SHIFT);
   const CallSchedule::Wanted wanted = schedule_.wanted(now);
   probes_.observe_calls(wanted.returns, wanted.entries);
+  resting_ = schedule_.resting(now);
   observed_at_ns_ = clock_.now_ns();
-  return static_cast<int>((schedule_.next_change_ns(now) - now) / 1'000'000 + 1);
+  const std::int64_t until_change_ns = schedule_.next_change_ns(now) - now;
+  // A budget that was just spent is likely to be spent again, and what comes after that slows calls for nothing.
+  const std::int64_t look_ns = wanted.returns && spent + 1 >= window ? kBudgetLookNs : until_change_ns;
+  return static_cast<int>(std::min(until_change_ns, look_ns) / 1'000'000 + 1);
 }
 
 Result<void> Service::run() {

@@ -39,6 +39,8 @@ class Service {
   std::int64_t observed_at_ns_ = 0;
   std::uint64_t returns_observed_ns_ = 0;
   std::uint64_t entries_observed_ns_ = 0;
+  std::uint64_t rested_ns_ = 0;
+  bool resting_ = false;
 };
 
 }  // namespace culprit::sensor

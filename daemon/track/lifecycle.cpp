@@ -28,7 +28,7 @@ bool same_file(const FileIdentity& a, const FileIdentity& b) {
 }
 
 std::string describe(const std::string& path, const FileIdentity& identity) {
-  const std::string text = sanitize_utf8(path);
+  std::string text = sanitize_utf8(path);
   if (identity.inode == 0) return text;
   return fmt::format("{} ({} bytes, modified {})", text, identity.size, format_wall(identity.mtime_ns));
 }

@@ -115,7 +115,7 @@ stream::Severity severity_of_line(std::string_view line) {
     i = end;
   }
   // Redis: "1:M 23 Nov 2026 14:02:08.123 # message"; # is a warning, * a notice, - and . are details.
-  if (const auto colon = line.find(':'); colon != std::string_view::npos && colon < 8 && line.size() > colon + 3 && line[colon + 2] == ' ' &&
+  if (const auto colon = line.find(':'); colon < 8 && line.size() > colon + 3 && line[colon + 2] == ' ' &&
                                          std::string_view("MSCX").find(line[colon + 1]) != std::string_view::npos) {
     const auto dot = line.find('.', colon);
     if (dot != std::string_view::npos && dot + 6 < line.size() && line[dot + 4] == ' ' && line[dot + 6] == ' ') {

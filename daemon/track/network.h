@@ -96,6 +96,8 @@ struct Socket {
   std::int64_t turn_ns = 0;                     // generic: last message of the turn
   std::uint8_t early = 0;                       // generic: messages that did not wait for an answer
   bool one_way = false;
+  // Where each direction (enum culprit_direction) was when it was last seen; 0: not known.
+  std::uint32_t positions[2] = {0, 0};
 };
 
 class Network {

@@ -214,6 +214,7 @@ void Requests::on_message(Socket& socket, const culprit_payload_event& event, st
     if (!write) peer_closed(socket, time_ns);
     return;
   }
+  const std::uint32_t unseen = unseen_before(socket, event);
   if (socket.protocol == Protocol::Tunnel) return;
   const bool request_side = write == (socket.role == Role::Client);
   if (socket.protocol != Protocol::Http1) {
@@ -225,8 +226,9 @@ void Requests::on_message(Socket& socket, const culprit_payload_event& event, st
       socket.protocol = Protocol::Generic;
     }
   }
+  if (unseen != 0 && !request_side) answered_unseen(socket);
   if (socket.protocol == Protocol::Http1) {
-    http(socket, event, data, request_side);
+    http(socket, event, data, request_side, unseen);
   } else {
     generic(socket, event, data, request_side);
   }
@@ -276,7 +278,33 @@ void Requests::generic(Socket& socket, const culprit_payload_event& event, std::
   }
 }
 
-void Requests::http(Socket& socket, const culprit_payload_event& event, std::string_view data, bool request_side) {
+// How many bytes of the direction were moved since the record before without a record of their own.
+std::uint32_t Requests::unseen_before(Socket& socket, const culprit_payload_event& event) {
+  std::uint32_t& position = socket.positions[event.direction == CULPRIT_WRITE ? CULPRIT_WRITE : CULPRIT_READ];
+  const std::uint32_t before = std::exchange(position, event.position);
+  if (before == 0 || event.position == 0) return 0;
+  const std::uint32_t unseen = event.position - static_cast<std::uint32_t>(event.bytes) - before;
+  if (unseen > INT32_MAX) return 0;  // two threads at one direction: records in another order
+  if (unseen != 0) ++stats_.stream_gaps;
+  return unseen;
+}
+
+// Bytes of the answering side were not seen: what has waited for the first byte of its answer may have had it among
+// them, and what comes now may answer a later request.
+void Requests::answered_unseen(Socket& socket) {
+  std::erase_if(socket.calls, [&](const Call& call) {
+    stats_.answers_unseen += call.answer_ns == 0 ? 1 : 0;
+    return call.answer_ns == 0;
+  });
+  const std::vector<RequestRef> open = socket.requests;
+  for (const RequestRef ref : open) {
+    if (const Request* request = find(ref); request == nullptr || request->answer_ns != 0) continue;
+    ++stats_.answers_unseen;
+    release(ref);
+  }
+}
+
+void Requests::http(Socket& socket, const culprit_payload_event& event, std::string_view data, bool request_side, std::uint32_t unseen) {
   const auto time_ns = static_cast<std::int64_t>(event.header.time_ns);
   const bool client = socket.role == Role::Client;
   auto& parser = request_side ? socket.in_requests : socket.in_responses;
@@ -298,6 +326,8 @@ void Requests::http(Socket& socket, const culprit_payload_event& event, std::str
   }
   const std::uint64_t resyncs = parser->resyncs(), truncated = parser->truncated();
   messages_.clear();
+  if (unseen != 0) parser->feed({}, unseen, messages_);
+  const std::size_t ended_unseen = messages_.size();  // of messages_: at a time that nobody saw
   parser->feed(data, event.bytes, messages_);
   stats_.http_resyncs += parser->resyncs() - resyncs;
   stats_.http_truncated += parser->truncated() - truncated;
@@ -336,7 +366,8 @@ void Requests::http(Socket& socket, const culprit_payload_event& event, std::str
     if (find(parent) != nullptr) thread(socket.tgid, socket.tid).current = parent;
   }
   bool ended = false;
-  for (const HttpEvent& message : messages_) {
+  for (std::size_t i = 0; i < messages_.size(); ++i) {
+    const HttpEvent& message = messages_[i];
     Call* call = client && !socket.calls.empty() ? &socket.calls.front() : nullptr;
     Request* request = !client && !socket.requests.empty() ? find(socket.requests.front()) : nullptr;
     if (message.type == HttpEvent::Type::Begin) {
@@ -354,8 +385,8 @@ void Requests::http(Socket& socket, const culprit_payload_event& event, std::str
       if (request != nullptr && request->answer_ns != 0) request->open_ended = true;
     } else if (message.type == HttpEvent::Type::End) {
       ended = true;
-      if (call != nullptr && call->answer_ns != 0) finish_call(socket, 0, time_ns, false);
-      if (request != nullptr && request->answer_ns != 0) finish(socket.requests.front(), time_ns, false);
+      if (call != nullptr && call->answer_ns != 0) finish_call(socket, 0, i < ended_unseen ? call->answer_last_ns : time_ns, false);
+      if (request != nullptr && request->answer_ns != 0) finish(socket.requests.front(), i < ended_unseen ? request->answer_last_ns : time_ns, false);
       if (message.upgraded) {
         start_over(socket);
         socket.protocol = Protocol::Tunnel;

@@ -66,7 +66,9 @@ class Requests {
   };
 
   void on_message(Socket& socket, const culprit_payload_event& event, std::string_view data);
-  void http(Socket& socket, const culprit_payload_event& event, std::string_view data, bool request_side);
+  std::uint32_t unseen_before(Socket& socket, const culprit_payload_event& event);
+  void answered_unseen(Socket& socket);
+  void http(Socket& socket, const culprit_payload_event& event, std::string_view data, bool request_side, std::uint32_t unseen);
   void generic(Socket& socket, const culprit_payload_event& event, std::string_view data, bool request_side);
   void start_over(Socket& socket);
   void answer_unseen(Socket& socket, std::int64_t time_ns);

@@ -107,6 +107,7 @@ struct TrackStats {
   std::uint64_t lines_dropped = 0, lines_cut = 0, partial_lines_flushed = 0;
   std::uint64_t spans_sampled_out = 0, kernel_events_limited = 0, pipeline_refused = 0;
   // What was uncertain.
+  std::uint64_t stream_gaps = 0;          // bytes of a connection were moved without a record
   std::uint64_t http_resyncs = 0;         // a message began where the one before had not ended for us
   std::uint64_t http_truncated = 0;       // headers went on beyond the captured bytes
   std::uint64_t answers_unmatched = 0;    // a response without a request (the connection is older than we)

@@ -42,5 +42,15 @@ TEST(AccountingTest, BlindTimeLowersTheShare) {
   EXPECT_DOUBLE_EQ(accounting.window(20 * kSecond, 30 * kSecond).share, 1.0);
 }
 
+TEST(AccountingTest, RestsLowerTheShare) {
+  Accounting accounting;
+  accounting.add_rest(9 * kSecond, 10 * kSecond, kSecond);  // before the window
+  accounting.add_rest(10 * kSecond, 11 * kSecond, kSecond);
+  accounting.add_rest(11 * kSecond, 12 * kSecond, 0);
+  const auto window = accounting.window(10 * kSecond, 14 * kSecond);
+  EXPECT_DOUBLE_EQ(window.share, 0.75);
+  EXPECT_THAT(window.blind, testing::ElementsAre(testing::HasSubstr("1 s: more than payload_per_second")));
+}
+
 }  // namespace
 }  // namespace culprit::app

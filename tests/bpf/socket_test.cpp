@@ -191,12 +191,18 @@ TEST_F(SocketTest, PayloadOfAWatchedChild) {
   const auto events = live_->all<culprit_payload_event>(of_child);
   std::uint64_t received = 0;
   std::vector<const culprit_payload_event*> sent;
+  std::uint32_t positions[2] = {0, 0};
   for (const auto* event : events) {
     EXPECT_EQ(event->socket.local_port, listener.port);
     EXPECT_TRUE(is_loopback(event->socket.remote_addr));
     EXPECT_EQ(event->task.tid, tgid_of(child));
     EXPECT_GE(event->fd, 3);
-    EXPECT_EQ(event->reserved, 0U);
+    std::uint32_t& position = positions[event->direction];
+    EXPECT_NE(event->position, 0U);
+    if (position != 0 && event->bytes != 0) {  // the end of a stream takes a number too
+      EXPECT_EQ(event->position, static_cast<std::uint32_t>(position + event->bytes));
+    }
+    position = event->position;
     if (event->direction == CULPRIT_READ) {
       received += event->bytes;
     } else {

@@ -61,6 +61,20 @@ TEST(CallScheduleTest, LooksCloselyUntilThen) {
   EXPECT_NEAR(observed.entries, 0.5, 1e-9);
 }
 
+// With nothing left to capture the watched are left alone, but for the windows, and not when something is wrong.
+TEST(CallScheduleTest, RestsWhenTheBudgetIsSpent) {
+  CallSchedule schedule(5, 7);
+  schedule.rest(kStart + 10 * kSecond);
+  EXPECT_FALSE(schedule.resting(kStart));  // nothing is watched
+  schedule.set_watching(true);
+  const Observed rested = follow(schedule, kStart, kStart + 20 * kSecond);
+  EXPECT_NEAR(rested.returns, 0.5 + 0.5 * 0.05, 0.005);
+  schedule.look_closely(kStart + 20 * kSecond);
+  const Observed closely = follow(schedule, kStart, kStart + 20 * kSecond);
+  EXPECT_NEAR(closely.returns, 1, 1e-9);
+  EXPECT_FALSE(schedule.resting(kStart));
+}
+
 // What happens at the same moment of every second is seen now and then, not always and not never.
 TEST(CallScheduleTest, WindowsDoNotKeepStep) {
   const CallSchedule schedule(5, 42);

@@ -2,6 +2,8 @@
 #include <cerrno>
 #include <csignal>
 
+#include <gmock/gmock.h>
+
 #include "tests/track/records.h"
 
 namespace culprit::track::test {
@@ -247,6 +249,41 @@ TEST(Flow, LostAnswerIsNoHang) {
   host.tick(kStart + 3 * kSecond);
   EXPECT_EQ(host.out.last("service:shop", "request.inflight").value_or(0), 0.0);
   EXPECT_EQ(host.tracker.stats().answers_unseen, 1u);
+  EXPECT_EQ(host.tracker.stats().requests_open, 0u);
+}
+
+// Records of several requests are missing: an answer that comes then belongs to one of them, not to the request that
+// was seen last.
+TEST(Flow, AnswerAfterAGapIsNotTakenForTheLastRequests) {
+  Shop host;
+  host.tick(kStart + kSecond);
+  const std::int64_t t = kStart + kSecond + 10 * kMs;
+  const std::string first = Shop::get("/first"), answer = Shop::answer(200, 1);
+  const auto size = [](const std::string& text) { return static_cast<std::uint32_t>(text.size()); };
+  std::uint32_t asked = 5'000, answered = 0xffff'ffff;  // a sequence number wraps
+  const auto ask = [&](std::int64_t at) {
+    host.payload(host.front.server, host.shop, CULPRIT_READ, first, at, 0, asked += size(first));
+  };
+  const auto tell = [&](std::int64_t at) {
+    host.payload(host.front.server, host.shop, CULPRIT_WRITE, answer, at, 0, answered += size(answer));
+  };
+  ask(t);
+  tell(t + kMs);
+  ask(t + 2 * kMs);  // what follows is not seen for 0.7 s
+  answered += 20 * size(answer);
+  asked += 20 * size(first);
+  tell(t + 702 * kMs);
+  ask(t + 703 * kMs);
+  tell(t + 705 * kMs);
+  host.tick(kStart + 2 * kSecond);
+  host.tick(kStart + 3 * kSecond);
+  std::vector<double> seconds;
+  for (const auto& event : host.out.all) {
+    if (event.kind == Kind::Span && event.entity == "service:shop" && event.name == "GET /first") seconds.push_back(event.value);
+  }
+  EXPECT_THAT(seconds, testing::ElementsAre(testing::DoubleNear(0.001, 1e-6), testing::DoubleNear(0.002, 1e-6)));
+  EXPECT_EQ(host.tracker.stats().answers_unseen, 1u);
+  EXPECT_EQ(host.tracker.stats().stream_gaps, 2u);
   EXPECT_EQ(host.tracker.stats().requests_open, 0u);
 }
 

@@ -145,7 +145,7 @@ void Http1Parser::first_line(std::string_view line, std::vector<HttpEvent>& out)
     std::string_view target = line.substr(method.size() + 1);
     target = target.substr(0, target.find(' '));
     target = target.substr(0, target.find_first_of("?#"));
-    if (const auto scheme = target.find("://"); scheme != std::string_view::npos && scheme < 6) {
+    if (const auto scheme = target.find("://"); scheme < 6) {
       const auto slash = target.find('/', scheme + 3);
       target = slash == std::string_view::npos ? "/" : target.substr(slash);
     }
