@@ -73,11 +73,11 @@ std::optional<std::int64_t> parse_wall(std::string_view text) {
     if (!hours || skip(":") == '\0') return std::nullopt;
     const auto minutes = number(2);
     if (!minutes || *hours > 23 || *minutes > 59) return std::nullopt;
-    offset_s = (*hours * 60 + *minutes) * 60 * (zone == '-' ? -1 : 1);
+    offset_s = (std::int64_t{*hours} * 60 + *minutes) * 60 * (zone == '-' ? -1 : 1);
   }
   if (at != text.size()) return std::nullopt;
   const std::int64_t days = std::chrono::sys_days{date}.time_since_epoch().count();
-  return (days * 86400 + hour * 3600 + minute * 60 + second - offset_s) * kNsPerSecond + fraction_ns;
+  return (days * 86400 + (std::int64_t{hour} * 60 + minute) * 60 + second - offset_s) * kNsPerSecond + fraction_ns;
 }
 
 std::string format_wall_time(std::int64_t wall_ns) {

@@ -310,8 +310,10 @@ std::vector<Config::Row> Config::rows() const {
   };
   for (const Field& field : fields()) result.push_back({field.key, field.get(*this), origin_of(field.key), field.help});
   std::vector<std::string> names;
+  names.reserve(services.size());
   for (const ServiceRule& rule : services) names.push_back(rule.name);
   std::vector<std::string> source_names;
+  source_names.reserve(sources.size());
   for (const SourceRule& rule : sources) source_names.push_back(rule.name);
   result.push_back({"sources", fmt::format("[{}]", fmt::join(source_names, ", ")), origin_of("sources"), "files, targets to scrape, syslog and others to read (docs/sources.md)"});
   result.push_back({"services", fmt::format("[{}]", fmt::join(names, ", ")), origin_of("services"), "names for what you run: name and cgroup, exe, unit or port"});

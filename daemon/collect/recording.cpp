@@ -3,6 +3,7 @@
 #include <fcntl.h>
 
 #include <cerrno>
+#include <fmt/format.h>
 
 #include "daemon/sensor/protocol.h"
 

@@ -8,6 +8,7 @@
 
 #include <cerrno>
 #include <deque>
+#include <fmt/format.h>
 #include <map>
 #include <mutex>
 
@@ -287,9 +288,7 @@ void SensorClient::Impl::request(RequestKind kind, std::span<const std::byte> ar
       refusal = "too many requests wait for the sensor";
       code = Code::Exhausted;
     }
-    if (refusal != nullptr) {
-      ++counts.refused;
-    } else {
+    if (refusal == nullptr) {
       MessageHeader header;
       header.type = static_cast<std::uint16_t>(MessageType::Request);
       header.id = next_id++;
@@ -302,9 +301,11 @@ void SensorClient::Impl::request(RequestKind kind, std::span<const std::byte> ar
       unsent.push_back(std::move(message));
       ++counts.requests;
       flush_locked();
+      return;
     }
+    ++counts.refused;
   }
-  if (refusal != nullptr) answer(fail(code, refusal));
+  answer(fail(code, refusal));
 }
 
 SensorClient::SensorClient(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}

@@ -280,7 +280,7 @@ bool split_json(string_view line, std::string& buffer, Message& message) {
 // logfmt: `time=... level=info msg="..." key=value`: the message, without what follows it.
 bool split_logfmt(string_view line, Message& message) {
   const std::size_t at = line.find("msg=");
-  if (at == string_view::npos || at > 256 || (at > 0 && line[at - 1] != ' ')) return false;
+  if (at > 256 || (at > 0 && line[at - 1] != ' ')) return false;
   const std::size_t level = line.find("level=");
   if (level == string_view::npos || line.substr(0, at).find('=') == string_view::npos) return false;
   string_view word = word_of(line.substr(level + 6));
@@ -305,7 +305,7 @@ bool split_klog(string_view line, Message& message) {
     return false;
   }
   const std::size_t end = line.find("] ");
-  if (end == string_view::npos || end > 200) return false;
+  if (end > 200) return false;
   message.severity = severity_of_level(line.substr(0, 1));
   message.text = line.substr(end + 2);
   return true;
@@ -352,7 +352,7 @@ bool take_far_level(string_view& text, std::uint8_t& severity) {
 void take_pipes(string_view& text) {
   for (int i = 0; i < 3 && text.starts_with('|'); ++i) {
     const std::size_t end = text.find('|', 1);
-    if (end == string_view::npos || end > 64 || text.substr(1, end - 1).find(' ') != string_view::npos) break;
+    if (end > 64 || text.substr(1, end - 1).find(' ') != string_view::npos) break;
     text.remove_prefix(end);
   }
   if (text.starts_with('|')) text.remove_prefix(1);

@@ -235,7 +235,7 @@ void Snapshots::sample_processes(Snapshot& snapshot) {
   for (auto it = sampled_.begin(); it != sampled_.end();) {
     auto sample = snapshot.processes.size() < kSampledMax ? procfs_.sample(it->first)
                                                           : fail(Code::Exhausted, "enough sampled");
-    if (sample) snapshot.processes.push_back(std::move(*sample));
+    if (sample) snapshot.processes.push_back(*sample);
     const bool gone = !sample && sample.error().code == Code::NotFound;
     // The exit probe does this too, where the kernel let it attach.
     if (gone) (void)bpf_map_delete_elem(probes_.watched_tgids(), &it->first);

@@ -403,7 +403,8 @@ void EmbeddedStore::State::disk_failed(const Error& error) {
 
 // The file we write turned out damaged: what memory still has of it is written again elsewhere.
 void EmbeddedStore::State::abandon(const std::shared_ptr<DayFile>& file, const Error& why) {
-  const std::shared_ptr<DayFile> kept = file;
+  // The caller's reference may be an element of the list that the file leaves below.
+  const std::shared_ptr<DayFile> kept = file;  // NOLINT(performance-unnecessary-copy-initialization)
   kept->finish();
   set_aside(kept->path(), why);
   const std::unique_lock lock(mutex);
@@ -460,7 +461,8 @@ void EmbeddedStore::State::remove_refs(const std::function<bool(const BlockRef&)
 }
 
 void EmbeddedStore::State::remove_day(const std::shared_ptr<DayFile>& file) {
-  const std::shared_ptr<DayFile> kept = file;
+  // The caller's reference may be an element of the list that the file leaves below.
+  const std::shared_ptr<DayFile> kept = file;  // NOLINT(performance-unnecessary-copy-initialization)
   if (options.minutes_ns > 0) {
     if (auto done = summarise(kept); !done) log::warn("stream: summaries of '{}': {}; the day goes without them", kept->path().string(), done.error().message);
   }

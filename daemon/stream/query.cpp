@@ -93,6 +93,7 @@ bool Matcher::sampled(std::int64_t time_ns, std::string_view entity, std::string
 
 std::vector<std::string_view> Matcher::texts() const {
   std::vector<std::string_view> texts;
+  texts.reserve(bound_texts_.size());
   for (const LowerText& text : bound_texts_) texts.push_back(text.text());
   if (!text_.text().empty()) texts.push_back(text_.text());
   return texts;

@@ -273,6 +273,7 @@ Result<std::vector<Series>> SqliteStore::series(const Query& query) const {
     }
   }
   std::vector<Series> answer;
+  answer.reserve(points.size());
   for (auto& [key, values] : points) answer.push_back({key.first, key.second, std::move(values)});
   return answer;
 }

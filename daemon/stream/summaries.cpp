@@ -131,7 +131,8 @@ Result<void> EmbeddedStore::State::load_minutes(const std::filesystem::path& pat
 }
 
 void EmbeddedStore::State::remove_minutes(const std::shared_ptr<DayFile>& file) {
-  const std::shared_ptr<DayFile> kept = file;
+  // The caller's reference may be an element of the list that the file leaves below.
+  const std::shared_ptr<DayFile> kept = file;  // NOLINT(performance-unnecessary-copy-initialization)
   {
     const std::unique_lock lock(mutex);
     std::erase_if(minutes, [&](const BlockRef& ref) { return ref.file == kept; });

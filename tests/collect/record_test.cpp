@@ -83,7 +83,7 @@ TEST(RecordTest, ViewsStayWithinTheRecord) {
 // A batch keeps records whole and aligned, orders them by time, and gives back the young ones.
 TEST(RecordBatchTest, OrderAndSplit) {
   RecordBatch batch, later;
-  for (const std::uint64_t time : {30, 10, 40, 20, 20}) {
+  for (const std::uint64_t time : {30U, 10U, 40U, 20U, 20U}) {
     auto payload = make<culprit_payload_event>(time, kSmallPayload);
     payload.fd = static_cast<int>(batch.size());
     batch.add(bytes_of(payload));

@@ -5,6 +5,7 @@
 #include <stdlib.h>
 
 #include <filesystem>
+#include <fmt/format.h>
 #include <random>
 
 #include "daemon/stream/codec.h"
