@@ -104,7 +104,7 @@ std::vector<ImportItem> parse_markdown(std::string_view name, std::string_view b
     if (line.starts_with("```") || line.starts_with("~~~")) code = !code;
     if (!code && line.starts_with("#")) {
       const auto start = line.find_first_not_of('#');
-      if (start != std::string_view::npos && start <= 6 && (line[start] == ' ' || line[start] == '\t')) {
+      if (start <= 6 && (line[start] == ' ' || line[start] == '\t')) {
         sections.heading(line.substr(start), number);
         return;
       }

@@ -67,6 +67,7 @@ std::vector<Hit> Search::find(std::string_view text, std::size_t limit, std::spa
     if (Hit* found = hit(static_cast<std::int64_t>(scored.id)); found != nullptr) found->vector_score = scored.score;
   }
   std::vector<Signals> signals;
+  signals.reserve(hits.size());
   for (const Hit& found : hits) signals.push_back({.text = found.text_score, .vector = found.vector_score});
   const std::vector<double> scores = fuse(signals, kWeights);
   for (std::size_t i = 0; i < hits.size(); ++i) hits[i].score = scores[i];

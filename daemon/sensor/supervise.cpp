@@ -257,6 +257,7 @@ Result<SensorProcess> spawn_sensor(const std::string& path, const SensorSettings
   ASSIGN(Pair pair, make_pair());
   std::vector<std::string> words = sensor_arguments(path, settings, ignored);
   std::vector<char*> arguments;
+  arguments.reserve(words.size() + 1);
   for (std::string& word : words) arguments.push_back(word.data());
   arguments.push_back(nullptr);
   const pid_t parent = getpid();

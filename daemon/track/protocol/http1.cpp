@@ -196,7 +196,8 @@ void Http1Parser::end_of_headers(std::vector<HttpEvent>& out) {
     state_ = State::Tunnel;
     return;
   }
-  if (response && (status_ == 204 || status_ == 304 || expect_head_)) {
+  const bool bare = response ? status_ == 204 || status_ == 304 || expect_head_ : !chunked_ && !has_length_;  // no body
+  if (bare) {
     end(out);
   } else if (chunked_) {
     state_ = State::ChunkSize;
@@ -204,11 +205,9 @@ void Http1Parser::end_of_headers(std::vector<HttpEvent>& out) {
     left_ = length_;
     state_ = State::Body;
     if (left_ == 0) end(out);
-  } else if (response) {
+  } else {
     state_ = State::Open;
     emit(HttpEvent::Type::OpenEnded, out);
-  } else {
-    end(out);  // a request without a length has no body
   }
 }
 
