@@ -266,10 +266,11 @@ static __always_inline void look_at(struct target *target, struct file *file)
 	target->flags = BPF_CORE_READ(file, f_flags);
 	if (target->mode == S_IFSOCK) {
 		struct socket *socket = BPF_CORE_READ(file, private_data);
+		struct sock *sk = BPF_CORE_READ(socket, sk);	/* through target it would ask the kernel for struct target */
 
-		target->sk = BPF_CORE_READ(socket, sk);
-		target->family = BPF_CORE_READ(target->sk, __sk_common.skc_family);
-		target->protocol = BPF_CORE_READ(target->sk, sk_protocol);
+		target->sk = sk;
+		target->family = BPF_CORE_READ(sk, __sk_common.skc_family);
+		target->protocol = BPF_CORE_READ(sk, sk_protocol);
 	}
 }
 

@@ -265,10 +265,10 @@ std::optional<Format> guess_format(const std::filesystem::path& file, std::strin
   if (name.ends_with(".env") || name.starts_with(".env") || name.starts_with("env.")) return Format::Env;
   if (name.find("postgresql") != std::string::npos && name.ends_with(".conf")) return Format::Postgresql;
   if ((name.find("redis") != std::string::npos || name.find("valkey") != std::string::npos) && name.ends_with(".conf")) return Format::Redis;
-  if (whole.find("nginx") != std::string::npos) return Format::Nginx;
   for (const std::string_view ending : {".ini", ".cnf", ".cfg", ".service", ".socket", ".timer"}) {
     if (name.ends_with(ending)) return Format::Ini;
   }
+  if (whole.find("nginx") != std::string::npos) return Format::Nginx;
   if (text.find("\nserver {") != std::string_view::npos || text.find("http {") != std::string_view::npos || text.find("location ") != std::string_view::npos) return Format::Nginx;
   if (text.find("shared_buffers") != std::string_view::npos || text.find("max_connections") != std::string_view::npos) return Format::Postgresql;
   if (text.find("maxmemory") != std::string_view::npos || text.find("appendonly") != std::string_view::npos) return Format::Redis;

@@ -165,7 +165,7 @@ Result<Json> LiveBackend::services() {
                         {"watched", service.watched}, {"pids", service.pids}, {"listens", listens}, {"exe", service.exe},
                         {"cgroup", service.cgroup}, {"started", wall(service.started_ns)}, {"rate", service.rate},
                         {"error_share", share(service.errors, service.rate)}, {"p50_s", service.p50_s}, {"p99_s", service.p99_s},
-                        {"inflight", service.inflight}, {"inflight_age_s", service.inflight_age_s}, {"cpu_cores", service.cpu},
+                        {"inflight", service.inflight}, {"inflight_age_s", service.inflight_age_s}, {"cpu_cores", service.cpu}, {"rss_bytes", gone ? Json(nullptr) : Json(static_cast<std::uint64_t>(service.rss_bytes))},
                         {"learned_s", known == learned.end() ? Json(nullptr) : Json(known->second)}, {"endpoints", endpoints}});
   }
   Json edges = Json::array();

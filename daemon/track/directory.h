@@ -113,7 +113,7 @@ struct Service {
   Usage usage;               // of processes that ended within the second
   std::map<std::pair<std::uint16_t, std::uint16_t>, LabelledCount> syscall_errors;  // syscall, errno
   RequestRates last;
-  double last_cpu = 0;
+  double last_cpu = 0, last_rss = 0;
   std::unordered_map<std::string, std::unique_ptr<Endpoint>> endpoints;  // key: operation
   SampleMask mask;
   RateLimit span_limit, line_limit;

@@ -177,6 +177,7 @@ void Counts::emit_services(std::int64_t now_ns, double seconds) {
     };
     rates(window, service.last);
     service.last_cpu = sum.usage.cpu;
+    service.last_rss = sum.rss;
     if (service.significant) {
       const std::string& entity = service.entity;
       const auto put = [&](Series series, double value) { output_.sample(now_ns, entity, service.mask, series, value); };

@@ -347,6 +347,7 @@ std::vector<ServiceView> Tracker::services() const {
     view.inflight = service.last.inflight;
     view.inflight_age_s = service.last.age_s;
     view.cpu = service.last_cpu;
+    view.rss_bytes = service.last_rss;
     for (const auto& [operation, endpoint] : service.endpoints) {
       view.endpoints.push_back({operation, endpoint->last.rate, endpoint->last.errors, endpoint->last.p50_s, endpoint->last.p99_s});
     }

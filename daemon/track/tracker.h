@@ -134,7 +134,7 @@ struct ServiceView {
   std::uint32_t main_pid = 0;         // who listens, else the oldest
   std::vector<std::uint16_t> ports;   // listened on
   std::int64_t started_ns = 0, seen_ns = 0;
-  double rate = 0, errors = 0, p50_s = 0, p99_s = 0, inflight = 0, inflight_age_s = 0, cpu = 0;
+  double rate = 0, errors = 0, p50_s = 0, p99_s = 0, inflight = 0, inflight_age_s = 0, cpu = 0, rss_bytes = 0;
   std::vector<EndpointView> endpoints;
 };
 struct EdgeView {

@@ -207,6 +207,9 @@ std::string render_status(const Json& document, const Style& style) {
   if (const Json& calls = field(document, "calls"); calls.is_object()) {
     out += fmt::format(" system calls were observed {} of the last second (their entry too: {})\n",
                        share_of(calls, "returns_observed_share"), share_of(calls, "entries_observed_share"));
+    if (number_or(calls, "watched_rested_share", 0) > 0.01) {
+      out += fmt::format(" those of the watched were left alone {} of it: more than payload_per_second\n", share_of(calls, "watched_rested_share"));
+    }
   }
   Table sources({{"source"},
                  {"rate", Align::Right},
