@@ -87,6 +87,7 @@ struct EmbeddedStore::State {
   enum class Encodings { Wait, Ready };  // for all blocks that are being encoded, or only save those that are done
   Result<void> commit(bool even_if_waiting, Encodings encodings_wanted);
   Result<void> commit_active(std::int64_t now_ns, Encodings encodings_wanted);
+  bool awaits_block(const std::shared_ptr<DayFile>& file) const;
   Result<void> save_blocks(Encodings encodings_wanted);
   void maybe_checkpoint(std::size_t weight);
   Result<void> open_current(std::int64_t now_ns);

@@ -270,7 +270,7 @@ Result<void> EmbeddedStore::State::commit_active(std::int64_t now_ns, Encodings 
   }
   TRY(save_blocks(encodings_wanted));
   for (const auto& file : files) {
-    if (file != current) file->finish();
+    if (file != current && !awaits_block(file)) file->finish();
   }
   const std::size_t rows = active->rows.size();
   if (active->committed == rows) return {};
@@ -288,6 +288,11 @@ Result<void> EmbeddedStore::State::commit_active(std::int64_t now_ns, Encodings 
   ++counters.commits;
   maybe_checkpoint(1);
   return {};
+}
+
+// The block of its last groups is still being encoded, or could not be saved: the file has to be written once more.
+bool EmbeddedStore::State::awaits_block(const std::shared_ptr<DayFile>& file) const {
+  return std::ranges::any_of(refs, [&](const BlockRef& ref) { return ref.group_file == file; });
 }
 
 // Oldest first: after a failure the next commit goes on where this one stopped. The owner alone changes `file`, so
@@ -503,7 +508,7 @@ Result<void> EmbeddedStore::State::prune_to_limit() {
   }
   for (const auto& file : std::vector(files)) {
     if (total <= options.disk_bytes) return {};
-    if (file == current) continue;
+    if (file == current || awaits_block(file)) continue;
     total -= file_bytes(file->path());
     remove_day(file);
   }

@@ -360,6 +360,36 @@ TEST_F(FaultTest, ClockStepsAndLateEventsLoseNothing) {
   EXPECT_EQ(times(), std::vector<std::int64_t>(expected.begin(), expected.end()));
 }
 
+// The day ends while the block of its last rows is being encoded: it is saved into its own day, and writing goes on.
+TEST_F(FaultTest, ADayEndsWhileItsLastBlockIsEncoded) {
+  constexpr std::int64_t kToMidnight = 6400 * kNsPerSecond;  // of 2023-11-14, from where the clock begins
+  constexpr std::size_t kRows = 60'000;                      // takes longer to encode than a file to create
+  options_.background = true;  // as it ships
+  options_.block_rows = 2 * kRows;
+  options_.memory_bytes = 1u << 30;
+  clock_.advance(kToMidnight - kNsPerSecond);
+  auto store = EmbeddedStore::open(options_, clock_);
+  ASSERT_TRUE(store);
+  std::vector<Event> events;
+  for (std::size_t i = 0; i < kRows; ++i) {
+    events.push_back(log_line(clock_.now_ns(), "service:shop", fmt::format("order {} of {} was packed", i, i * 7919 % kRows)));
+  }
+  ASSERT_TRUE((*store)->append(std::move(events)));
+  ASSERT_TRUE((*store)->flush());
+  clock_.advance(2 * kNsPerSecond);
+  ASSERT_TRUE((*store)->append({log_line(clock_.now_ns(), "service:shop", "a new day")}));
+  const auto flushed = (*store)->flush();
+  EXPECT_TRUE(flushed) << flushed.error().message;
+  const StoreStats stats = (*store)->stats();
+  EXPECT_EQ(stats.commit_failures, 0u);
+  EXPECT_EQ(stats.pending, 0u);
+  expect_conserved(stats);
+  store->reset();
+  store = EmbeddedStore::open(options_, clock_);
+  ASSERT_TRUE(store);
+  EXPECT_EQ(scan_all(**store).size(), kRows + 1);
+}
+
 // Any damaged page: opening and reading give fewer events and a count, never a crash or an event that never was.
 TEST_F(FaultTest, DamagedPagesCostOnlyWhatTheyHeld) {
   {
