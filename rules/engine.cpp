@@ -134,6 +134,7 @@ void Engine::advance(std::int64_t now_ns) {
     }
   }
   if (budget_over) budget_from_ns_ = now_ns;
+  kept_from_ns_ = now_ns - kWindowNsMax;
 }
 
 Evaluation Engine::evaluate(std::int64_t from_ns, std::int64_t to_ns) {
@@ -178,7 +179,7 @@ void Engine::swap(RuleSetPtr set, std::int64_t now_ns) {
 }
 
 bool Engine::covers(std::int64_t from_ns) const {
-  return std::ranges::all_of(states_, [from_ns](const OfRule& state) { return !state.active || state.since_ns <= from_ns; });
+  return from_ns >= kept_from_ns_ && std::ranges::all_of(states_, [from_ns](const OfRule& state) { return !state.active || state.since_ns <= from_ns; });
 }
 
 EngineStats Engine::stats() const {

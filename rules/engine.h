@@ -64,7 +64,7 @@ class Engine {
   void swap(RuleSetPtr set, std::int64_t now_ns);
 
   const RuleSetPtr& set() const { return set_; }
-  // Have all active rules seen everything since then?
+  // Have all active rules seen everything since then, and is none of it forgotten by age?
   bool covers(std::int64_t from_ns) const;
   EngineStats stats() const;
   const RuleStats& stats_of(std::size_t rule) const { return states_[rule].stats; }  // as in set()->rules()
@@ -100,6 +100,7 @@ class Engine {
   std::vector<Clause> found_;
   EngineStats stats_;
   std::int64_t budget_from_ns_ = INT64_MIN;
+  std::int64_t kept_from_ns_ = INT64_MIN;  // what is older was forgotten
 };
 
 // A whole window at once: `events` in any order.

@@ -146,8 +146,12 @@ TEST(Engine, ForgetsAndCounts) {
   for (int i = 0; i < 1'000; ++i) engine.add({.time_ns = i * kSecond, .kind = Kind::Sample, .entity = "s", .name = "x"});
   EXPECT_LE(engine.stats().kept, 100U);
   EXPECT_EQ(engine.stats().kept + engine.stats().left_out, 1'000U);
+  EXPECT_TRUE(engine.covers(0));
   engine.advance(5'000 * kSecond);
   EXPECT_EQ(engine.stats().kept, 0U);
+  EXPECT_FALSE(engine.covers(0));
+  EXPECT_FALSE(engine.covers(5'000 * kSecond - kWindowNsMax - 1));
+  EXPECT_TRUE(engine.covers(5'000 * kSecond - kWindowNsMax));
   for (int i = 0; i < 500; ++i) engine.add({.time_ns = 6'000 * kSecond + i, .kind = Kind::Sample, .entity = "s", .name = "x"});
   EXPECT_EQ(engine.stats().kept, kKeptPerSecondMax);
   EXPECT_EQ(engine.evaluate(0, INT64_MAX).findings[0].count, 500U);  // of one second, all counted
