@@ -127,7 +127,7 @@ void Diagnosis::Impl::ask_rules(const detect::Incident& incident, std::int64_t n
     rules::Engine over(set);
     stream::Query query;
     query.from_ns = from;
-    query.to_ns = std::min(now_ns, incident.onset_ns + explain::kIncidentNsMax);
+    query.to_ns = std::min(now_ns, std::max(incident.onset_ns, incident.wave_ns) + explain::kIncidentNsMax) + 1;  // as replay has it
     std::size_t scanned = 0;
     const auto done = parts.store.scan(query, [&](const stream::Event& event) {
       over.add(event);
@@ -180,6 +180,7 @@ void Diagnosis::Impl::feed_rules(const DetectInput& input) {
   const MutexLock lock(rules_mutex);
   if (auto newest = parts.rules.current(); newest != engine.set()) engine.swap(std::move(newest), input.second_ns);
   for (const stream::Event& event : input.events) engine.add(event);
+  for (const stream::Event& event : input.told) engine.add(event);
   engine.advance(input.second_ns);
 }
 

@@ -8,6 +8,7 @@
 #include <variant>
 
 #include "daemon/app/convert.h"
+#include "daemon/base/at_end.h"
 #include "daemon/base/log.h"
 #include "daemon/base/text.h"
 
@@ -95,6 +96,8 @@ struct Pipeline::Impl : track::Sink {
   std::int64_t lost_at_ns GUARDED_BY(mutex) = 0;
 
   std::vector<stream::Event> emitted;  // track thread: since the last hand-over
+  std::uint64_t told_bytes = 0;        // stream thread: of this second
+  std::atomic<std::uint64_t> told_left_out = 0;
   std::int64_t filesystems_at_ns = 0, cgroups_at_ns = 0, sockets_at_ns = 0, looked_at_ns = 0;  // sensor thread
   std::int64_t snapshot_at_ns = 0;
   std::uint64_t returns_ns = 0, entries_ns = 0, rested_ns = 0;  // observed and not, as the last snapshot said
@@ -133,7 +136,7 @@ struct Pipeline::Impl : track::Sink {
   void hand_over(std::int64_t second_ns);
   void stream_loop();
   void name_logs(std::vector<stream::Event>& events);
-  void take_batch(ingest::Batch batch, std::vector<stream::Event>& for_detection);
+  void take_batch(ingest::Batch batch, DetectInput& second);
   std::shared_ptr<const TrackView> track_view_locked() const {
     const MutexLock lock(mutex);
     return track_seen;
@@ -332,6 +335,7 @@ void Pipeline::Impl::collect_loop(const std::stop_token& stop) {
 }
 
 void Pipeline::Impl::track_loop() {
+  const AtEnd no_more([this] { (void)track_in.close(); });  // if this thread fails, nobody waits for it
   std::int64_t tick_at = clock.now_ns() / kTickNs * kTickNs + kTickNs;
   std::int64_t advanced_at = 0;
   std::int64_t taken_at = 0;
@@ -424,13 +428,20 @@ void Pipeline::Impl::name_logs(std::vector<stream::Event>& events) {
   }
 }
 
-// Spans and lines of other tools; what detection reads of them comes from the rollup, second by second.
-void Pipeline::Impl::take_batch(ingest::Batch batch, std::vector<stream::Event>& for_detection) {
+// Events of other tools; what the detector reads of them comes from the rollup, second by second.
+void Pipeline::Impl::take_batch(ingest::Batch batch, DetectInput& second) {
   const std::int64_t now = clock.now_ns();
   name_logs(batch.events);
   for (const stream::Event& event : batch.events) {
     if (event.kind == stream::Kind::Span || event.kind == stream::Kind::Log) rollup.add(event, now);
-    if (event.kind == stream::Kind::Alert || event.kind == stream::Kind::Change) for_detection.push_back(event);
+    if (event.kind == stream::Kind::Alert || event.kind == stream::Kind::Change) {
+      second.events.push_back(event);
+    } else if (told_bytes < kToldBytesMax) {
+      told_bytes += ingest::bytes_of(event);
+      second.told.push_back(event);
+    } else {
+      ++told_left_out;
+    }
   }
   series.add(batch.events);
   auto stored = store.append(std::move(batch.events));
@@ -439,7 +450,11 @@ void Pipeline::Impl::take_batch(ingest::Batch batch, std::vector<stream::Event>&
 }
 
 void Pipeline::Impl::stream_loop() {
-  std::vector<stream::Event> second;  // for detection: everything since the last marker
+  const AtEnd no_more([this] {  // if this thread fails, nobody waits for it, nor for room that its batches hold
+    (void)stream_in.close();
+    for (StreamInput rest; stream_in.recv(rest) == concurrent::Outcome::Done;) rest = {};
+  });
+  DetectInput second;  // everything since the last marker
   StreamInput input;
   std::int64_t pruned_at = clock.now_ns();
   std::int64_t trimmed_at = pruned_at;
@@ -453,7 +468,7 @@ void Pipeline::Impl::stream_loop() {
       }, input.events);
     }
     series.add(input.events);
-    second.insert(second.end(), input.events.begin(), input.events.end());
+    second.events.insert(second.events.end(), input.events.begin(), input.events.end());
     if (auto stored = store.append(std::move(input.events)); !stored) {
       log::warn("store events: {}; counted as dropped", stored.error().message);
     }
@@ -476,7 +491,9 @@ void Pipeline::Impl::stream_loop() {
         rollup_seen = rollup.stats();
         told_seen = rollup.services();
       }
-      (void)detect.send(DetectInput{input.second_ns, std::exchange(second, {})});
+      second.second_ns = input.second_ns;
+      told_bytes = 0;
+      (void)detect.send(std::exchange(second, {}));
     }
     input = {};
   }
@@ -551,6 +568,8 @@ std::vector<std::string> Pipeline::told_services() const {
   const MutexLock lock(impl_->mutex);
   return impl_->told_seen;
 }
+
+std::uint64_t Pipeline::told_left_out() const { return impl_->told_left_out; }
 
 std::string Pipeline::failure() const {
   const MutexLock lock(impl_->mutex);

@@ -34,11 +34,14 @@
 
 namespace culprit::app {
 
-// What detection gets: all events of a second, after they are in the store.
+// What detection gets: all events of a second, after they are in the store. What other tools sent goes to the rules
+// alone; series are made of it by the rollup, whose samples are among the events.
 struct DetectInput {
   std::int64_t second_ns = 0;
-  std::vector<stream::Event> events;
+  std::vector<stream::Event> events = {};
+  std::vector<stream::Event> told = {};  // at most kToldBytesMax a second
 };
+inline constexpr std::uint64_t kToldBytesMax = 4u << 20;
 using DetectChannel = concurrent::Channel<DetectInput>;
 
 // What the track thread knew at its last tick.
@@ -93,6 +96,7 @@ class Pipeline {
   bool ingest(ingest::Batch&& batch);
   ingest::RollupStats rollup_stats() const;
   std::vector<std::string> told_services() const;  // that other tools told of
+  std::uint64_t told_left_out() const;             // events that are stored, but beyond what rules look at in a second
 
   // Everything was lost that the daemon cannot go on without; main ends then. Empty while all is well.
   std::string failure() const;

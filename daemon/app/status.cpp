@@ -103,6 +103,7 @@ Result<Json> LiveBackend::status() {
                  {"sockets_evicted", track.sockets_evicted}, {"edges_refused", track.edges_refused}, {"requests_refused", track.requests_refused}}},
       {"logs", {{"lines", miner.lines}, {"templates", miner.templates}, {"overflow", miner.overflow}, {"cut", miner.cut}}},
       {"detect", {{"series", diagnosis.detector.series}, {"services", diagnosis.detector.services}, {"series_refused", diagnosis.detector.series_refused},
+                  {"rules_left_out", parts_.pipeline.told_left_out()},
                   {"incidents_opened", diagnosis.detector.incidents_opened}, {"learned_s", parts_.diagnosis.learned()},
                   {"explained", diagnosis.explained}, {"explain_s_last", diagnosis.explain_s_last}, {"explain_s_max", diagnosis.explain_s_max}}},
       {"processes", Json::array({

@@ -11,6 +11,37 @@
 namespace culprit::app {
 namespace {
 
+// A supervisor that never says a word: its end and ours.
+std::pair<Fd, Fd> silent_supervisor() {
+  int ends[2];
+  EXPECT_EQ(::socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, ends), 0);
+  return {Fd(ends[1]), Fd(ends[0])};
+}
+
+std::vector<stream::Event> some(stream::Kind kind, std::size_t count, const std::string& body) {
+  std::vector<stream::Event> events(count);
+  for (stream::Event& event : events) {
+    event.time_ns = SystemClock().now_ns();
+    event.kind = kind;
+    event.entity = "service:shop";
+    event.body = body;
+  }
+  return events;
+}
+
+// Takes whatever comes and fails at it.
+class FailingStore final : public stream::EventStore {
+ public:
+  Result<void> append(std::vector<stream::Event>) override { throw std::runtime_error("a bug"); }
+  Result<stream::Completeness> scan(const stream::Query&, const std::function<bool(const stream::Event&)>&) const override { return stream::Completeness{}; }
+  Result<std::vector<stream::Series>> series(const stream::Query&) const override { return std::vector<stream::Series>{}; }
+  Result<std::vector<stream::Group>> group(const stream::Query&) const override { return std::vector<stream::Group>{}; }
+  Result<std::vector<stream::Difference>> differs(const stream::Query&, std::int64_t, std::int64_t, std::int64_t, std::int64_t) const override { return std::vector<stream::Difference>{}; }
+  Result<void> flush() override { return {}; }
+  Result<void> prune(std::int64_t) override { return {}; }
+  stream::StoreStats stats() const override { return {}; }
+};
+
 TEST(PipelineTest, ManyThreadsAddAtOnceAndNothingIsLost) {
   constexpr std::size_t kThreads = 8, kBatches = 2'000, kEvents = 1;
   const SystemClock clock;
@@ -19,10 +50,8 @@ TEST(PipelineTest, ManyThreadsAddAtOnceAndNothingIsLost) {
   concurrent::Registry registry;
   Accounting accounting;
   DetectChannel detect({.name = "detect", .capacity = 64});
-  int silent[2];  // a supervisor that never says a word
-  ASSERT_EQ(::socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, silent), 0);
-  const Fd supervisor(silent[1]);
-  auto pipeline = Pipeline::start({config, clock, *store, registry, accounting, detect, Fd(silent[0]), [] { return false; }}).value();
+  auto [supervisor, control] = silent_supervisor();
+  auto pipeline = Pipeline::start({config, clock, *store, registry, accounting, detect, std::move(control), [] { return false; }}).value();
   ingest::Intake intake({}, [&](ingest::Batch&& batch) { return pipeline->ingest(std::move(batch)); });
   const auto source = std::make_shared<ingest::SourceState>("test", "test", "here");
   std::vector<std::jthread> threads;
@@ -50,6 +79,61 @@ TEST(PipelineTest, ManyThreadsAddAtOnceAndNothingIsLost) {
   std::uint64_t logs = 0;
   ASSERT_TRUE(store->scan({.kinds = {stream::Kind::Log}}, [&](const stream::Event&) { return ++logs, true; }));
   EXPECT_EQ(logs, kThreads * kBatches * kEvents);
+}
+
+// Of what other tools send in a second the rules get a bounded part; the rest is stored and counted.
+TEST(PipelineTest, RulesAreToldWhatOtherToolsSend) {
+  constexpr std::size_t kBodyBytes = 64 << 10, kEvents = 2 * kToldBytesMax / kBodyBytes;
+  const SystemClock clock;
+  const Config config;
+  const auto store = stream::EmbeddedStore::open({}, clock).value();
+  concurrent::Registry registry;
+  Accounting accounting;
+  DetectChannel detect({.name = "detect", .capacity = 64});
+  auto [supervisor, control] = silent_supervisor();
+  auto pipeline = Pipeline::start({config, clock, *store, registry, accounting, detect, std::move(control), [] { return false; }}).value();
+  ingest::Intake intake({}, [&](ingest::Batch&& batch) { return pipeline->ingest(std::move(batch)); });
+  const auto source = std::make_shared<ingest::SourceState>("test", "test", "here");
+  ASSERT_TRUE(intake.submit(source, some(stream::Kind::Alert, 1, "an alert"), 10'000));
+  ASSERT_TRUE(intake.submit(source, some(stream::Kind::Span, kEvents, std::string(kBodyBytes, 'x')), 10'000));
+  std::size_t told = 0, alerts = 0;
+  for (DetectInput input; told + pipeline->told_left_out() < kEvents && detect.recv(input) == concurrent::Outcome::Done;) {
+    told += input.told.size();
+    for (const stream::Event& event : input.events) alerts += event.kind == stream::Kind::Alert ? 1 : 0;
+  }
+  EXPECT_GT(told, 0U);
+  EXPECT_EQ(alerts, 1U);
+  (void)detect.close();
+  pipeline.reset();
+  std::uint64_t stored = 0;
+  ASSERT_TRUE(store->scan({.kinds = {stream::Kind::Span}}, [&](const stream::Event&) { return ++stored, true; }));
+  EXPECT_EQ(stored, kEvents);
+}
+
+// A bug in one thread ends the daemon: nobody waits for that thread, neither with events nor for room.
+TEST(PipelineTest, AThreadThatFailsHoldsNobodyUp) {
+  constexpr std::uint64_t kRoom = 100;
+  const SystemClock clock;
+  const Config config;
+  FailingStore store;
+  concurrent::Registry registry;
+  Accounting accounting;
+  DetectChannel detect({.name = "detect", .capacity = 64});
+  auto [supervisor, control] = silent_supervisor();
+  auto pipeline = Pipeline::start({config, clock, store, registry, accounting, detect, std::move(control), [] { return false; }}).value();
+  ingest::Intake intake({.events_max = kRoom}, [&](ingest::Batch&& batch) { return pipeline->ingest(std::move(batch)); });
+  const auto source = std::make_shared<ingest::SourceState>("test", "test", "here");
+  Result<void> taken;
+  do {
+    taken = intake.submit(source, some(stream::Kind::Log, 1, "a line"), 10'000);
+  } while (taken);
+  EXPECT_EQ(taken.error().code, Code::Io);
+  for (int i = 0; i < 10'000; ++i) pipeline->add(some(stream::Kind::Log, 1, "a line"));
+  for (int i = 0; i < 3'000 && pipeline->failure().empty(); ++i) std::this_thread::sleep_for(std::chrono::milliseconds(10));
+  EXPECT_EQ(pipeline->failure(), "thread 'stream': a bug");
+  pipeline.reset();
+  EXPECT_EQ(intake.in_flight(), 0U);
+  (void)detect.close();
 }
 
 }  // namespace
