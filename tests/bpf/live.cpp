@@ -4,6 +4,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cstdlib>
 
 namespace culprit::test {
@@ -56,6 +57,14 @@ std::unique_ptr<Live> Live::start(const sensor::SensorSettings& settings) {
   const bool greeted = live->until([self] { return self->client_->counts().sensors > 0; }, milliseconds(30'000));
   if (!greeted || !live->collector_) {
     ADD_FAILURE() << "the sensor said no Hello";
+    return nullptr;
+  }
+  // System calls are observed only once the sensor has attached to them, after its Hello.
+  const bool observes = quick.calls_percent >= 100 && std::ranges::any_of(live->hello_.programs, [](const sensor::Program& program) {
+    return program.name == "on_sys_enter" && program.state == sensor::ProgramState::Attached;
+  });
+  if (observes && !live->until([self] { return self->last_.entries_observed_ns > 0; })) {
+    ADD_FAILURE() << "no system call is observed";
     return nullptr;
   }
   return live;
