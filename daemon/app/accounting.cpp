@@ -22,8 +22,14 @@ void Accounting::add_rest(std::int64_t from_ns, std::int64_t to_ns, std::int64_t
   if (rests_.size() > kSecondsMax) rests_.pop_front();
 }
 
+void Accounting::open_gap(std::int64_t from_ns) {
+  const MutexLock lock(mutex_);
+  open_gap_ns_ = from_ns;
+}
+
 void Accounting::add_gap(std::int64_t from_ns, std::int64_t to_ns) {
   const MutexLock lock(mutex_);
+  open_gap_ns_.reset();
   gaps_.push_back({from_ns, to_ns});
   if (gaps_.size() > 64) gaps_.pop_front();
 }
@@ -70,13 +76,14 @@ explain::Completeness Accounting::window(std::int64_t from_ns, std::int64_t to_n
     result.share *= std::max(0.0, 1.0 - static_cast<double>(rested_ns) / span_ns);
     result.blind.push_back(fmt::format("calls of the watched for {}: more than payload_per_second", format_seconds(static_cast<double>(rested_ns) / kNsPerSecond)));
   }
-  for (const Gap& gap : gaps_) {
+  const auto blind = [&](const Gap& gap, const char* why) {
     const std::int64_t blind_ns = std::min(gap.to_ns, to_ns) - std::max(gap.from_ns, from_ns);
-    if (blind_ns <= 0) continue;
+    if (blind_ns <= 0) return;
     result.share *= std::max(0.0, 1.0 - static_cast<double>(blind_ns) / span_ns);
-    result.blind.push_back(fmt::format("everything for {}: the sensor was restarted",
-                                       format_seconds(static_cast<double>(blind_ns) / kNsPerSecond)));
-  }
+    result.blind.push_back(fmt::format("everything for {}: {}", format_seconds(static_cast<double>(blind_ns) / kNsPerSecond), why));
+  };
+  for (const Gap& gap : gaps_) blind(gap, "the sensor was restarted");
+  if (open_gap_ns_) blind({*open_gap_ns_, INT64_MAX}, "the sensor is gone");
   return result;
 }
 

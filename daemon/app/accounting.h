@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <deque>
 #include <map>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -21,7 +22,8 @@ class Accounting {
   void add(std::int64_t time_ns, std::uint64_t produced, std::map<std::string, std::uint64_t> dropped);
   // The calls of the watched were not observed in so much of [from, to]: the budget of records was spent.
   void add_rest(std::int64_t from_ns, std::int64_t to_ns, std::int64_t rested_ns);
-  // The probes were blind in [from, to].
+  // The probes were blind in [from, to]; open_gap says so while the end is not known yet.
+  void open_gap(std::int64_t from_ns);
   void add_gap(std::int64_t from_ns, std::int64_t to_ns);
   // Programs that could not be attached, as "family (reason)"; replaces what was said before.
   void set_blind(std::vector<std::string> blind);
@@ -44,6 +46,7 @@ class Accounting {
   std::deque<Second> seconds_ GUARDED_BY(mutex_);
   std::deque<Rest> rests_ GUARDED_BY(mutex_);
   std::deque<Gap> gaps_ GUARDED_BY(mutex_);
+  std::optional<std::int64_t> open_gap_ns_ GUARDED_BY(mutex_);
   std::vector<std::string> blind_ GUARDED_BY(mutex_);
 };
 

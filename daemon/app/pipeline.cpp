@@ -263,7 +263,9 @@ void Pipeline::Impl::on_lost(const std::string& reason) {
   const MutexLock lock(mutex);
   sensor_seen.connected = false;
   sensor_seen.lost_reason = reason;
+  if (lost_at_ns != 0) return;  // one that never said hello: blind since the one before it
   lost_at_ns = clock.now_ns();
+  accounting.open_gap(lost_at_ns);
 }
 
 void Pipeline::Impl::on_snapshot(sensor::Snapshot snapshot) {

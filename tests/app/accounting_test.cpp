@@ -52,5 +52,17 @@ TEST(AccountingTest, RestsLowerTheShare) {
   EXPECT_THAT(window.blind, testing::ElementsAre(testing::HasSubstr("1 s: more than payload_per_second")));
 }
 
+// An outage counts while it lasts, not only once the next sensor is there.
+TEST(AccountingTest, AnOutageCountsFromItsBegin) {
+  Accounting accounting;
+  accounting.open_gap(15 * kSecond);
+  const auto during = accounting.window(10 * kSecond, 20 * kSecond);
+  EXPECT_DOUBLE_EQ(during.share, 0.5);
+  EXPECT_THAT(during.blind, testing::ElementsAre(testing::HasSubstr("the sensor is gone")));
+  accounting.add_gap(15 * kSecond, 20 * kSecond);
+  EXPECT_DOUBLE_EQ(accounting.window(10 * kSecond, 20 * kSecond).share, 0.5);
+  EXPECT_DOUBLE_EQ(accounting.window(20 * kSecond, 30 * kSecond).share, 1.0);
+}
+
 }  // namespace
 }  // namespace culprit::app
