@@ -230,11 +230,14 @@ Result<Role> Supervisor::run() {
     ++restarts_;
     const auto wait = next_backoff();
     log::error("the daemon was ended by signal {}, starting it again in {} ms", status, wait.count());
-    pollfd nothing = {signals_.get(), POLLIN, 0};
-    poll(&nothing, 1, static_cast<int>(wait.count()));
-    signalfd_siginfo info{};
-    while (read(signals_.get(), &info, sizeof(info)) == sizeof(info)) {
-      if (info.ssi_signo != SIGCHLD && info.ssi_signo != SIGHUP) return Role{false, Fd(), restarts_, 0};
+    // The end of the sensor, which stop_all() has seen, is told here as well: that must not cut the wait short.
+    for (const auto due = Clock::now() + wait; Clock::now() < due;) {
+      pollfd asked = {signals_.get(), POLLIN, 0};
+      poll(&asked, 1, static_cast<int>(std::chrono::duration_cast<std::chrono::milliseconds>(due - Clock::now()).count()) + 1);
+      signalfd_siginfo info{};
+      while (read(signals_.get(), &info, sizeof(info)) == sizeof(info)) {
+        if (info.ssi_signo != SIGCHLD && info.ssi_signo != SIGHUP) return Role{false, Fd(), restarts_, 0};
+      }
     }
   }
 }

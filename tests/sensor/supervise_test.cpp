@@ -43,7 +43,7 @@ class SuperviseTest : public testing::Test {
     std::filesystem::remove(script_);
   }
   // The worker reports itself and every sensor it is handed, and ends as `on_term` says.
-  void start(int exit_status) {
+  void start(int exit_status, std::chrono::milliseconds backoff = std::chrono::milliseconds(20)) {
     supervisor_ = fork();
     if (supervisor_ != 0) {
       close(pipe_[1]);
@@ -53,7 +53,7 @@ class SuperviseTest : public testing::Test {
     close(pipe_[0]);
     SuperviseOptions options;
     options.sensor_path = script_;
-    options.backoff_first = std::chrono::milliseconds(20);
+    options.backoff_first = backoff;
     auto role = supervise(options);
     if (!role) _exit(90);
     if (!role->worker) _exit(role->exit_status);
@@ -116,6 +116,22 @@ TEST_F(SuperviseTest, AKilledWorkerIsStartedAgainWithANewSensor) {
   EXPECT_EQ(second.restarts, 1);
   EXPECT_TRUE(gone(sensor.sensor));
   EXPECT_NE(next().sensor, sensor.sensor);
+}
+
+// A daemon that fails again and again must not be started without a pause; whoever wants the end does not wait for it.
+TEST_F(SuperviseTest, ACrashIsFollowedByThePause) {
+  start(0, std::chrono::hours(1));
+  const Report worker = next();
+  const Report sensor = next();
+  kill(worker.worker, SIGKILL);
+  EXPECT_TRUE(gone(sensor.sensor));
+  pollfd wait{pipe_[0], POLLIN, 0};
+  EXPECT_EQ(poll(&wait, 1, 300), 0) << "no other worker is started";
+  kill(supervisor_, SIGTERM);
+  int status = 0;
+  ASSERT_EQ(waitpid(supervisor_, &status, 0), supervisor_);
+  supervisor_ = -1;
+  EXPECT_EQ(WEXITSTATUS(status), 0);
 }
 
 TEST_F(SuperviseTest, TermEndsAllWithTheWorkersStatus) {
