@@ -115,6 +115,7 @@ class RuleBook {
   const std::shared_ptr<const graph::Knowledge> knowledge_;  // shared with the daemon's other readers
   Mutex reload_mutex_;
   RuleCache cache_ GUARDED_BY(reload_mutex_);
+  bool cached_in_force_ GUARDED_BY(reload_mutex_) = false;
   mutable Mutex mutex_;  // held for a pointer copy
   RuleSetPtr current_ GUARDED_BY(mutex_);
   State state_ GUARDED_BY(mutex_);

@@ -34,6 +34,24 @@ class Folder {
   std::filesystem::path path_;
 };
 
+// A rule that did not change is the same object after each reload, from the first on: by that an engine keeps its evidence.
+TEST(Reload, UnchangedRulesStayTheSameObjects) {
+  const Folder folder;
+  const auto knowledge = known();
+  const auto toy = [](const std::string& id) { return "rule: " + id + "\nsummary: A toy\nmatch: [{id: a, log: '', text: broken}]\nblame: a.entity\ncause: redis/down\nexplain: x\nsource: s\n"; };
+  folder.write("same.yaml", toy("same"));
+  RuleBook book(folder.path(), knowledge, load_rules(folder.path(), {.knowledge = knowledge.get()}).value());
+  ASSERT_TRUE(book.reload(1));
+  EXPECT_EQ(book.state().changed_ns, 0);
+  const RuleSetPtr before = book.current();
+  folder.write("other.yaml", toy("other"));
+  ASSERT_TRUE(book.reload(2));
+  EXPECT_EQ(book.state().changed_ns, 2);
+  ASSERT_NE(book.current(), before);
+  ASSERT_NE(before->find("same"), nullptr);
+  EXPECT_EQ(book.current()->find("same"), before->find("same"));
+}
+
 // Bytes changed, lines dropped, doubled, swapped and cut: each outcome is a sound set or the last good one.
 TEST(Reload, MutatedFilesNeverReplaceTheGoodSet) {
   const unsigned seed = std::random_device{}();
