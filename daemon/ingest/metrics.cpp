@@ -27,7 +27,7 @@ void put(const Number& of, std::string name, double value, Decoded& out) {
 }  // namespace
 
 std::optional<Counters::Step> Counters::step(std::string_view entity, std::string_view name, std::int64_t time_ns, std::int64_t start_ns,
-                                             double value, double sum, std::span<const double> buckets) {
+                                             double value, double sum, std::span<const double> buckets, CounterChanges* changes) {
   std::string key;
   key.reserve(entity.size() + name.size() + 1);
   key.append(entity).push_back('\n');
@@ -43,11 +43,13 @@ std::optional<Counters::Step> Counters::step(std::string_view entity, std::strin
       found->second = std::move(before);
       return std::nullopt;
     }
+    if (changes != nullptr) changes->steps.push_back({found->first, time_ns, before});
   } else if (last_.size() >= series_max_) {
     ++refused_;
     return std::nullopt;
   } else {
     found = last_.try_emplace(std::move(key)).first;
+    if (changes != nullptr) changes->steps.push_back({found->first, time_ns, std::nullopt});
     if (start_ns > 0 && start_ns < time_ns && time_ns - start_ns < kYoungNs) {
       before.time_ns = start_ns;
       known = true;
@@ -63,6 +65,19 @@ std::optional<Counters::Step> Counters::step(std::string_view entity, std::strin
   step.buckets.assign(buckets.begin(), buckets.end());
   for (std::size_t i = 0; i < before.buckets.size(); ++i) step.buckets[i] = std::max(0.0, step.buckets[i] - before.buckets[i]);
   return step;
+}
+
+void Counters::take_back(const CounterChanges& changes) {
+  const MutexLock lock(mutex_);
+  for (auto change = changes.steps.rbegin(); change != changes.steps.rend(); ++change) {
+    const auto found = last_.find(change->key);
+    if (found == last_.end() || found->second.time_ns != change->time_ns) continue;  // another request went on from there
+    if (change->before) {
+      found->second = *change->before;
+    } else {
+      last_.erase(found);
+    }
+  }
 }
 
 void Counters::sweep(std::int64_t now_ns) {
@@ -118,7 +133,7 @@ void add_number(const Number& number, const Context& context, Decoded& out) {
     return;
   }
   std::string name = series_name(number.name, ".rate", *number.labels, out);
-  const auto step = context.counters == nullptr ? std::nullopt : context.counters->step(number.entity, name, number.time_ns, number.start_ns, number.value);
+  const auto step = context.counters == nullptr ? std::nullopt : context.counters->step(number.entity, name, number.time_ns, number.start_ns, number.value, 0, {}, context.changes);
   if (!step) {
     ++out.baselines;
     return;
@@ -151,7 +166,7 @@ void add_histogram(const Histogram& histogram, const Context& context, Decoded& 
   } else {
     auto grown = context.counters == nullptr
                      ? std::nullopt
-                     : context.counters->step(of.entity, rate_name, of.time_ns, of.start_ns, of.value, histogram.sum, histogram.buckets);
+                     : context.counters->step(of.entity, rate_name, of.time_ns, of.start_ns, of.value, histogram.sum, histogram.buckets, context.changes);
     if (!grown) {
       ++out.baselines;
       return;

@@ -32,16 +32,19 @@ class Counters {
   // The growth since the last value; nothing for the first one. A value below the last (a restart) counts from 0.
   // `start_ns` (0 = unknown): when it began to count; a series younger than ten minutes is then known from its start.
   std::optional<Step> step(std::string_view entity, std::string_view name, std::int64_t time_ns, std::int64_t start_ns,
-                           double value, double sum = 0, std::span<const double> buckets = {});
+                           double value, double sum = 0, std::span<const double> buckets = {}, CounterChanges* changes = nullptr);
+  // As if those steps had not been: their request was refused, and will be sent again with the same times.
+  void take_back(const CounterChanges& changes);
   std::uint64_t series() const;
   std::uint64_t refused() const;
 
- private:
   struct Last {
     std::int64_t time_ns = 0;
     double value = 0, sum = 0;
     std::vector<double> buckets;
   };
+
+ private:
   void sweep(std::int64_t now_ns) REQUIRES(mutex_);
 
   const std::size_t series_max_;
@@ -49,6 +52,15 @@ class Counters {
   std::unordered_map<std::string, Last> last_ GUARDED_BY(mutex_);
   std::int64_t swept_ns_ GUARDED_BY(mutex_) = 0;
   std::uint64_t refused_ GUARDED_BY(mutex_) = 0;
+};
+
+struct CounterChanges {
+  struct Change {
+    std::string key;
+    std::int64_t time_ns;                // of the value that replaced it
+    std::optional<Counters::Last> before;  // none: the series was new
+  };
+  std::vector<Change> steps = {};
 };
 
 // `name` and sorted labels in Prometheus form; `suffix` goes between.

@@ -52,8 +52,12 @@ Receivers::Outcome Receivers::decode_and_store(const SourcePtr& source, std::str
   Outcome outcome;
   ++source->requests;
   source->bytes += bytes.size();
-  outcome.done = decode(bytes, context(), outcome.decoded);
+  CounterChanges changes;
+  Context with = context();
+  with.changes = &changes;
+  outcome.done = decode(bytes, with, outcome.decoded);
   if (!outcome.done) {
+    counters_.take_back(changes);
     ++source->malformed;
     source->set_error(outcome.done.error().message);
     return outcome;
@@ -62,6 +66,7 @@ Receivers::Outcome Receivers::decode_and_store(const SourcePtr& source, std::str
   if (outcome.done) {
     source->note(outcome.decoded);
   } else {
+    counters_.take_back(changes);
     ++source->refused;
   }
   return outcome;

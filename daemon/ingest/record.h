@@ -34,13 +34,15 @@ class Resolver {
   virtual std::string_view host_name() const = 0;
 };
 
-class Counters;  // metrics.h: what cumulative metrics said last
+class Counters;         // metrics.h: what cumulative metrics said last
+struct CounterChanges;  // metrics.h: what a request changed of it
 
 struct Context {
   std::int64_t now_ns = 0;          // CLOCK_BOOTTIME
   std::int64_t wall_offset_ns = 0;  // CLOCK_REALTIME - CLOCK_BOOTTIME
   const Resolver* resolver = nullptr;
   Counters* counters = nullptr;     // without it, cumulative metrics give no rates
+  CounterChanges* changes = nullptr;  // if given: what may have to be taken back
 };
 
 struct Decoded {

@@ -77,6 +77,24 @@ TEST_F(ReceiveTest, ProducedIsStoredPlusDropped) {
   EXPECT_EQ(post("/v1/logs", log_json(101)).status, 413U);  // could never fit
 }
 
+// What is refused is sent again, with the same times: then it must still be news.
+TEST_F(ReceiveTest, ARefusedIncrementIsNotLost) {
+  const auto metric = [](int value, std::int64_t second) {
+    return fmt::format(R"({{"resourceMetrics":[{{"scopeMetrics":[{{"metrics":[{{"name":"jobs","sum":{{"isMonotonic":true,"aggregationTemporality":2,)"
+                       R"("dataPoints":[{{"asInt":"{}","timeUnixNano":"{}"}}]}}}}]}}]}}]}})", value, kNow + kOffset - (100 - second) * kNsPerSecond);
+  };
+  EXPECT_EQ(post("/v1/metrics", metric(10, 0)).status, 200U);  // what rates begin from
+  EXPECT_EQ(post("/v1/logs", log_json(100)).status, 200U);
+  EXPECT_EQ(post("/v1/metrics", metric(50, 10)).status, 503U);
+  held_[0].settle(true);
+  EXPECT_EQ(post("/v1/metrics", metric(50, 10)).status, 200U);
+  ASSERT_EQ(held_.size(), 2U);
+  ASSERT_EQ(held_[1].events.size(), 1U);
+  EXPECT_DOUBLE_EQ(held_[1].events[0].value, 4);
+  EXPECT_EQ(post("/v1/metrics", metric(50, 10)).status, 200U);  // told twice
+  EXPECT_EQ(held_.size(), 2U);
+}
+
 TEST_F(ReceiveTest, StatusesOfTheSpecification) {
   EXPECT_EQ(post("/v1/traces", "{").status, 400U);
   EXPECT_EQ(post("/v1/traces", "{}").body, "{}");
