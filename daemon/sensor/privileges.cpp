@@ -114,7 +114,7 @@ Result<Account> find_account(const std::string& user) {
     if (error != 0) return fail_errno(error, "user '" + user + "'");
     return fail(Code::NotFound, "no user '" + user + "'");
   }
-  return Account{entry.pw_uid, entry.pw_gid};
+  return Account{entry.pw_uid, entry.pw_gid, user};
 }
 
 Result<void> act_as(Account account) {
@@ -131,7 +131,8 @@ Result<void> drop_all(Account account) {
   TRY(bound({}));
   const DeathSignal death_signal;
   if (geteuid() == 0 && account.uid != 0) {
-    if (setgroups(0, nullptr) != 0) return fail_errno(errno, "clear the groups");
+    const int done = account.name.empty() ? setgroups(0, nullptr) : initgroups(account.name.c_str(), account.gid);
+    if (done != 0) return fail_errno(errno, "change the groups");
     if (setresgid(account.gid, account.gid, account.gid) != 0) return fail_errno(errno, "change the group");
     if (setresuid(account.uid, account.uid, account.uid) != 0) return fail_errno(errno, "change the user");
   }

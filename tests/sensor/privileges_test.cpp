@@ -1,6 +1,7 @@
 #include "daemon/sensor/privileges.h"
 
 #include <fcntl.h>
+#include <grp.h>
 #include <gtest/gtest.h>
 #include <signal.h>
 #include <sys/mount.h>
@@ -14,6 +15,7 @@
 #include <fstream>
 #include <functional>
 #include <map>
+#include <set>
 
 namespace culprit::sensor {
 namespace {
@@ -61,6 +63,25 @@ TEST(PrivilegesTest, DaemonKeepsNothing) {
               if (socketpair(AF_UNIX, SOCK_STREAM, 0, fds) != 0) return 12;
               std::thread([] {}).join();
               return 0;
+            }),
+            0);
+}
+
+// Its groups are its user's, not root's: so an administrator lets it read what a group may.
+TEST(PrivilegesTest, DaemonHasTheGroupsOfItsUser) {
+  if (geteuid() != 0) GTEST_SKIP() << "needs root to change groups";
+  const auto nobody = find_account("nobody");
+  ASSERT_TRUE(nobody);
+  int count = 64;
+  gid_t expected[64];
+  ASSERT_GT(getgrouplist("nobody", nobody->gid, expected, &count), 0);
+  EXPECT_EQ(in_child([&] {
+              const gid_t roots[] = {0, 4};
+              if (setgroups(2, roots) != 0) return 1;
+              if (!drop_all(*nobody)) return 2;
+              gid_t groups[64];
+              const int got = getgroups(64, groups);
+              return std::set<gid_t>(groups, groups + std::max(got, 0)) == std::set<gid_t>(expected, expected + count) ? 0 : 3;
             }),
             0);
 }
