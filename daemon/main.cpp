@@ -23,6 +23,7 @@
 #include "daemon/app/live_backend.h"
 #include "daemon/app/notify.h"
 #include "daemon/app/rule_watch.h"
+#include "daemon/base/at_end.h"
 #include "daemon/base/log.h"
 #include "daemon/sensor/privileges.h"
 #include "daemon/sensor/supervise.h"
@@ -214,7 +215,8 @@ Result<int> run_worker(const Start& start, sensor::Role role) {
   ASSIGN(auto store, stream::EmbeddedStore::open(store_options, clock));
 
   graph::KnowledgeOptions knowledge_options;
-  if (std::filesystem::is_directory(config.packs_dir)) knowledge_options.pack_directories = {config.packs_dir};
+  std::error_code ignored;  // a folder that cannot be seen counts as none
+  if (std::filesystem::is_directory(config.packs_dir, ignored)) knowledge_options.pack_directories = {config.packs_dir};
   auto knowledge = graph::Knowledge::load(knowledge_options);
   if (!knowledge && !knowledge_options.pack_directories.empty()) {
     log::warn("{}; going on with the built-in packs", knowledge.error().message);
@@ -236,10 +238,13 @@ Result<int> run_worker(const Start& start, sensor::Role role) {
   app::DetectChannel detect({.name = "detect", .capacity = 64, .when_full = concurrent::WhenFull::Wait, .registry = &registry});
   const std::filesystem::path graph_file = config.state_dir / "graph.db";
   ASSIGN(auto diagnosis, app::Diagnosis::start({clock, *store, accounting, detect, graph_file, host.boot_id(), modes, rule_book}));
+  // When the start fails half-way, everything ends in the order of an ordinary end: sources, pipeline, diagnosis.
+  const AtEnd end_diagnosis([&detect] { (void)detect.close(); });
   ASSIGN(auto pipeline, app::Pipeline::start({config, clock, *store, registry, accounting, detect, std::move(role.control), [&diagnosis] { return diagnosis->something_wrong(); }}));
+  const AtEnd end_sources([&sources] { sources.stop(); });
   sources.start(*pipeline);
   app::LiveBackend backend({config, clock, *store, registry, accounting, *pipeline, *diagnosis, sources, graph_file, started_ns, CULPRIT_VERSION, user.name, rule_book});
-  auto policies = load_policies(config.rules_dir.parent_path() / "policies");
+  auto policies = load_policies((config.rules_dir / "..").lexically_normal() / "policies");
   std::unique_ptr<app::ConfigWatch> config_watch;
   const std::vector<std::string> usual(std::begin(kUsualConfiguration), std::end(kUsualConfiguration));
   if (policies) config_watch = app::ConfigWatch::start(config.policy_files.empty() ? usual : config.policy_files, *policies, clock, [&pipeline](std::vector<stream::Event> events) { pipeline->add(std::move(events)); });
