@@ -5,6 +5,7 @@
 #include <set>
 
 #include "daemon/app/live_backend.h"
+#include "daemon/app/stream_backend.h"
 #include "daemon/stream/codec.h"
 
 namespace culprit::app {
@@ -33,7 +34,8 @@ Result<Json> LiveBackend::logs(const api::LogsQuery& request) {
   if (!request.service.empty()) query.entities = {"service:" + request.service};
   std::map<std::pair<std::string, std::string>, Pattern> patterns;
   bool truncated = false;
-  TRY(parts_.store.scan(query, [&](const stream::Event& event) {
+  query.budget_ns = kQueryBudgetNs / 2;
+  ASSIGN(stream::Completeness complete, parts_.store.scan(query, [&](const stream::Event& event) {
     auto found = patterns.find({event.entity, event.name});
     if (found == patterns.end()) {
       if (patterns.size() >= kPatternsMax) {
@@ -51,12 +53,17 @@ Result<Json> LiveBackend::logs(const api::LogsQuery& request) {
     if (const auto text = event.attribute("template"); !text.empty()) pattern.text = text;
     return true;
   }));
-  stream::Query before = query;
-  before.to_ns = query.from_ns;
-  before.from_ns = query.from_ns - kBeforeNs;
-  ASSIGN(const auto earlier, parts_.store.group(before));
+  stream::Aggregation before{.where = query, .by = {"entity", "name"}};
+  before.where.to_ns = query.from_ns;
+  before.where.from_ns = query.from_ns - kBeforeNs;
+  ASSIGN(const auto earlier, parts_.store.aggregate(before));
+  complete.whole = complete.whole && earlier.completeness.whole && earlier.groups_left_out == 0;
+  complete.budget_spent = complete.budget_spent || earlier.completeness.budget_spent;
+  complete.rows_lost += earlier.completeness.rows_lost;
+  complete.blocks_read += earlier.completeness.blocks_read;
+  complete.blocks_left_out += earlier.completeness.blocks_left_out;
   std::set<std::pair<std::string, std::string>> known;
-  for (const stream::Group& group : earlier) known.emplace(group.entity, group.name);
+  for (const stream::AggregateRow& row : earlier.rows) known.emplace(row.group[0], row.group[1]);
   std::vector<std::pair<const std::pair<std::string, std::string>*, Pattern*>> order;
   for (auto& [key, pattern] : patterns) {
     // When nothing older is stored at all, everything would be new: then nothing is.
@@ -76,7 +83,7 @@ Result<Json> LiveBackend::logs(const api::LogsQuery& request) {
                     {"lines", pattern->lines}, {"per_s", static_cast<double>(pattern->lines) / seconds}, {"first", wall(pattern->first_ns)}, {"last", wall(pattern->last_ns)},
                     {"severity", severity.empty() ? Json(nullptr) : Json(severity)}, {"new", pattern->is_new}, {"pattern", pattern->text}, {"example", pattern->example}});
   }
-  return Json{{"api", 1}, {"count", patterns.size()}, {"truncated", truncated}, {"patterns", rows}};
+  return Json{{"api", 1}, {"count", patterns.size()}, {"truncated", truncated}, {"patterns", rows}, {"complete", completeness_json(complete)}};
 }
 
 }  // namespace culprit::app

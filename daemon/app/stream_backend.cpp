@@ -68,7 +68,7 @@ Result<Json> LiveBackend::diff(const api::DiffQuery& request) {
   const std::int64_t offset = parts_.clock.wall_offset_ns();
   stream::Query query;
   ASSIGN(query.filter, resolve(request.filter));
-  query.budget_ns = kQueryBudgetNs;
+  query.budget_ns = kQueryBudgetNs / 2;
   ASSIGN(const stream::ContrastAnswer answer,
          parts_.store.contrast(query, {request.before_from_wall_ns - offset, request.before_to_wall_ns - offset},
                                {request.now_from_wall_ns - offset, request.now_to_wall_ns - offset}, request.limit));
@@ -89,7 +89,7 @@ Result<Json> LiveBackend::series(const api::SeriesQuery& request) {
   what.where.minutes = request.minutes;
   what.where.from_ns = request.from_wall_ns - offset;
   what.where.to_ns = request.to_wall_ns - offset;
-  what.where.budget_ns = kQueryBudgetNs;
+  what.where.budget_ns = kQueryBudgetNs / 2;
   what.by = {"entity", "name"};
   what.top = request.limit;
   ASSIGN(const stream::AggregateAnswer answer, parts_.store.aggregate(what));

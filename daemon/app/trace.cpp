@@ -5,6 +5,7 @@
 #include <set>
 
 #include "daemon/app/live_backend.h"
+#include "daemon/app/stream_backend.h"
 #include "daemon/ingest/record.h"
 
 namespace culprit::app {
@@ -43,8 +44,10 @@ Result<Json> LiveBackend::trace(const std::string& id) {
   bool truncated = false;
   stream::Query query;
   query.kinds = {stream::Kind::Span, stream::Kind::Log};
-  TRY(parts_.store.scan(query, [&](const stream::Event& event) {
-    if (event.trace_id[0] != wanted[0] || event.trace_id[1] != wanted[1]) return true;
+  ASSIGN(query.filter, stream::parse_filter(fmt::format("trace_id = {:016x}{:016x}", wanted[0], wanted[1])));
+  query.newest_first = true;  // what people ask about was found a moment ago
+  query.budget_ns = kQueryBudgetNs;
+  ASSIGN(const stream::Completeness complete, parts_.store.scan(query, [&](const stream::Event& event) {
     auto& to = event.kind == stream::Kind::Span ? spans : lines;
     if (to.size() < (event.kind == stream::Kind::Span ? kSpansMax : kLinesMax)) {
       to.push_back(event);
@@ -53,6 +56,8 @@ Result<Json> LiveBackend::trace(const std::string& id) {
     }
     return true;
   }));
+  std::ranges::reverse(spans);
+  std::ranges::reverse(lines);
   if (spans.empty() && lines.empty()) return fail(Code::NotFound, fmt::format("no span and no log line of trace {} is stored", id));
 
   // A request that a program told of and that the kernel saw as well is one: same parent, same service, overlapping.
@@ -128,7 +133,8 @@ Result<Json> LiveBackend::trace(const std::string& id) {
                     {"span_id", line.span_id == 0 ? Json(nullptr) : Json(fmt::format("{:016x}", line.span_id))}, {"body", line.body}});
   }
   return Json{{"api", 1}, {"trace_id", fmt::format("{:016x}{:016x}", wanted[0], wanted[1])}, {"start", nodes.empty() ? Json(nullptr) : Json(wall(begin))},
-              {"duration_s", nodes.empty() ? 0.0 : static_cast<double>(end - begin) / kNsPerSecond}, {"truncated", truncated}, {"spans", rows}, {"logs", logs}};
+              {"duration_s", nodes.empty() ? 0.0 : static_cast<double>(end - begin) / kNsPerSecond}, {"truncated", truncated}, {"spans", rows}, {"logs", logs},
+              {"complete", completeness_json(complete)}};
 }
 
 }  // namespace culprit::app
