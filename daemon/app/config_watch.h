@@ -2,7 +2,7 @@
 // of the service that it belongs to, and can be causes.
 //
 // Files are looked at every kConfigEveryNs (size, inode, time of the last write); what is there at the start is the base line.
-// Threads: one of its own. Limits: kConfigFilesMax files; a file that cannot be read or parsed is told once in the log.
+// Threads: one of its own; an exception in it ends the process. Limits: kConfigFilesMax files; a file that cannot be read or parsed is told once in the log.
 #pragma once
 
 #include <filesystem>

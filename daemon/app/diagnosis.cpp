@@ -8,6 +8,7 @@
 #include "daemon/base/log.h"
 #include "daemon/base/text.h"
 #include "daemon/detect/examine.h"
+#include "daemon/explain/failure_modes.h"
 #include "daemon/explain/json.h"
 #include "daemon/explain/replay.h"
 #include "daemon/recall/incidents.h"
@@ -24,6 +25,8 @@ constexpr std::int64_t kRuleWindowNs = 60 * kNsPerSecond;   // before the onset
 constexpr std::int64_t kAskedForNs = 30 * kNsPerSecond;     // somebody who asked will ask again
 constexpr std::int64_t kLearnEveryNs = 60 * kNsPerSecond;   // verdicts are looked through anew
 constexpr std::size_t kLearnIncidentsMax = 200;             // the newest ones
+constexpr std::int64_t kPruneEveryNs = 86'400 * kNsPerSecond;
+constexpr std::int64_t kIncidentsKeptNs = 90 * 86'400 * kNsPerSecond;  // after they closed
 constexpr std::size_t kRuleEventsMax = 2'000'000;      // scanned for a window that the engine did not see
 
 }  // namespace
@@ -82,7 +85,7 @@ struct Diagnosis::Impl {
   mutable rules::Engine engine GUARDED_BY(rules_mutex);
   std::map<std::string, graph::Verdicts> verdicts GUARDED_BY(rules_mutex);  // by rule: on what it blamed
   const std::int64_t engine_from_ns;  // nothing before it reached the engine
-  std::int64_t learned_at_ns = -kLearnEveryNs;  // detect thread
+  std::int64_t learned_at_ns = -kLearnEveryNs, pruned_at_ns = -kPruneEveryNs;  // detect thread
 
   detect::Detector detector;  // detect thread
   std::jthread thread;
@@ -156,6 +159,11 @@ Result<void> Diagnosis::Impl::learn_weights() {
   newest.explanations = true;
   ASSIGN(const auto rows, graph_writer.incidents(newest));
   std::map<std::string, graph::Verdicts> said;
+  // A rule may call the mode by another of its names than the candidate.
+  const auto same_mode = [](const std::string& a, const std::string& b) {
+    const explain::FailureMode* mode = explain::find_mode(a);
+    return a == b || (mode != nullptr && mode == explain::find_mode(b));
+  };
   for (const graph::Incident& row : rows) {
     ASSIGN(const auto feedback, graph_writer.feedback(row.id));
     if (feedback.empty()) continue;
@@ -164,7 +172,7 @@ Result<void> Diagnosis::Impl::learn_weights() {
     if (!document.is_object() || rules_of == document.end() || !rules_of->is_object() || !rules_of->contains("fired")) continue;
     for (const auto& fired : (*rules_of)["fired"]) {
       for (const graph::Feedback& one : feedback) {
-        if (one.rank == 0 || one.failure_mode.empty() || one.failure_mode != fired.value("failure_mode", "")) continue;
+        if (one.rank == 0 || one.failure_mode.empty() || !same_mode(one.failure_mode, fired.value("failure_mode", ""))) continue;
         graph::Verdicts& of = said[fired.value("rule", "")];
         ++(one.verdict == "right" ? of.right : one.verdict == "wrong" ? of.wrong : of.partly);
       }
@@ -221,6 +229,10 @@ void Diagnosis::Impl::loop() {
 
 void Diagnosis::Impl::on_second(const DetectInput& input) {
   feed_rules(input);
+  if (input.second_ns - kPruneEveryNs >= pruned_at_ns) {
+    pruned_at_ns = input.second_ns;
+    if (auto done = graph_writer.prune(parts.clock.wall_ns(input.second_ns) - kIncidentsKeptNs); !done) log::warn("prune incidents: {}", done.error().message);
+  }
   if (input.second_ns - kLearnEveryNs >= learned_at_ns) {
     learned_at_ns = input.second_ns;
     if (auto done = learn_weights(); !done) log::warn("weights of rules: {}; keeping the last ones", done.error().message);
@@ -238,6 +250,7 @@ void Diagnosis::Impl::on_second(const DetectInput& input) {
     for (const std::string& service : services) {
       if (const auto seconds = detector.learned_s(service)) learned[service] = *seconds;
     }
+    if (input.second_ns % (60 * kNsPerSecond) < kNsPerSecond) std::erase_if(learned, [&](const auto& one) { return !detector.learned_s(one.first); });
   }
   for (const detect::IncidentUpdate& update : updates) {
     if (update.what == detect::IncidentUpdate::What::Opened) {

@@ -6,7 +6,8 @@
 // ranked with.
 //
 // Threads: the detect thread owns the Detector and the graph's writing connection; why(), incidents() and the like
-// may be called from any thread. An open incident is ranked anew every second while it is young, later less often.
+// may be called from any thread. An exception in the detect thread is a bug and ends the process; the supervisor starts it anew.
+// An open incident is ranked anew every second while it is young, later less often.
 #pragma once
 
 #include <map>

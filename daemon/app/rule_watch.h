@@ -2,7 +2,7 @@
 //
 // A change in the folder (inotify) is taken up when nothing more was written for kSettleNs, or kSettleNsMax after the first
 // write of a storm; ask() at once. A set with a mistake leaves the last good one in force; who asks sees why in the book's state.
-// Threads: one of its own; ask() from any, also from a signal loop.
+// Threads: one of its own, an exception in which ends the process; ask() from any, also from a signal loop.
 #pragma once
 
 #include <memory>
