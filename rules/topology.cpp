@@ -1,5 +1,7 @@
 #include "rules/topology.h"
 
+#include <fmt/format.h>
+
 namespace culprit::rules {
 
 std::string_view plain_name(std::string_view entity) {
@@ -12,10 +14,7 @@ void Topology::add(std::string_view from, std::string_view relation, std::string
   from = plain_name(from);
   to = plain_name(to);
   if (from.empty() || to.empty()) return;
-  if (size_ == kTopologyEdgesMax) {
-    ++left_out_;
-    return;
-  }
+  if (size_ == kTopologyEdgesMax) forget();  // most of it is over by then; what is not is told again
   const auto put = [](auto& map, std::string_view a, std::string_view b) {
     auto at = map.find(a);
     if (at == map.end()) at = map.try_emplace(std::string(a)).first;
@@ -28,6 +27,13 @@ void Topology::add(std::string_view from, std::string_view relation, std::string
   if (!put(of(forward_), from, to)) return;
   put(of(backward_), to, from);
   ++size_;
+}
+
+void Topology::forget() {
+  forward_.clear();
+  backward_.clear();
+  seen_edges_.clear();
+  size_ = 0;
 }
 
 void Topology::add(std::string_view text) {
@@ -48,7 +54,8 @@ void Topology::learn(const stream::Event& event) {
   if (event.kind != Kind::Kernel) return;
   const std::string_view service = event.attribute("service");
   if (service.empty()) return;
-  if (event.entity.starts_with("process:")) add(event.entity, "belongs_to", service);
+  if (const std::string_view pid = event.attribute("process.pid"); !pid.empty()) add(fmt::format("process:{}", pid), "belongs_to", service);
+  else if (event.entity.starts_with("process:")) add(event.entity, "belongs_to", service);
   if (const std::string_view device = event.attribute("device"); !device.empty()) {
     add(service, event.attribute("op") == "read" ? "reads" : "writes", "device:" + std::string(device));
   }

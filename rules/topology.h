@@ -1,7 +1,8 @@
 // Topology: who is joined to whom, as the event stream itself tells it; what `paths` of rules walk along.
 //
 // "shop -calls-> postgres" comes from series of an edge, "postgres -writes-> device:vda" (and -reads->) from slow block
-// requests, "process:77 -belongs_to-> postgres" from the attribute `service`. Services stand without their prefix.
+// requests, "process:77 -belongs_to-> postgres" from the attributes `process.pid` and
+// `service` of what the kernel saw of it. Services stand without their prefix. At kTopologyEdgesMax all begins anew.
 #pragma once
 
 #include <cstdint>
@@ -27,14 +28,14 @@ class Topology {
   // Can `path` be walked with these values at its referenced stops?
   bool walk(const Path& path, const std::map<std::string, std::string>& values) const;
   std::size_t size() const { return size_; }
-  std::uint64_t left_out() const { return left_out_; }
 
  private:
+  void forget();
+
   using Neighbours = std::map<std::string, std::set<std::string>, std::less<>>;
   std::map<std::string, Neighbours, std::less<>> forward_, backward_;  // relation -> from -> to
   std::set<std::string, std::less<>> seen_edges_;                      // entities "edge:…" that were learned
   std::size_t size_ = 0;
-  std::uint64_t left_out_ = 0;
 };
 
 }  // namespace culprit::rules

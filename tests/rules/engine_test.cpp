@@ -1,5 +1,6 @@
 #include "rules/engine.h"
 
+#include <fmt/format.h>
 #include <gmock/gmock.h>
 
 #include <algorithm>
@@ -87,6 +88,31 @@ TEST(Evaluator, Templates) {
   EXPECT_EQ(found[0].entity, "process:42");
   EXPECT_EQ(found[0].explanation, "service:s 250 ms 1.0 MiB 50 % ? 12,345");
   EXPECT_EQ(found[0].bound[0].event->body, "pid 42 died");
+}
+
+// Live, what the kernel saw of a process has its service as entity and the process as an attribute.
+TEST(Evaluator, ProcessesBelongToServices) {
+  const auto rules = rule("  - {id: a, metric: x}\n  - {id: b, metric: y}\n", "paths: ['a.entity -belongs_to-> b.entity']\n");
+  const auto seen = [](const char* pid) {
+    return stream::Event{.time_ns = 1, .kind = Kind::Kernel, .entity = "service:pg", .name = "process.exec", .attributes = {{"service", "pg"}, {"process.pid", pid}}};
+  };
+  const std::vector<stream::Event> window = {sample(10, "process:77", "x", 1), sample(11, "service:pg", "y", 1)};
+  const auto with = [&](stream::Event event) {
+    std::vector<stream::Event> all = window;
+    all.push_back(std::move(event));
+    return run(rules, all).size();
+  };
+  EXPECT_EQ(with(seen("77")), 1U);
+  EXPECT_EQ(with(seen("78")), 0U);
+}
+
+// When there is no room for another edge the old ones go: what still is will be told again.
+TEST(Evaluator, TheTopologyBeginsAnewWhenFull) {
+  Topology topology;
+  for (std::size_t i = 0; i < kTopologyEdgesMax; ++i) topology.add(fmt::format("process:{}", i), "belongs_to", "pg");
+  EXPECT_EQ(topology.size(), kTopologyEdgesMax);
+  topology.add("shop", "calls", "pg");
+  EXPECT_EQ(topology.size(), 1U);
 }
 
 // Only stable rules are on unless told; deprecated ones never.
