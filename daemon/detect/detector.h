@@ -10,7 +10,7 @@
 // kOpenPoints. While a series deviates its window does not learn. Hard facts (a crash, refused connections to a
 // service that was in use, a fifth of the answers broken) need no learned normal.
 //
-// Limits: kSeriesMax series, kServicesMax services, kIncidentsMax open incidents; what does not fit is counted.
+// Limits: kServicesMax services, kIncidentsMax open incidents; what does not fit is counted.
 // Threads: one (detect). Cost: some microseconds per service and second.
 #pragma once
 
@@ -42,14 +42,13 @@ struct IncidentUpdate {
 
 struct DetectorStats {
   std::uint64_t seconds = 0, samples = 0;
-  std::uint64_t series = 0, services = 0;
-  std::uint64_t series_refused = 0, services_refused = 0, incidents_refused = 0, alerts_refused = 0;  // over a limit
+  std::uint64_t services = 0;
+  std::uint64_t services_refused = 0, incidents_refused = 0, alerts_refused = 0;  // over a limit
   std::uint64_t incidents_opened = 0;
 };
 
 class Detector {
  public:
-  static constexpr std::size_t kSeriesMax = 20'000;
   static constexpr std::size_t kServicesMax = 2'000;
   static constexpr std::size_t kIncidentsMax = 64;  // open at once
 
