@@ -82,7 +82,11 @@ struct SensorClient::Impl {
   void handle_rings(Message& message);
   void handle_snapshot(const Message& message);
   void handle_reply(const Message& message);
-  void malformed() { ++counts.malformed; }
+  void count(std::uint64_t SensorClientCounts::* what) {
+    const std::lock_guard lock(mutex);
+    ++(counts.*what);
+  }
+  void malformed() { count(&SensorClientCounts::malformed); }
   void lose(const std::string& reason);
   void expire();
   void flush_locked();
@@ -195,7 +199,7 @@ void SensorClient::Impl::handle(Message message) {
     case MessageType::Ready:
       if (!greeted || ready) return malformed();
       ready = true;
-      ++counts.sensors;
+      count(&SensorClientCounts::sensors);
       if (handlers.on_hello) handlers.on_hello(std::move(hello), std::move(fds));
       return;
     case MessageType::Snapshot: return handle_snapshot(message);
@@ -232,7 +236,7 @@ void SensorClient::Impl::handle_snapshot(const Message& message) {
   }
   if (!decode_part(message.body, snapshot)) return malformed();
   if ((message.header.flags & sensor::kLastPart) == 0) return;
-  ++counts.snapshots;
+  count(&SensorClientCounts::snapshots);
   sensor::Snapshot whole = std::move(snapshot);
   snapshot = {};
   if (ready && handlers.on_snapshot) handlers.on_snapshot(std::move(whole));
@@ -246,7 +250,7 @@ void SensorClient::Impl::handle_reply(const Message& message) {
     if (it == waiting.end()) return;  // it came too late
     auto& body = it->second.body;
     if (body.size() + message.body.size() > kReplyBytesMax) {
-      malformed();
+      ++counts.malformed;
       return;
     }
     body.insert(body.end(), message.body.begin(), message.body.end());
