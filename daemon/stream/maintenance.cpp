@@ -3,6 +3,8 @@
 #include <fcntl.h>
 #include <fmt/format.h>
 #include <sys/file.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
 #include <nlohmann/json.hpp>
 
@@ -109,6 +111,9 @@ Result<std::vector<FileReport>> repair_store(const std::filesystem::path& folder
       const std::filesystem::path anew = path.string() + ".repair";
       remove_file(anew);  // of a repair that was interrupted
       TRY(write_anew(seen, anew));
+      // Root repairs what belongs to the daemon's user, who must still be able to write it.
+      struct stat owner {};
+      if (::stat(path.c_str(), &owner) != 0 || ::chown(anew.c_str(), owner.st_uid, owner.st_gid) != 0) return fail_errno(errno, fmt::format("give '{}' to its owner", anew.string()));
       seen.file.reset();
       set_aside(path, {Code::Corrupt, fmt::format("{} parts", seen.report.damaged.size())});
       std::error_code error;

@@ -2,6 +2,8 @@
 #include "daemon/stream/maintenance.h"
 
 #include <gmock/gmock.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
 #include <fstream>
 #include <set>
@@ -128,6 +130,9 @@ TEST_F(MaintenanceTest, RepairKeepsWhatCanBeRead) {
   ASSERT_NE(frame, std::string::npos);
   bytes[frame + 12] = static_cast<char>(bytes[frame + 12] ^ 1);
   std::ofstream(path, std::ios::binary) << bytes;
+  constexpr uid_t kDaemon = 65'534;
+  const bool root = ::geteuid() == 0;
+  ASSERT_EQ(root ? ::chown(path.c_str(), kDaemon, kDaemon) : 0, 0);
   const auto before = repair_store(options_.folder);
   ASSERT_TRUE(before) << before.error().message;
   ASSERT_EQ(before->size(), 1u);
@@ -136,6 +141,9 @@ TEST_F(MaintenanceTest, RepairKeepsWhatCanBeRead) {
   ASSERT_TRUE(after);
   EXPECT_TRUE(after->front().sound());
   EXPECT_TRUE(std::filesystem::exists(path.string() + ".corrupt-1"));
+  struct stat status {};
+  EXPECT_EQ(::stat(path.c_str(), &status), 0);
+  EXPECT_EQ(status.st_uid, root ? kDaemon : ::getuid());  // whoever repairs it
   const auto lines = reopened();
   EXPECT_GE(lines.size(), expected_.size() - 40);
   EXPECT_LT(lines.size(), expected_.size());
