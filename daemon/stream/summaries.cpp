@@ -94,16 +94,20 @@ Result<void> EmbeddedStore::State::summarise(const std::shared_ptr<DayFile>& raw
     for (const Block::Run& run : block->runs) {
       if (block->keys[run.key].kind != Kind::Sample) continue;
       const std::uint32_t key = keys.intern(block->keys[run.key].entity, block->keys[run.key].name);
+      // A run is one series in order of time: the sum of its minute is looked up once a minute, not for each row.
+      std::int64_t minute = INT64_MIN;
+      Sum* sum = nullptr;
       for (std::uint32_t row = run.begin; row < run.end; ++row) {
         const double value = block->values[row];
         if (std::isnan(value)) continue;
         const std::int64_t wall = wrapping_add(wrapping_add(block->times[row], sources[i].shift_ns), offset);
         const std::int64_t rest = wall % kMinuteNs;
-        Sum& sum = open_minutes[wrapping_sub(wall - (rest < 0 ? rest + kMinuteNs : rest), offset)][key];
-        sum.min = sum.count == 0 ? value : std::min(sum.min, value);
-        sum.max = sum.count == 0 ? value : std::max(sum.max, value);
-        sum.sum += value;
-        ++sum.count;
+        const std::int64_t of_row = wrapping_sub(wall - (rest < 0 ? rest + kMinuteNs : rest), offset);
+        if (sum == nullptr || of_row != minute) sum = &open_minutes[minute = of_row][key];
+        sum->min = sum->count == 0 ? value : std::min(sum->min, value);
+        sum->max = sum->count == 0 ? value : std::max(sum->max, value);
+        sum->sum += value;
+        ++sum->count;
       }
     }
     if (i + 1 < sources.size()) TRY(close_before(sources[i + 1].min_ns - kMinuteNs - kLateNs));
