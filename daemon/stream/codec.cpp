@@ -271,12 +271,6 @@ Result<Event> decode_json(std::string_view line) {
   return event;
 }
 
-Result<void> write_json_lines(std::ostream& out, std::span<const Event> events) {
-  for (const Event& event : events) out << encode_json(event) << '\n';
-  if (!out) return fail(Code::Io, "write events");
-  return {};
-}
-
 Result<std::vector<Event>> read_json_lines(std::istream& in) {
   std::vector<Event> events;
   std::string line;

@@ -30,7 +30,6 @@ std::string_view severity_name(std::uint8_t severity);  // "" trace debug info w
 std::string encode_json(const Event& event);                // one line, no newline at its end
 Result<Event> decode_json(std::string_view line);           // Invalid: names the field or the byte
 
-Result<void> write_json_lines(std::ostream& out, std::span<const Event> events);
 // Empty lines are skipped. Invalid: "line 7: ...".
 Result<std::vector<Event>> read_json_lines(std::istream& in);
 

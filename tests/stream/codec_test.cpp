@@ -99,8 +99,7 @@ TEST(CodecTest, BadJsonIsRefusedWithItsPlace) {
 
 TEST(CodecTest, FilesAreReadLineByLineAndSayTheLine) {
   std::stringstream file;
-  ASSERT_TRUE(write_json_lines(file, std::vector<Event>{full_event(), Event{}}));
-  file << "\r\n\n";
+  file << encode_json(full_event()) << '\n' << encode_json(Event{}) << "\n\r\n\n";
   const auto events = read_json_lines(file);
   ASSERT_TRUE(events);
   EXPECT_EQ(events->size(), 2u);
