@@ -116,13 +116,13 @@ Result<Json> LiveBackend::recent_changes() const {
   stream::Query query;
   query.kinds = {stream::Kind::Change};
   query.from_ns = parts_.clock.now_ns() - kChangesNs;
+  query.newest_first = true;
   TRY(parts_.store.scan(query, [&](const stream::Event& event) {
     std::string service(event.attribute("service"));
     if (service.empty() && event.entity.starts_with("service:")) service = event.entity.substr(8);
     Change& change = changes[{event.name, service}];
-    change.last = event;
+    if (change.count++ == 0) change.last = event;
     change.service = std::move(service);
-    ++change.count;
     return changes.size() < kChangesScannedMax;
   }));
   std::vector<const Change*> order;
