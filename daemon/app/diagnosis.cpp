@@ -48,6 +48,14 @@ void GraphKnowledge::take_verdicts(std::map<std::string, graph::Verdicts> verdic
   verdicts_ = std::move(verdicts);
 }
 
+std::map<std::string, explain::Verdicts> GraphKnowledge::verdicts() const {
+  std::map<std::string, explain::Verdicts> out;
+  const auto count = [](std::int64_t value) { return static_cast<std::uint64_t>(std::max<std::int64_t>(0, value)); };
+  const MutexLock lock(mutex_);
+  for (const auto& [mode, said] : verdicts_) out[mode] = {count(said.right), count(said.partly), count(said.wrong)};
+  return out;
+}
+
 std::vector<std::string> GraphKnowledge::mitigations(std::string_view mode_id) const {
   std::vector<std::string> texts;
   const graph::FailureMode* mode = modes_->known().find(mode_id);
@@ -109,6 +117,7 @@ explain::ExplainOptions Diagnosis::Impl::options_for(const detect::Incident& inc
   options.knowledge = &knowledge;
   if (incident.healthy()) return options;
   options.completeness = parts.accounting.window(incident.onset_ns - kRuleWindowNs, now_ns);
+  options.verdicts = knowledge.verdicts();
   ask_rules(incident, now_ns, options);
   const MutexLock lock(mutex);
   for (const auto& span : past) {

@@ -37,6 +37,7 @@ class GraphKnowledge final : public explain::Knowledge {
   void take_verdicts(std::map<std::string, graph::Verdicts> verdicts);  // from any thread
   std::vector<explain::ModeMatch> match(std::string_view text, std::string_view program) const override;
   std::vector<std::string> mitigations(std::string_view mode_id) const override;
+  std::map<std::string, explain::Verdicts> verdicts() const;
 
  private:
   std::shared_ptr<const recall::Modes> modes_;  // the snapshot in force when the daemon started

@@ -27,6 +27,7 @@ struct Draft {
   double prior = 0;
   bool generic = false;            // says where, not what
   bool change = false;             // the change itself is the cause
+  bool judged = false;             // what people said of it is in its evidence already: of a rule, of a sign in a log
   std::int64_t onset_ns = 0;       // when the cause began; 0 = unknown
 
   Draft& add(double log_odds, std::int64_t time_ns, std::string text, std::vector<std::string> sources = {});

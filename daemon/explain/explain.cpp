@@ -8,6 +8,7 @@
 
 #include "daemon/base/clock.h"
 #include "daemon/base/text.h"
+#include "daemon/explain/blocks.h"
 #include "daemon/explain/draft.h"
 #include "daemon/explain/headline.h"
 #include "daemon/explain/rank.h"
@@ -60,6 +61,8 @@ Result<Explanation> explain(const stream::EventStore& store, const detect::Incid
   for (const auto& generate : kGenerators) generate(scene, drafts);
   merge(drafts);
   weigh(scene, drafts);
+  TRY(weigh_blocks(store, scene, drafts));
+  weigh_verdicts(scene, drafts);
   rank(scene, drafts, out);
   return out;
 }

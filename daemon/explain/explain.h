@@ -4,12 +4,14 @@
 // 2. generators propose candidates, (entity, failure mode), each with dated evidence (causes/*.cpp);
 // 3. evidence adds up in log-odds (weights.h): time order, reachability along calls, whose own time grew,
 //    errno and log matches, a change just before; what a deeper cause explains loses weight (rank.cpp);
+//    the blocks that recorded incidents are ranked by and what people said of earlier answers add a little (blocks.cpp);
 // 4. confidence is what the best has over the others and over "something unseen", lowered by what was not seen.
 // Same events, incident and options: same answer, bit for bit.
 #pragma once
 
 #include <cstddef>
 #include <cstdint>
+#include <map>
 #include <string>
 #include <vector>
 
@@ -29,6 +31,7 @@ struct ExplainOptions {
   Completeness completeness;
   std::vector<RuleHit> rule_hits;
   std::string rules_hash;  // of the set that they are of
+  std::map<std::string, Verdicts> verdicts;  // by failure mode
   // [from, to) of earlier incidents, whose seconds are no baseline.
   std::vector<std::pair<std::int64_t, std::int64_t>> excluded;
   const Knowledge* knowledge = nullptr;  // optional; must outlive the call

@@ -26,6 +26,13 @@ class Knowledge {
   virtual std::vector<std::string> mitigations(std::string_view mode_id) const = 0;
 };
 
+// What people said of earlier answers that named a failure mode (culprit feedback, confirm, reject).
+struct Verdicts {
+  std::uint64_t right = 0, partly = 0, wrong = 0;
+
+  bool operator==(const Verdicts&) const = default;
+};
+
 // A rule that fired.
 struct RuleHit {
   std::int64_t time_ns = 0;

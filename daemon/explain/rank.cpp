@@ -166,6 +166,7 @@ void merge(Drafts& drafts) {
     }
     if (!twin->trigger) twin->trigger = std::move(draft.trigger);
     twin->generic = twin->generic && draft.generic;
+    twin->judged = twin->judged || draft.judged;
     twin->prior = std::max(twin->prior, draft.prior);
     if (draft.onset_ns != 0 && (twin->onset_ns == 0 || draft.onset_ns < twin->onset_ns)) twin->onset_ns = draft.onset_ns;
     for (std::string& name : draft.also) twin->also.push_back(std::move(name));

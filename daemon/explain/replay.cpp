@@ -24,6 +24,8 @@ json options_record(const ExplainOptions& options) {
   for (const RuleHit& hit : options.rule_hits) {
     hits.push_back({{"time_ns", hit.time_ns}, {"rule", hit.rule}, {"entity", hit.entity}, {"failure_mode", hit.failure_mode}, {"text", hit.text}, {"weight", hit.weight}});
   }
+  json verdicts = json::object();
+  for (const auto& [mode, said] : options.verdicts) verdicts[mode] = {{"right", said.right}, {"partly", said.partly}, {"wrong", said.wrong}};
   return {{"now_ns", options.now_ns},
           {"wall_offset_ns", options.wall_offset_ns},
           {"focus", options.focus},
@@ -31,6 +33,7 @@ json options_record(const ExplainOptions& options) {
           {"completeness", {{"share", options.completeness.share}, {"text", options.completeness.text}, {"dropped", options.completeness.dropped}, {"blind", options.completeness.blind}}},
           {"rule_hits", std::move(hits)},
           {"rules_hash", options.rules_hash},
+          {"verdicts", std::move(verdicts)},
           {"excluded", options.excluded}};
 }
 
@@ -64,6 +67,10 @@ ExplainOptions options_of(const json& record) {
                                  hit.value("failure_mode", std::string()), hit.value("text", std::string()), hit.value("weight", 2.0)});
   }
   options.rules_hash = record.value("rules_hash", std::string());
+  const json verdicts = record.value("verdicts", json::object());
+  for (const auto& [mode, said] : verdicts.items()) {
+    options.verdicts[mode] = {said.value("right", std::uint64_t{0}), said.value("partly", std::uint64_t{0}), said.value("wrong", std::uint64_t{0})};
+  }
   options.excluded = record.value("excluded", options.excluded);
   return options;
 }

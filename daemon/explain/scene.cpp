@@ -8,6 +8,7 @@
 
 #include "daemon/base/clock.h"
 #include "daemon/explain/failure_modes.h"
+#include "daemon/explain/live_case.h"
 
 namespace culprit::explain {
 
@@ -27,6 +28,7 @@ constexpr std::size_t kKernelMax = 20'000;
 constexpr std::size_t kChangesMax = 5'000;
 constexpr std::size_t kProcessEventsMax = 100'000;
 constexpr std::size_t kLogLinesMax = 50'000;
+constexpr std::size_t kSpanErrorsMax = 20'000;
 constexpr std::size_t kNewsMax = 400;
 constexpr std::size_t kLinesPerTemplate = 40;
 constexpr double kLogRateUp = 5;  // a known template this many times as frequent is news
@@ -69,6 +71,7 @@ Result<Scene> Scene::load(const stream::EventStore& store, const detect::Inciden
   TRY(scene.load_processes(store));
   TRY(scene.load_happenings(store));
   TRY(scene.load_logs(store));
+  TRY(scene.load_span_errors(store));
   scene.build_edges();
   scene.build_flow();
   return scene;
@@ -105,12 +108,13 @@ Result<void> Scene::load_series(const stream::EventStore& store) {
     if (loaded >= 15) windows_.base_from_ns = std::max(windows_.base_from_ns, load_from);
   }
   views_.reserve(series.size());
-  for (const stream::Series& one : series) {
+  for (stream::Series& one : series) {
     if (one.points.empty()) continue;
     View view = view_of(one, windows_, entity_from[one.entity]);
     base_names_.insert(view.base_name);
     if (view.base_points == 0 && view.now_points == 0) continue;
     views_.push_back(std::move(view));
+    if (one.entity.starts_with("service:")) service_series_.push_back(std::move(one));
   }
   return {};
 }
@@ -243,6 +247,45 @@ Result<void> Scene::load_logs(const stream::EventStore& store) {
   }
   for (auto& [key, item] : news) {
     if (!item.lines.empty()) news_.push_back(std::move(item));
+  }
+  return {};
+}
+
+// Programs that send traces say there what failed, often nowhere else.
+Result<void> Scene::load_span_errors(const stream::EventStore& store) {
+  stream::Query query;
+  query.from_ns = std::max(windows_.base_from_ns, windows_.seen_from_ns);
+  query.to_ns = windows_.now_to_ns + 1;
+  query.kinds = {Kind::Span};
+  query.severity_min = stream::kError;
+  query.limit = kSpanErrorsMax;
+  query.newest_first = true;
+  const std::int64_t from = onset_ns() - kLogLeadNs;
+  struct Count {
+    std::uint64_t before = 0, since = 0;
+    std::int64_t first_ns = 0;
+  };
+  std::map<std::pair<std::string, std::string>, Count> counts;  // (service, message)
+  TRY(store.scan(query, [&](const Event& event) {
+    const auto service = strip(event.entity, "service:");
+    const std::string message(span_message(event));
+    if (service.empty() || message.empty() || (counts.size() >= kNewsMax && !counts.contains({std::string(service), message}))) return true;
+    Count& count = counts[{std::string(service), message}];
+    if (event.time_ns < from) {
+      ++count.before;
+    } else {
+      ++count.since;
+      count.first_ns = count.first_ns == 0 ? event.time_ns : std::min(count.first_ns, event.time_ns);
+    }
+    return true;
+  }));
+  const double past_s = std::max(1.0, static_cast<double>(from - query.from_ns) / 1e9);
+  const double recent_s = std::max(1.0, static_cast<double>(query.to_ns - from) / 1e9);
+  for (const auto& [key, count] : counts) {
+    if (count.since == 0) continue;
+    const double rate_before = static_cast<double>(count.before) / past_s;
+    if (count.before > 0 && static_cast<double>(count.since) / recent_s < kLogRateUp * rate_before + 0.2) continue;
+    news_.push_back({key.first, "", key.second, count.first_ns, count.since, stream::kError, {{count.first_ns, key.second}}});
   }
   return {};
 }

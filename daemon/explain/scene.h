@@ -36,9 +36,9 @@ struct Edge {
   bool fresh = false;       // was not there before
 };
 
-// A log template of one service that is new, or much more frequent than before.
+// A log template of one service that is new, or much more frequent than before; or what its failed spans say, likewise.
 struct LogNews {
-  std::string service, template_id, text;  // text: one line, or the template's
+  std::string service, template_id, text;  // text: one line, or the template's; template_id: "" for spans
   std::int64_t first_ns = 0;
   std::uint64_t count = 0;                 // since then
   std::uint8_t severity = 0;
@@ -66,6 +66,7 @@ class Scene {
   const View& of_service(std::string_view service, std::string_view name) const;
   std::vector<const View*> with_base(std::string_view entity, std::string_view base_name) const;
   const std::vector<View>& views() const { return views_; }  // sorted by (entity, name)
+  const std::vector<stream::Series>& service_series() const { return service_series_; }  // of services, sorted by (entity, name)
   bool any(std::string_view base_name) const;                // is such a series there at all?
 
   // Topology.
@@ -98,6 +99,7 @@ class Scene {
   Result<void> load_processes(const stream::EventStore& store);
   Result<void> load_happenings(const stream::EventStore& store);
   Result<void> load_logs(const stream::EventStore& store);
+  Result<void> load_span_errors(const stream::EventStore& store);
   void build_edges();
   void build_flow();
   void share_blame(const std::string& caller);
@@ -107,6 +109,7 @@ class Scene {
   std::string root_;
   Windows windows_;
   std::vector<View> views_;
+  std::vector<stream::Series> service_series_;
   std::set<std::string> base_names_;
   std::vector<Edge> edges_;
   std::map<std::string, double> flow_, self_;

@@ -18,6 +18,8 @@ inline constexpr double kErrno = 2.8;         // failing system calls with an er
 inline constexpr double kLogSign = 3.0;       // a log line that means the mode, times the sign's own weight
 inline constexpr double kLogMany = 0.4;       // and there are many of them
 inline constexpr double kFullGauge = 1.6;     // a resource is at its limit
+inline constexpr double kBlocks = 0.8;        // at most, for a service that the learned blocks single out (blocks.h)
+inline constexpr double kVerdicts = 0.7;      // at most, either way, for what people said of earlier answers
 inline constexpr double kRule = 1.0;          // times the weight that the rule gives itself
 
 // Correlations

@@ -16,6 +16,7 @@ namespace ex = culprit::explain;
 struct LearnOptions {
   std::vector<std::string> cases;
   std::string out;
+  std::string answers;
   std::string source;
   double penalty = 1.0;
   double rare_penalty = 2.0;
@@ -89,6 +90,19 @@ Result<void> save(const ex::Model& model, const std::string& path) {
   return {};
 }
 
+// What was said of each case by weights that never saw it, one line each, as `culprit replay` would: for the data's own scorer.
+Result<void> save_answers(const ex::CrossValidation& result, const std::string& path) {
+  if (path.empty()) return {};
+  std::ofstream file(path, std::ios::binary | std::ios::trunc);
+  for (const ex::Held& held : result.held) {
+    Json ranking = Json::array();
+    for (const std::size_t at : held.judgement.order) ranking.push_back(held.example->names[at]);
+    file << Json{{"case", held.example->id}, {"ranking", std::move(ranking)}, {"fault_type", held.judgement.fault}, {"confidence", held.judgement.confidence}}.dump() << "\n";
+  }
+  if (!file.flush()) return fail(Code::Io, fmt::format("cannot write '{}'", path));
+  return {};
+}
+
 // What can be learned without anybody's verdict: which alerts are usual. The weights stay as they are.
 Result<Exit> learn_habits_only(const Session& session, const LearnOptions& options, const ex::Habits& habits) {
   ex::Model model = ex::built_in_model();
@@ -109,6 +123,7 @@ void add_learn(CLI::App& app, Session& session) {
   const auto options = std::make_shared<LearnOptions>();  // shared by the option bindings and the callback
   app.add_option("--cases", options->cases, "Labelled cases: truth.jsonl and the cases beside it; may be repeated")->required()->type_name("DIR");
   app.add_option("--out", options->out, "Where to write the weights; without it they are only tried")->type_name("FILE");
+  app.add_option("--answers", options->answers, "Where to write what cross-validation answered, one line of JSON a case")->type_name("FILE");
   app.add_option("--source", options->source, "A note kept in the weights: what they were learned from")->type_name("TEXT");
   app.add_option("--penalty", options->penalty, "How strongly weights are held at 0 (L2)")->type_name("X")->check(CLI::Range(1e-4, 1e4))->capture_default_str();
   app.add_option("--name-penalty", options->rare_penalty, "Times that, for weights that name a service")->type_name("X")->check(CLI::Range(1e-4, 1e4))->capture_default_str();
@@ -140,6 +155,7 @@ void add_learn(CLI::App& app, Session& session) {
       if (!options->general) model.habits = material.habits;
       model.source = options->source.empty() ? fmt::format("{} labelled incidents", examples.size()) : options->source;
       TRY(save(model, options->out));
+      TRY(save_answers(all, options->answers));
       Json sets = Json::array();
       for (const std::string& directory : options->cases) {
         ex::CrossValidation one;

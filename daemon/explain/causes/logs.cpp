@@ -21,12 +21,13 @@ struct Match {
   std::vector<std::string> also;
   std::string middleware, name;
   double weight = 0;
+  bool known = false;  // to the knowledge graph, which weighs it by what people said
 };
 
 std::string_view before_slash(std::string_view id) { return id.substr(0, id.find('/')); }
 
 Match match_of(const ModeMatch& known) {
-  Match match{{}, {known.id}, known.middleware, known.name, known.weight};
+  Match match{{}, {known.id}, known.middleware, known.name, known.weight, true};
   const FailureMode* mode = find_mode(known.id);
   match.mode = mode != nullptr ? std::string(mode->id)
                : known.id.find('/') != std::string::npos ? known.id : fmt::format("{}/{}", known.middleware, known.id);
@@ -40,7 +41,7 @@ std::vector<Match> matches(const Scene& scene, const LogNews& news, std::size_t&
       if (line.find(sign.literal) == std::string::npos) continue;
       if (std::ranges::any_of(found, [&](const Match& m) { return m.mode == sign.mode; })) continue;
       const FailureMode& mode = failure_mode(sign.mode);
-      found.push_back({std::string(sign.mode), {}, std::string(before_slash(sign.mode)), std::string(mode.name), sign.weight});
+      found.push_back({std::string(sign.mode), {}, std::string(before_slash(sign.mode)), std::string(mode.name), sign.weight, false});
     }
     if (found.size() >= 3) break;
   }
@@ -54,6 +55,7 @@ std::vector<Match> matches(const Scene& scene, const LogNews& news, std::size_t&
         found.push_back(std::move(match));
       } else {
         twin->weight = std::max(twin->weight, match.weight);
+        twin->known = true;
         if (std::ranges::find(failure_mode(twin->mode).also, known.id) == failure_mode(twin->mode).also.end()) twin->also.push_back(known.id);
       }
     }
@@ -74,6 +76,10 @@ std::string meant(const Scene& scene, const std::string& writer, const std::stri
 bool general(std::string_view middleware) {
   return middleware == "linux-kernel" || middleware == "application" || middleware == "tls" || middleware == "coredns";
 }
+
+// News are of a log, or of failed spans.
+std::string_view verb_of(const LogNews& news) { return news.template_id.empty() ? "reports in its spans" : "logs"; }
+std::string source_of(const LogNews& news) { return fmt::format("{} {}", news.service, news.template_id.empty() ? "spans" : "log"); }
 
 // Everything above the level of news, from services that matter.
 bool concerns(const Scene& scene, const std::string& service) {
@@ -110,6 +116,7 @@ void causes_logs(const Scene& scene, Drafts& drafts) {
     const Match& best = found.front().match;
     draft.title = fmt::format("{}: {}", service, best.name.empty() ? std::string(mode.name) : best.name);
     draft.also = best.also;
+    draft.judged = std::ranges::any_of(found, [](const Found& one) { return one.match.known; });
     // That a server is silent or gone, its callers' logs tell; why, they do not.
     if (mode_id.ends_with("/down") || mode_id.ends_with("/stopped")) draft.generic = true;
     if (mode.effect) {
@@ -129,8 +136,8 @@ void causes_logs(const Scene& scene, Drafts& drafts) {
           break;
         }
       }
-      draft.add(strength * one.match.weight, news.first_ns, fmt::format("{} logs: {}{}", news.service, short_line(line), news.count > 1 ? fmt::format(" ({} times)", group_digits(news.count)) : ""),
-                {fmt::format("{} log", news.service)});
+      draft.add(strength * one.match.weight, news.first_ns, fmt::format("{} {}: {}{}", news.service, verb_of(news), short_line(line), news.count > 1 ? fmt::format(" ({} times)", group_digits(news.count)) : ""),
+                {source_of(news)});
       if (news.count >= kMany && strength == weight::kLogSign) draft.evidence.back().weight += weight::kLogMany;
       if (draft.onset_ns == 0 || news.first_ns < draft.onset_ns) draft.onset_ns = news.first_ns;
       strength = weight::kHint;
@@ -144,8 +151,8 @@ void causes_logs(const Scene& scene, Drafts& drafts) {
     Draft draft = draft_of(scene, "application/errors", service);
     draft.generic = true;
     draft.onset_ns = news->first_ns;
-    draft.title = fmt::format("{}: logs a new error: {}", service, short_line(news->text, 80));
-    draft.add(weight::kSignal, news->first_ns, fmt::format("{} logs: {} ({} times)", service, short_line(news->text), group_digits(news->count)), {fmt::format("{} log", service)});
+    draft.title = fmt::format("{}: {} a new error: {}", service, verb_of(*news), short_line(news->text, 80));
+    draft.add(weight::kSignal, news->first_ns, fmt::format("{} {}: {} ({} times)", service, verb_of(*news), short_line(news->text), group_digits(news->count)), {source_of(*news)});
     locate(scene, draft, service);
     drafts.push_back(std::move(draft));
   }

@@ -29,6 +29,7 @@ void causes_rules(const Scene& scene, Drafts& drafts) {
       draft.entity = hit.entity;
     }
     draft.onset_ns = hit.time_ns;
+    draft.judged = true;
     draft.title = fmt::format("{}: {}", service, hit.text.empty() ? std::string(failure_mode(draft.mode).name) : short_line(hit.text, 120));
     draft.add(weight::kRule * std::clamp(hit.weight, -4.0, 4.0), hit.time_ns, hit.text.empty() ? fmt::format("rule {} fired", hit.rule) : short_line(hit.text), {fmt::format("rule {}", hit.rule)});
     locate(scene, draft, service);

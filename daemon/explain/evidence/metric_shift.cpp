@@ -48,7 +48,7 @@ void metric_shift(const RecordedCase& c, Signals& out) {
     const Family family = family_of(series.column->name);
     if (series.base.size() < kBaseMin || is_of_host(series.column->name) || c.candidate(series.column->service) < 0) continue;
     const Center past = center_of(series.base);
-    const double floor = past.spread + kRelativeFloor * std::fabs(past.median) + 1e-9;
+    const double floor = std::max(past.spread + kRelativeFloor * std::fabs(past.median) + 1e-9, series.column->matters / kScoreMin);
     std::vector<double> now;
     for (const double value : series.now) {
       if (std::isfinite(value)) now.push_back(value);

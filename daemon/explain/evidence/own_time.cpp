@@ -28,8 +28,7 @@ void own_time(const RecordedCase& c, Signals& out) {
   std::map<std::pair<ServiceId, std::uint32_t>, Times> operations;
   for (const SpanNode& node : forest.nodes) {
     // A client span's own time is the network's and the callee's queue: span_gap looks at it.
-    const bool client = node.children.size() == 1 && forest.nodes[node.children.front()].span->service != node.span->service;
-    if (client) continue;
+    if (forest.is_client(node)) continue;
     Times& times = operations[{node.span->service, node.span->operation}];
     (node.now ? times.now : times.base).push_back(static_cast<double>(node.own_ns) / 1e9);
   }

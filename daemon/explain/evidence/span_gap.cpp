@@ -38,7 +38,7 @@ void span_gap(const RecordedCase& c, Signals& out) {
   for (const SpanNode& node : forest.nodes) {
     if (node.parent < 0) continue;
     const SpanNode& caller = forest.nodes[static_cast<std::size_t>(node.parent)];
-    if (caller.span->service == node.span->service || caller.children.size() != 1) continue;  // a client span has one server span
+    if (caller.span->service == node.span->service || caller.children.size() != 1 || !forest.is_client(caller)) continue;  // a client span has one server span
     const double gap_s = static_cast<double>(caller.span->duration_ns - node.span->duration_ns) / 1e9;
     Pair& pair = pairs[{caller.span->service, node.span->service}];
     (node.now ? pair.now : pair.base).push_back(gap_s);

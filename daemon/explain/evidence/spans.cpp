@@ -47,7 +47,7 @@ SpanForest forest_of(const RecordedCase& c) {
       const std::int64_t begin = std::max(until, inner.start_ns), end = std::min(to, inner.start_ns + inner.duration_ns);
       if (end > begin) covered += end - begin, until = end;
     }
-    node.own_ns = std::max<std::int64_t>(0, node.span->duration_ns - covered);
+    node.own_ns = node.span->own_ns >= 0 ? node.span->own_ns : std::max<std::int64_t>(0, node.span->duration_ns - covered);
   }
   return out;
 }

@@ -20,6 +20,11 @@ struct SpanNode {
 struct SpanForest {
   std::vector<SpanNode> nodes;  // by trace, then start
   std::size_t base_traces = 0, now_traces = 0;
+  // It waits for one server elsewhere: a client span, by its kind or, where that is not told, by its only child.
+  bool is_client(const SpanNode& node) const {
+    if (node.span->kind != RecordedSpan::Kind::Unknown) return node.span->kind == RecordedSpan::Kind::Client;
+    return node.children.size() == 1 && nodes[node.children.front()].span->service != node.span->service;
+  }
   bool usable() const { return base_traces >= 10 && now_traces >= 3; }
 };
 

@@ -14,15 +14,11 @@ namespace culprit::explain {
 
 namespace {
 
+// Names of instances, services, operations, metrics and templates are a system's own words; "alert memory/up", "alert rare T>/PD"
+// and the sums are not.
 bool names_somebody(std::string_view feature) {
   if (feature.starts_with("instance ") || feature.starts_with("service ")) return true;
-  // "alert carts M:..." and "alert carts-1 L:..."
-  if (!feature.starts_with("alert ")) return false;
-  // Operations are a system's own names: "alert T<:/orders/PD"; of a kind of them are not: "alert T<*/PD".
-  if (feature.find("T:") != std::string_view::npos || feature.find("T>:") != std::string_view::npos || feature.find("T<:") != std::string_view::npos) return true;
-  const auto space = feature.find(' ', 6);
-  if (space == std::string_view::npos || feature.substr(6, 5) == "alone") return false;
-  return feature.find(':') > space;
+  return feature.starts_with("alert ") && feature.find(':') != std::string_view::npos;
 }
 
 using Sparse = std::vector<std::pair<std::uint32_t, double>>;

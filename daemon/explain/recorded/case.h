@@ -20,6 +20,7 @@ struct MetricColumn {
   ServiceId service = kNoService;
   std::string name;            // "cpu.usage"
   std::vector<double> values;  // one for each row; NaN = missing
+  double matters = 0;          // the least difference that a person would call one, in the metric's unit; 0 = not known
 };
 
 struct MetricTable {
@@ -33,6 +34,9 @@ struct RecordedSpan {
   std::uint32_t operation = 0;                  // index into RecordedCase::words
   std::int64_t start_ns = 0, duration_ns = 0;
   bool failed = false;
+  enum class Kind : std::uint8_t { Unknown, Client, Server };
+  Kind kind = Kind::Unknown;                    // as the recorder said
+  std::int64_t own_ns = -1;                     // without its callees, if the recorder knew better than the children tell; -1 = it did not
   std::uint32_t error = 0;                      // word; 0 = none
 };
 
