@@ -3,11 +3,15 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <cmath>
 #include <limits>
 
 #include "daemon/detect/examine.h"
+#include "daemon/explain/blocks.h"
 #include "daemon/explain/failure_modes.h"
+#include "daemon/explain/evidence/signal.h"
 #include "daemon/explain/json.h"
+#include "daemon/explain/live_case.h"
 #include "tests/explain/faults.h"
 
 namespace culprit::test {
@@ -169,6 +173,76 @@ TEST(Rules, AHitIsEvidence) {
   const auto answer = explain::explain(world.store, world.incident(), options);
   ASSERT_TRUE(answer);
   EXPECT_EQ(answer->candidates.at(0).failure_mode, "tls/cert-expired");
+}
+
+// What people said of earlier answers moves a failure mode that no rule or log sign carries, a little and visibly.
+TEST(Feedback, ConfirmedModesGainAndRejectedOnesLose) {
+  EXPECT_EQ(explain::log_odds_of({}), 0);
+  EXPECT_GT(explain::log_odds_of({.right = 1}), 0);
+  EXPECT_LT(explain::log_odds_of({.wrong = 1}), 0);
+  EXPECT_LE(explain::log_odds_of({.right = 1'000'000}), 0.7);
+  EXPECT_GE(explain::log_odds_of({.wrong = 1'000'000}), -0.7);
+  const World world = broken(faults::pg_lock);
+  const auto plain = world.explain().candidates.at(0);
+  const auto first_of = [&](explain::Verdicts said) {
+    auto options = world.options();
+    options.verdicts[plain.failure_mode] = said;
+    return explain::explain(world.store, world.incident(), options)->candidates.at(0);
+  };
+  const auto confirmed = first_of({.right = 5}), rejected = first_of({.wrong = 5});
+  EXPECT_EQ(confirmed.failure_mode, plain.failure_mode);
+  EXPECT_GE(confirmed.confidence, plain.confidence);
+  EXPECT_LE(rejected.confidence, plain.confidence);
+  const auto weight_of = [](const explain::RankedCause& cause) {
+    const auto told = std::ranges::find_if(cause.evidence, [](const auto& item) { return item.text.find("earlier answers") != std::string::npos; });
+    return told == cause.evidence.end() ? 0 : told->weight;
+  };
+  EXPECT_EQ(weight_of(plain), 0);
+  EXPECT_GT(weight_of(confirmed), 0.5);
+  EXPECT_LT(weight_of(rejected), -0.5);
+}
+
+// A program that sends traces says in the failed span's status what went wrong, often nowhere else.
+TEST(Spans, TheirMessagesAreReadLikeLogLines) {
+  World world(14);
+  world.run(60);
+  ASSERT_TRUE(world.break_with([](World& w, Second& now, int) {
+    now.app_errors = 0.5;
+    stream::Event& span = now.events.emplace_back();
+    span.kind = stream::Kind::Span;
+    span.severity = stream::kError;
+    span.entity = w.s(w.names.app);
+    span.name = "GET /items";
+    span.value = 0.01;
+    span.span_id = 7;
+    span.body = "FATAL: sorry, too many clients already";
+  }));
+  const auto answer = world.explain();
+  EXPECT_TRUE(std::ranges::any_of(answer.candidates, [](const auto& cause) {
+    return cause.failure_mode == "postgresql/too-many-clients" &&
+           std::ranges::any_of(cause.evidence, [](const auto& item) { return item.text.find("reports in its spans") != std::string::npos; });
+  }));
+}
+
+// Live and recorded incidents are seen by the same blocks: the live one's answer says what they saw.
+TEST(Blocks, TakePartInALiveAnswer) {
+  const World world = broken(faults::more_queries);
+  const detect::Incident incident = world.incident();
+  const auto options = world.options();
+  const auto scene = explain::Scene::load(world.store, incident, options);
+  ASSERT_TRUE(scene);
+  const auto live = explain::live_case(world.store, *scene);
+  ASSERT_TRUE(live);
+  EXPECT_GE(live->candidates.size(), 3u);
+  EXPECT_FALSE(live->metrics.columns.empty());
+  EXPECT_EQ(live->metrics.columns.size(), live->reference_metrics.columns.size());
+  EXPECT_FALSE(live->calls.empty());
+  const auto signals = explain::all_signals(*live);
+  EXPECT_TRUE(std::ranges::any_of(signals, [](const auto& signal) { return std::ranges::any_of(signal.value, [](double value) { return value > 0; }); }));
+  const auto answer = world.explain();
+  EXPECT_TRUE(std::ranges::any_of(answer.candidates, [](const auto& cause) {
+    return std::ranges::any_of(cause.evidence, [](const auto& item) { return !item.sources.empty() && item.sources.front().starts_with("metrics") && std::fabs(item.weight) <= 0.8; });
+  }));
 }
 
 // What a rule saw in an earlier incident, which is over, explains nothing of this one.

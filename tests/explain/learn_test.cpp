@@ -66,12 +66,27 @@ TEST(Learn, StatedConfidenceMatchesFrequency) {
   }
 }
 
+// A lead that rests on alerts is calibrated on leads that rest on alerts, where there were any.
+TEST(Learn, ConfidenceGoesByWhatThereIsToGoBy) {
+  Model model;
+  model.weights = {{"traces.own_time", 2}, {"alerts M rarity", 2}};
+  model.calibration = {1, 0};
+  model.by_evidence["alerts"] = {1, -3};
+  const Judgement traces = judge(model, {{{"traces.own_time", 1}}, {}}), alerts = judge(model, {{}, {{"alerts M rarity", 1}}});
+  EXPECT_EQ(traces.evidence, "traces");
+  EXPECT_EQ(alerts.evidence, "alerts");
+  EXPECT_GT(traces.confidence, 0.8);
+  EXPECT_LT(alerts.confidence, 0.4);
+  EXPECT_EQ(judge(model, {{}, {}}).evidence, "");
+}
+
 TEST(Learn, WeightsSurviveTheirFile) {
   Model model;
   model.source = "a test";
   model.weights = {{"a", 1.5}, {"b", -2}};
   model.faults["cpu"] = {{"a", 1}};
-  model.slope = 0.5;
+  model.calibration = {0.5, -0.1};
+  model.by_evidence["traces"] = {2, 0.25};
   model.habits = {3, {{"x|M:y", 2}}};
   const std::string text = write_model(model);
   const auto back = parse_model(text);
@@ -79,7 +94,8 @@ TEST(Learn, WeightsSurviveTheirFile) {
   EXPECT_EQ(write_model(*back), text);
   const std::pair<const char*, const char*> rows[] = {{"", "no weights"}, {"{}", "no weights"}, {R"({"culprit_weights": 9})", "format 9"},
       {R"({"culprit_weights": 1, "weights": {"a": "x"}})", "'a' is no number"}, {R"({"culprit_weights": 1, "weights": {"a": 1e300}})", "out of range"},
-      {R"({"culprit_weights": 1, "habits": {"counts": {"x": -1}}})", "'x' is no count"}, {R"({"culprit_weights": 1, "faults": 3})", "no object"}};
+      {R"({"culprit_weights": 1, "habits": {"counts": {"x": -1}}})", "'x' is no count"}, {R"({"culprit_weights": 1, "faults": 3})", "no object"},
+      {R"({"culprit_weights": 1, "calibration": {"by_evidence": {"traces": 3}}})", "'traces' is no object"}};
   for (const auto& [bad, why] : rows) {
     const auto refused = parse_model(bad);
     ASSERT_FALSE(refused) << bad;

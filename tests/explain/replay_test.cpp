@@ -51,6 +51,7 @@ TEST(Replay, ExportRanksTheSame) {
     options.completeness = {.share = 0.99, .text = {}, .dropped = {{"ring_full", 12}}, .blind = {"block"}};
     options.rule_hits = {{world.now_ns() - 1'000'000'000, "some-rule", "service:shop", "application/slow-code", "it fired", 1.5}};
     options.excluded = {{1, 2}};
+    options.verdicts = {{"application/slow-code", {3, 1, 0}}};
     const auto direct = explain::explain(world.store, world.incident(), options);
     ASSERT_TRUE(direct);
     const auto text = explain::export_incident(world.store, world.incident(), options);

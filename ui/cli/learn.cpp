@@ -25,7 +25,8 @@ struct LearnOptions {
   bool unlabelled = false;
   std::string weights;
   std::vector<std::string> without;
-  double keep_spans = 1, keep_samples = 1;
+  double keep_spans = 1, keep_samples = 1, keep = 1;
+  std::vector<std::string> without_block;
 };
 
 struct Material {
@@ -45,21 +46,40 @@ Result<ex::Habits> read_habits(const std::vector<std::string>& directories) {
   return out;
 }
 
-// Alerts are counted first, without labels; then every case becomes an example.
-Result<Material> read_material(const std::vector<std::string>& directories, const ex::Loss& loss) {
+constexpr std::string_view kUncounted = ", alerts not counted";
+
+// Alerts are counted first, without labels; then every case becomes an example. `also_uncounted`: one of alerts becomes another, as
+// it looks to somebody who has counted none, for weights that are to serve both.
+Result<Material> read_material(const std::vector<std::string>& directories, const ex::Loss& loss, bool also_uncounted) {
   Material out;
   ASSIGN(out.habits, read_habits(directories));
   for (const std::string& directory : directories) {
     TRY(ex::read_labelled(directory, [&](ex::RecordedCase&& one, const ex::Label& label) -> Result<void> {
+      // A set of its own, so that it falls into the same fold as its twin.
+      const std::string uncounted = directory + std::string(kUncounted);
+      const bool twice = also_uncounted && !one.alerts.empty();
       out.examples.push_back(ex::example_of(one, label, ex::all_signals(one), out.habits, directory));
+      if (twice) out.examples.push_back(ex::example_of(one, label, ex::all_signals(one), {}, uncounted));
       if (loss.any()) {
         ex::lose(one, loss);
         out.tried.push_back(ex::example_of(one, label, ex::all_signals(one), out.habits, directory));
+        if (twice) out.tried.push_back(ex::example_of(one, label, ex::all_signals(one), {}, uncounted));
       }
       return {};
     }));
   }
   return out;
+}
+
+// An ablation: the features of a block are gone from training and trial alike. "traces" means all of its modality.
+void leave_out(std::vector<ex::Example>& examples, const std::vector<std::string>& blocks) {
+  for (ex::Example& example : examples) {
+    for (ex::Features& features : example.features) {
+      std::erase_if(features, [&](const ex::Feature& feature) {
+        return std::ranges::any_of(blocks, [&](const std::string& block) { return feature.name.starts_with(block); });
+      });
+    }
+  }
 }
 
 double mean_confidence(const ex::CrossValidation& result) {
@@ -134,15 +154,19 @@ void add_learn(CLI::App& app, Session& session) {
   app.add_option("--without", options->without, "Try the weights on cases without metrics, traces, logs, topology or reference")->type_name("WHAT");
   app.add_option("--keep-spans", options->keep_spans, "Try them on cases with this share of their spans")->type_name("X")->check(CLI::Range(0.0, 1.0));
   app.add_option("--keep-samples", options->keep_samples, "Try them on cases with this share of their metric values")->type_name("X")->check(CLI::Range(0.0, 1.0));
+  app.add_option("--keep", options->keep, "Try them on cases with this share of everything: spans, metric values, log lines, alerts")->type_name("X")->check(CLI::Range(0.0, 1.0));
+  app.add_option("--without-block", options->without_block, "Neither learn nor try with these blocks: metrics.own_share, traces, alerts, ...")->type_name("NAME");
   app.callback([&session, options] {
     session.run = [&session, options]() -> Result<Exit> {
       ex::Loss loss{.spans_kept = options->keep_spans, .samples_kept = options->keep_samples};
+      if (options->keep < 1) loss.spans_kept = loss.samples_kept = loss.lines_kept = loss.alerts_kept = options->keep;
       for (const std::string& what : options->without) TRY(ex::mark_lost(loss, what));
       if (options->unlabelled) {
         ASSIGN(const ex::Habits habits, read_habits(options->cases));
         return learn_habits_only(session, *options, habits);
       }
-      ASSIGN(const Material material, read_material(options->cases, loss));
+      ASSIGN(Material material, read_material(options->cases, loss, options->general));
+      for (auto* examples : {&material.examples, &material.tried}) leave_out(*examples, options->without_block);
       if (material.examples.empty()) return fail(Code::Invalid, "there are no labelled cases");
       ex::FitOptions fitting{.penalty = options->penalty, .rare_penalty = options->rare_penalty, .names = !options->general};
       if (options->no_trees) fitting.trees_from = material.examples.size() + 1;
@@ -150,18 +174,21 @@ void add_learn(CLI::App& app, Session& session) {
       std::vector<const ex::Example*> examples;
       for (const ex::Example& one : material.examples) examples.push_back(&one);
       ex::Model model = ex::fit(examples, fitting);
-      model.slope = all.slope;
-      model.offset = all.offset;
+      model.calibration = all.calibrated.calibration;
+      model.by_evidence = all.calibrated.by_evidence;
       if (!options->general) model.habits = material.habits;
       model.source = options->source.empty() ? fmt::format("{} labelled incidents", examples.size()) : options->source;
       TRY(save(model, options->out));
       TRY(save_answers(all, options->answers));
       Json sets = Json::array();
-      for (const std::string& directory : options->cases) {
+      std::vector<std::string> names = options->cases;
+      for (const std::string& directory : options->cases) names.push_back(directory + std::string(kUncounted));
+      for (const std::string& directory : names) {
         ex::CrossValidation one;
         for (const ex::Held& held : all.held) {
           if (held.example->set == directory) one.held.push_back(held);
         }
+        if (one.held.empty() && directory.ends_with(kUncounted)) continue;
         ex::count_ranks(one);
         one.ece = ex::expected_calibration_error(one.held);
         Json row = summary_of(one);

@@ -14,11 +14,14 @@ namespace culprit::explain {
 
 namespace {
 
-// Names of instances, services, operations, metrics and templates are a system's own words; "alert memory/up", "alert rare T>/PD"
-// and the sums are not.
+// A system's own words: its instances, services, log templates and operations. Metrics are named by exporters that many systems
+// share ("alert M:mem_usage/up"); "alert memory/up", "alert rare T>/PD" and the sums name nothing.
 bool names_somebody(std::string_view feature) {
   if (feature.starts_with("instance ") || feature.starts_with("service ")) return true;
-  return feature.starts_with("alert ") && feature.find(':') != std::string_view::npos;
+  if (!feature.starts_with("alert ")) return false;
+  const auto colon = feature.find(':');
+  if (colon == std::string_view::npos) return false;
+  return !feature.starts_with("alert M:") && !feature.starts_with("alert alone M:");
 }
 
 using Sparse = std::vector<std::pair<std::uint32_t, double>>;
@@ -70,12 +73,16 @@ double dot(const std::vector<double>& weights, const Sparse& x) {
   return sum;
 }
 
-std::vector<double> maximise(const std::vector<Choice>& choices, const std::vector<double>& penalty, int steps) {
-  std::vector<double> weights(penalty.size()), mean(penalty.size()), square(penalty.size()), gradient(penalty.size());
+// Before any label: who raises the rarest alerts is likeliest. Labels move it like any other weight.
+double prior_of(std::string_view feature) { return feature == "alerts all rarity" ? 4.0 : 0.0; }
+
+// `prior`: where the penalty holds the weights.
+std::vector<double> maximise(const std::vector<Choice>& choices, const std::vector<double>& penalty, const std::vector<double>& prior, int steps) {
+  std::vector<double> weights = prior, mean(penalty.size()), square(penalty.size()), gradient(penalty.size());
   double total = 1e-9;
   for (const Choice& choice : choices) total += choice.weight;
   for (int step = 1; step <= steps; ++step) {
-    for (std::size_t i = 0; i < weights.size(); ++i) gradient[i] = -penalty[i] * weights[i] / total;
+    for (std::size_t i = 0; i < weights.size(); ++i) gradient[i] = -penalty[i] * (weights[i] - prior[i]) / total;
     for (const Choice& choice : choices) {
       std::vector<double> scores;
       scores.reserve(choice.alternatives.size());
@@ -122,7 +129,8 @@ void fit_faults(const std::vector<const Example*>& examples, const Vocabulary& w
     }
     choices.push_back(std::move(choice));
   }
-  const std::vector<double> weights = maximise(choices, std::vector<double>(static_cast<std::size_t>(stride) * next, options.penalty), options.steps / 2);
+  const std::vector<double> weights = maximise(choices, std::vector<double>(static_cast<std::size_t>(stride) * next, options.penalty),
+                                              std::vector<double>(static_cast<std::size_t>(stride) * next), options.steps / 2);
   for (const auto& [kind, place] : kinds) {
     auto& into = out.faults[kind];
     for (std::size_t i = 0; i < words.size(); ++i) {
@@ -133,23 +141,24 @@ void fit_faults(const std::vector<const Example*>& examples, const Vocabulary& w
   }
 }
 
-std::vector<std::pair<double, bool>> leads_of(const std::vector<Held>& held) {
+std::vector<std::pair<double, bool>> leads_of(const std::vector<Held>& held, std::string_view evidence = {}) {
   std::vector<std::pair<double, bool>> out;
   for (const Held& one : held) {
-    if (!one.judgement.chance.empty()) out.emplace_back(lead_of(one.judgement.chance), one.rank == 1);
+    if (!one.judgement.chance.empty() && (evidence.empty() || one.judgement.evidence == evidence)) out.emplace_back(lead_of(one.judgement.chance), one.rank == 1);
   }
   return out;
 }
 
 // Platt's targets keep a handful of cases from claiming certainty.
-std::pair<double, double> platt(const std::vector<std::pair<double, bool>>& leads) {
+// `prior` is what the slope and the offset are held to.
+Calibration platt(const std::vector<std::pair<double, bool>>& leads, Calibration prior = {}) {
   double right = 0;
   for (const auto& [lead, is_right] : leads) right += is_right ? 1 : 0;
   const double wrong = static_cast<double>(leads.size()) - right;
   const double high = (right + 1) / (right + 2), low = 1 / (wrong + 2);
-  double slope = 1, offset = 0;
-  for (int step = 0; step < 100; ++step) {  // Newton's method, with a prior for slope 1 and offset 0
-    double g1 = 1.0 * (slope - 1), g0 = 0.1 * offset, h11 = 1.0, h00 = 0.1, h10 = 0;
+  double slope = prior.slope, offset = prior.offset;
+  for (int step = 0; step < 100; ++step) {  // Newton's method
+    double g1 = 1.0 * (slope - prior.slope), g0 = 0.1 * (offset - prior.offset), h11 = 1.0, h00 = 0.1, h10 = 0;
     for (const auto& [lead, is_right] : leads) {
       const double p = 1 / (1 + std::exp(-(slope * lead + offset))), off = p - (is_right ? high : low), w = p * (1 - p);
       g1 += off * lead, g0 += off, h11 += w * lead * lead, h00 += w, h10 += w * lead;
@@ -162,6 +171,18 @@ std::pair<double, double> platt(const std::vector<std::pair<double, bool>>& lead
     offset = std::clamp(offset, -5.0, 5.0);
   }
   return {slope, offset};
+}
+
+// One for all, and one for each kind of evidence that there is to go by, held to the one for all: a lead that rests on alerts
+// is not worth what one is that rests on traces.
+void calibrate(const std::vector<Held>& held, Model& out) {
+  out.calibration = platt(leads_of(held));
+  out.by_evidence.clear();
+  std::set<std::string> kinds;
+  for (const Held& one : held) kinds.insert(one.judgement.evidence);
+  for (const std::string& kind : kinds) {
+    if (!kind.empty()) out.by_evidence[kind] = platt(leads_of(held, kind), out.calibration);
+  }
 }
 
 }  // namespace
@@ -177,9 +198,10 @@ Model fit(const std::vector<const Example*>& examples, const FitOptions& options
     for (const Features& one : example->features) choice.alternatives.push_back(words.encode(one));
     choices.push_back(std::move(choice));
   }
-  std::vector<double> penalty;
+  std::vector<double> penalty, prior;
   for (std::size_t i = 0; i < words.size(); ++i) penalty.push_back(options.penalty * (names_somebody(words.name(i)) ? options.rare_penalty : 1));
-  const std::vector<double> weights = maximise(choices, penalty, options.steps);
+  for (std::size_t i = 0; i < words.size(); ++i) prior.push_back(prior_of(words.name(i)));
+  const std::vector<double> weights = maximise(choices, penalty, prior, options.steps);
   for (std::size_t i = 0; i < words.size(); ++i) {
     if (std::fabs(weights[i]) >= 0.005) out.weights[words.name(i)] = std::round(weights[i] * 1e3) / 1e3;
   }
@@ -253,12 +275,12 @@ CrossValidation cross_validate(const std::vector<Example>& examples, const FitOp
       if (fold_of[i] != fold) others.push_back(out.held[i]);
     }
     Model calibration;
-    std::tie(calibration.slope, calibration.offset) = platt(leads_of(others));
+    calibrate(others, calibration);
     for (std::size_t i = 0; i < examples.size(); ++i) {
-      if (fold_of[i] == fold) out.held[i].judgement.confidence = confidence_of(calibration, lead_of(out.held[i].judgement.chance));
+      if (fold_of[i] == fold) out.held[i].judgement.confidence = confidence_of(calibration, out.held[i].judgement.evidence, lead_of(out.held[i].judgement.chance));
     }
   }
-  std::tie(out.slope, out.offset) = platt(leads_of(out.held));
+  calibrate(out.held, out.calibrated);
   count_ranks(out);
   out.ece = expected_calibration_error(out.held);
   return out;

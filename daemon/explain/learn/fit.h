@@ -45,7 +45,7 @@ struct CrossValidation {
   double ac1 = 0, avg5 = 0;     // as the benchmark's scorer counts
   double fault_accuracy = 0;
   double ece = 0;               // expected calibration error, 10 bins
-  double slope = 1, offset = 0; // calibration fitted on all held-out cases
+  Model calibrated;             // with nothing but the calibration, fitted on all held-out cases
 };
 
 // Folds by the hash of the case's id, each set dealt evenly. Confidence of a fold is calibrated on the other folds.

@@ -46,7 +46,20 @@ double lead_of(const std::vector<double>& chances) {
   return std::log(best / (1 - best));
 }
 
-double confidence_of(const Model& model, double lead) { return 1 / (1 + std::exp(-(model.slope * lead + model.offset))); }
+double confidence_of(const Model& model, std::string_view evidence, double lead) {
+  const auto own = model.by_evidence.find(evidence);
+  const Calibration& calibration = own == model.by_evidence.end() ? model.calibration : own->second;
+  return 1 / (1 + std::exp(-(calibration.slope * lead + calibration.offset)));
+}
+
+std::string evidence_of(const std::vector<Features>& features) {
+  for (const std::string_view kind : {"alerts", "traces", "metrics", "logs"}) {
+    for (const Features& one : features) {
+      if (std::ranges::any_of(one, [&](const Feature& feature) { return feature.name.starts_with(kind); })) return std::string(kind);
+    }
+  }
+  return {};
+}
 
 Judgement judge(const Model& model, const std::vector<Features>& features) {
   Judgement out;
@@ -59,7 +72,8 @@ Judgement judge(const Model& model, const std::vector<Features>& features) {
   std::iota(out.order.begin(), out.order.end(), std::size_t{0});
   std::ranges::stable_sort(out.order, [&](std::size_t a, std::size_t b) { return out.score[a] > out.score[b]; });
   if (out.order.empty()) return out;
-  out.confidence = confidence_of(model, lead_of(out.chance));
+  out.evidence = evidence_of(features);
+  out.confidence = confidence_of(model, out.evidence, lead_of(out.chance));
   double best = -1e300;
   for (const auto& [fault, weights] : model.faults) {
     const auto constant = weights.find("constant");

@@ -13,6 +13,8 @@ namespace {
 
 using nlohmann::json;
 
+constexpr std::size_t kEvidenceKindsMax = 16;
+
 Result<void> read_weights(const json& from, std::map<std::string, double, std::less<>>& into, std::string_view what) {
   if (!from.is_object()) return fail(Code::Invalid, fmt::format("\"{}\" is no object of numbers", what));
   for (const auto& [name, weight] : from.items()) {
@@ -83,8 +85,14 @@ Result<Model> parse_model(std::string_view json_text) {
   }
   const json calibration = from.value("calibration", json::object());
   if (calibration.is_object()) {
-    out.slope = number(calibration, "slope", 1);
-    out.offset = number(calibration, "offset", 0);
+    const auto read = [](const json& one) { return Calibration{number(one, "slope", 1), number(one, "offset", 0)}; };
+    out.calibration = read(calibration);
+    const json kinds = calibration.value("by_evidence", json::object());
+    if (!kinds.is_object() || kinds.size() > kEvidenceKindsMax) return fail(Code::Invalid, "\"calibration\": \"by_evidence\" is no object");
+    for (const auto& [kind, one] : kinds.items()) {
+      if (!one.is_object()) return fail(Code::Invalid, fmt::format("\"calibration\": '{}' is no object", kind));
+      out.by_evidence[kind] = read(one);
+    }
   }
   const json faults = from.value("faults", json::object());
   if (!faults.is_object()) return fail(Code::Invalid, "\"faults\" is no object");
@@ -107,11 +115,15 @@ std::string write_model(const Model& model) {
   for (const auto& [kind, weights] : model.faults) faults[kind] = weights;
   json trees = json::array();
   for (const Tree& tree : model.trees) trees.push_back(tree_record(tree));
+  const auto calibration_record = [](const Calibration& one) { return json{{"slope", std::round(one.slope * 1e3) / 1e3}, {"offset", std::round(one.offset * 1e3) / 1e3}}; };
+  json calibration = calibration_record(model.calibration);
+  if (!model.by_evidence.empty()) calibration["by_evidence"] = json::object();
+  for (const auto& [kind, one] : model.by_evidence) calibration["by_evidence"][kind] = calibration_record(one);
   const json out = {{"culprit_weights", kWeightsVersion},
                     {"source", model.source},
                     {"weights", model.weights},
                     {"trees", std::move(trees)},
-                    {"calibration", {{"slope", std::round(model.slope * 1e3) / 1e3}, {"offset", std::round(model.offset * 1e3) / 1e3}}},
+                    {"calibration", std::move(calibration)},
                     {"faults", std::move(faults)},
                     {"habits", {{"cases", model.habits.cases}, {"counts", model.habits.counts}}}};
   return out.dump(1, ' ', false, json::error_handler_t::replace) + "\n";

@@ -30,11 +30,17 @@ struct Habits {
   std::map<std::string, std::uint64_t, std::less<>> counts;  // "service|alert" -> cases that had it
 };
 
+// chance = logistic(slope * log-odds of the softmax + offset)
+struct Calibration {
+  double slope = 1, offset = 0;
+};
+
 struct Model {
   std::string source = "nothing learned";
   std::map<std::string, double, std::less<>> weights;  // by feature
   std::vector<Tree> trees;       // empty, or half of the score
-  double slope = 1, offset = 0;  // calibration: chance = logistic(slope * log-odds of the softmax + offset)
+  Calibration calibration;
+  std::map<std::string, Calibration, std::less<>> by_evidence;  // instead of it, by what there is to go by: evidence_of()
   Habits habits;
   std::map<std::string, std::map<std::string, double, std::less<>>> faults;  // kind of fault -> weights by feature
 };
@@ -57,6 +63,7 @@ struct Judgement {
   std::vector<double> score, chance; // by candidate; chances sum to 1
   double confidence = 0;             // calibrated chance that the first one is right
   std::string fault;                 // kind of fault at the first one; "" = cannot tell
+  std::string evidence;              // what there was to go by
 };
 Judgement judge(const Model& model, const std::vector<Features>& features);
 
@@ -67,6 +74,8 @@ std::map<std::string, double, std::less<>> parts_of(const Model& model, const Fe
 // The log-odds of the best against all others: what calibration looks at.
 double lead_of(const std::vector<double>& chances);
 // Calibrated chance of a lead.
-double confidence_of(const Model& model, double lead);
+double confidence_of(const Model& model, std::string_view evidence, double lead);
+// What there is to go by: "alerts", else "traces", else "metrics" or "logs"; "" = nothing. Of any candidate of the case.
+std::string evidence_of(const std::vector<Features>& features);
 
 }  // namespace culprit::explain

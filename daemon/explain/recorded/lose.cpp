@@ -5,6 +5,8 @@
 #include <cmath>
 #include <limits>
 
+#include "daemon/explain/recorded/builder.h"
+
 namespace culprit::explain {
 
 namespace {
@@ -46,6 +48,16 @@ void lose(RecordedCase& c, const Loss& loss) {
   });
   if (loss.spans_kept < 1) {
     for (auto* spans : {&c.spans, &c.reference_spans}) std::erase_if(*spans, [&](const RecordedSpan& span) { return !kept(span.id ^ span.trace, loss.spans_kept); });
+  }
+  if (loss.lines_kept < 1) {
+    for (auto* lines : {&c.logs, &c.reference_logs}) {
+      std::erase_if(*lines, [&](const RecordedLog& line) { return !kept(hash_id(line.text) ^ static_cast<std::uint64_t>(line.time_ns), loss.lines_kept); });
+    }
+  }
+  if (loss.alerts_kept < 1) {
+    std::erase_if(c.alerts, [&](const RecordedAlert& alert) {
+      return !kept(hash_id(fmt::format("{} {} {} {} {}", c.id, alert.service, alert.callee, alert.name, alert.kind)), loss.alerts_kept);
+    });
   }
   if (loss.samples_kept < 1) {
     thin(c.metrics, loss.samples_kept);

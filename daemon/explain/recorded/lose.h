@@ -12,8 +12,9 @@ struct Loss {
   bool metrics = false, traces = false, logs = false, topology = false, reference = false;
   double spans_kept = 1;    // share of spans, single ones, by their ids
   double samples_kept = 1;  // share of metric values
+  double lines_kept = 1, alerts_kept = 1;
 
-  bool any() const { return metrics || traces || logs || topology || reference || spans_kept < 1 || samples_kept < 1; }
+  bool any() const { return metrics || traces || logs || topology || reference || spans_kept < 1 || samples_kept < 1 || lines_kept < 1 || alerts_kept < 1; }
 };
 
 // Marks "metrics", "traces", "logs", "topology" or "reference". Errors: Invalid for another word.
