@@ -77,7 +77,11 @@ TEST(Learn, ConfidenceGoesByWhatThereIsToGoBy) {
   EXPECT_EQ(alerts.evidence, "alerts");
   EXPECT_GT(traces.confidence, 0.8);
   EXPECT_LT(alerts.confidence, 0.4);
-  EXPECT_EQ(judge(model, {{}, {}}).evidence, "");
+  // Where a symptom was noticed is no evidence of what broke.
+  model.weights["topology.noticed"] = 5;
+  const Judgement place = judge(model, {{{"topology.noticed", 1}}, {}});
+  EXPECT_EQ(place.evidence, "");
+  EXPECT_LT(place.confidence, 0.4);
 }
 
 TEST(Learn, WeightsSurviveTheirFile) {

@@ -3,6 +3,8 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
+
 #include "daemon/explain/json.h"
 #include "daemon/explain/learn/answer.h"
 #include "daemon/explain/recorded/read_case.h"
@@ -21,6 +23,19 @@ struct ReplayOptions {
   bool all = false;
 };
 
+// The same fields as of a recorded case, from what is shown: services and the mode of the first cause.
+Json with_ranking(Json document, const explain::Explanation& explanation) {
+  Json ranking = Json::array();
+  for (const explain::RankedCause& cause : explanation.candidates) {
+    if (!cause.service.empty() && std::ranges::find(ranking, Json(cause.service)) == ranking.end()) ranking.push_back(cause.service);
+  }
+  document["case"] = fmt::format("incident {}", explanation.incident);
+  document["ranking"] = std::move(ranking);
+  document["ranking_commits"] = Json::array();
+  document["fault_type"] = explanation.candidates.empty() ? "" : explanation.candidates.front().failure_mode;
+  return document;
+}
+
 Result<Exit> replay_export(const Session& session, const std::string& file, bool all) {
   ASSIGN(const std::string bytes, read_input(file));
   auto replayable = explain::import_incident(bytes);
@@ -30,7 +45,7 @@ Result<Exit> replay_export(const Session& session, const std::string& file, bool
   replayable->options.knowledge = &knowledge;
   ASSIGN(const explain::Explanation explanation,
          explain::explain(*replayable->store, replayable->incident, replayable->options));
-  return session.show_document(explain::to_json(explanation), [&](const Json& document, const Style& style) {
+  return session.show_document(with_ranking(explain::to_json(explanation), explanation), [&](const Json& document, const Style& style) {
     return render_explanation(document, style, all);
   });
 }

@@ -151,14 +151,14 @@ std::vector<std::pair<double, bool>> leads_of(const std::vector<Held>& held, std
 
 // Platt's targets keep a handful of cases from claiming certainty.
 // `prior` is what the slope and the offset are held to.
-Calibration platt(const std::vector<std::pair<double, bool>>& leads, Calibration prior = {}) {
+Calibration platt(const std::vector<std::pair<double, bool>>& leads, Calibration prior, double slope_hold, double offset_hold) {
   double right = 0;
   for (const auto& [lead, is_right] : leads) right += is_right ? 1 : 0;
   const double wrong = static_cast<double>(leads.size()) - right;
   const double high = (right + 1) / (right + 2), low = 1 / (wrong + 2);
   double slope = prior.slope, offset = prior.offset;
   for (int step = 0; step < 100; ++step) {  // Newton's method
-    double g1 = 1.0 * (slope - prior.slope), g0 = 0.1 * (offset - prior.offset), h11 = 1.0, h00 = 0.1, h10 = 0;
+    double g1 = slope_hold * (slope - prior.slope), g0 = offset_hold * (offset - prior.offset), h11 = slope_hold, h00 = offset_hold, h10 = 0;
     for (const auto& [lead, is_right] : leads) {
       const double p = 1 / (1 + std::exp(-(slope * lead + offset))), off = p - (is_right ? high : low), w = p * (1 - p);
       g1 += off * lead, g0 += off, h11 += w * lead * lead, h00 += w, h10 += w * lead;
@@ -176,12 +176,13 @@ Calibration platt(const std::vector<std::pair<double, bool>>& leads, Calibration
 // One for all, and one for each kind of evidence that there is to go by, held to the one for all: a lead that rests on alerts
 // is not worth what one is that rests on traces.
 void calibrate(const std::vector<Held>& held, Model& out) {
-  out.calibration = platt(leads_of(held));
+  constexpr double kHold = 10;  // a few dozen cases, all of them right, must not make a lead of nothing look sure
+  out.calibration = platt(leads_of(held), {}, 1.0, 0.1);
   out.by_evidence.clear();
   std::set<std::string> kinds;
   for (const Held& one : held) kinds.insert(one.judgement.evidence);
   for (const std::string& kind : kinds) {
-    if (!kind.empty()) out.by_evidence[kind] = platt(leads_of(held, kind), out.calibration);
+    if (!kind.empty()) out.by_evidence[kind] = platt(leads_of(held, kind), out.calibration, kHold, kHold);
   }
 }
 

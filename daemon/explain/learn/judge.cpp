@@ -8,6 +8,8 @@ namespace culprit::explain {
 
 namespace {
 
+constexpr double kNothingSeen = 0.3;  // at most, where only the place of the symptom is known
+
 double dot(const std::map<std::string, double, std::less<>>& weights, const Features& features) {
   double sum = 0;
   for (const Feature& feature : features) {
@@ -74,6 +76,7 @@ Judgement judge(const Model& model, const std::vector<Features>& features) {
   if (out.order.empty()) return out;
   out.evidence = evidence_of(features);
   out.confidence = confidence_of(model, out.evidence, lead_of(out.chance));
+  if (out.evidence.empty()) out.confidence = std::min({out.confidence, kNothingSeen, 1 / static_cast<double>(features.size())});
   double best = -1e300;
   for (const auto& [fault, weights] : model.faults) {
     const auto constant = weights.find("constant");
