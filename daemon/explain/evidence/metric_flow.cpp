@@ -28,7 +28,17 @@ using Volumes = std::map<ServiceId, Volume>;
 constexpr std::size_t kBaseMin = 5;
 constexpr std::size_t kRowsMin = 3;
 
-double finite_or(double value, double other) { return std::isfinite(value) ? value : other; }
+// A row that was lost is like the others, not nothing: a zero would look like the largest change of all.
+std::vector<double> whole(const std::vector<double>& values) {
+  std::vector<double> there;
+  for (const double value : values) {
+    if (std::isfinite(value)) there.push_back(value);
+  }
+  const double usual = quantile(there, 0.5);
+  std::vector<double> out;
+  for (const double value : values) out.push_back(std::isfinite(value) ? value : usual);
+  return out;
+}
 
 // The best series of a family for each service: an average rather than a percentile.
 std::map<ServiceId, const MetricSeries*> pick(const MetricWindows& windows, Family family) {
@@ -48,10 +58,12 @@ Volumes volumes_of(const MetricWindows& windows, Family family) {
     const auto load = loads.find(service);
     if (load == loads.end() || series->base.size() < kBaseMin) continue;
     const double normal = center_of(series->base).median;
+    if (std::ranges::none_of(series->now, [](double value) { return std::isfinite(value); })) continue;
+    const std::vector<double> values = whole(series->now), requests = whole(load->second->now);
     Volume volume;
-    for (std::size_t row = 0; row < series->now.size(); ++row) {
-      const double off = family == Family::Success ? normal - series->now[row] : series->now[row] - normal;
-      volume.push_back(finite_or(off, 0) * finite_or(load->second->now[row], 0));
+    for (std::size_t row = 0; row < values.size(); ++row) {
+      const double off = family == Family::Success ? normal - values[row] : values[row] - normal;
+      volume.push_back(off * requests[row]);
     }
     out[service] = std::move(volume);
   }
