@@ -9,6 +9,7 @@
 #pragma once
 
 #include <cstdint>
+#include <map>
 #include <nlohmann/json.hpp>
 #include <optional>
 #include <string>
@@ -85,6 +86,13 @@ struct ImportRequest {
   std::string bytes;
 };
 
+// One more source: to be tried, or to be added.
+struct SourceRequest {
+  std::string type, name;
+  std::map<std::string, std::string> options;
+  bool add = false;
+};
+
 struct LogsQuery {
   std::string service;    // empty = all
   double since_s = 3600;  // in (0, kWhySinceSecondsMax]
@@ -120,6 +128,7 @@ class Backend {
   virtual Result<Json> config() = 0;
   // Where events of other tools come from: state, counters, how to reach each.
   virtual Result<Json> sources() = 0;
+  virtual Result<Json> source(const SourceRequest& request) = 0;
   virtual Result<Json> import(const ImportRequest& request) = 0;
   // Kinds of log lines with counts, new ones first.
   virtual Result<Json> logs(const LogsQuery& query) = 0;

@@ -129,6 +129,14 @@ Response route(const Request& request, const Target& target, Backend& backend, s
     };
     return answer(backend.import({value("name"), value("format"), request.body}));
   }
+  if (path == "/api/v1/sources/test" || path == "/api/v1/sources/add") {
+    if (request.method != "POST") return not_allowed("POST");
+    if (request.door == Door::Loopback) return error_response(403, "denied", "sources are changed only on the Unix socket: use `culprit sources`");
+    auto source = parse_source(request.body);
+    if (!source) return error_response(source.error());
+    source->add = path.ends_with("add");
+    return answer(backend.source(*source));
+  }
   if (path == "/api/v1/logs") {
     if (request.method != "GET") return not_allowed("GET");
     const auto query = parse_logs_query(target.parameters);

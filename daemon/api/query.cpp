@@ -232,6 +232,18 @@ Result<EventQuery> parse_event_query(const Parameters& parameters) {
   return query;
 }
 
+Result<SourceRequest> parse_source(std::string_view body) {
+  ASSIGN(const Json document, parse_object(body, R"({"type": "file", "path": "/var/log/x.log"})"));
+  SourceRequest request;
+  for (const auto& [key, value] : document.items()) {
+    if (!value.is_string()) return fail(Code::Invalid, fmt::format("'{}' is no string", sanitize_utf8(key)));
+    if (key == "type") request.type = value.get<std::string>();
+    else if (key == "name") request.name = value.get<std::string>();
+    else request.options[key] = value.get<std::string>();
+  }
+  return request;
+}
+
 Result<LogsQuery> parse_logs_query(const Parameters& parameters) {
   LogsQuery query;
   for (const auto& [name, value] : parameters) {

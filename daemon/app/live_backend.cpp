@@ -333,6 +333,11 @@ Result<Json> LiveBackend::config() {
 
 Result<Json> LiveBackend::sources() { return parts_.sources.document(); }
 
+Result<Json> LiveBackend::source(const api::SourceRequest& request) {
+  SourceRule rule{request.type, request.name, request.options};
+  return request.add ? parts_.sources.add(std::move(rule)) : parts_.sources.test(rule);
+}
+
 Result<Json> LiveBackend::import(const api::ImportRequest& request) { return parts_.sources.import(request.name, request.format, request.bytes); }
 
 std::vector<std::string> LiveBackend::service_names() {

@@ -48,6 +48,7 @@ class LiveBackend final : public api::Backend {
   Result<api::Json> reload_rules() override;
   Result<api::Json> config() override;
   Result<api::Json> sources() override;
+  Result<api::Json> source(const api::SourceRequest& request) override;
   Result<api::Json> import(const api::ImportRequest& request) override;
   Result<api::Json> logs(const api::LogsQuery& request) override;
   Result<api::Json> trace(const std::string& id) override;

@@ -2,6 +2,8 @@
 
 #include <fmt/format.h>
 
+#include <fstream>
+
 #include "daemon/base/log.h"
 #include "daemon/base/text.h"
 #include "daemon/ingest/files.h"
@@ -15,7 +17,11 @@ namespace {
 using api::Json;
 
 constexpr std::size_t kImportSliceEvents = 20'000;
+constexpr std::size_t kConfiguredMax = 128;  // each has a thread
 constexpr int kImportWaitMs = 10'000;
+constexpr std::size_t kTrialSeriesMax = 100'000;
+constexpr std::size_t kTrialExamplesMax = 3;
+constexpr std::size_t kNameBytesMax = 64;
 
 // One entry of `sources` in the configuration.
 struct Configured {
@@ -24,8 +30,12 @@ struct Configured {
   ingest::SyslogServer::Sockets sockets;
   std::unique_ptr<ingest::FileFollower> files;
   std::unique_ptr<ingest::SyslogServer> syslog;
+  std::unique_ptr<ingest::Scraper> scraper;
 
-  void fail(const std::string& why) const {
+  bool failed = false;
+
+  void fail(const std::string& why) {
+    failed = true;
     log::warn("source '{}': {}; going on without it", rule.name, why);
     state->set_state("failed", why);
   }
@@ -41,6 +51,8 @@ std::string target_of(const SourceRule& rule) {
 ingest::FilesOptions files_options(const SourceRule& rule, const std::filesystem::path& state_dir) {
   return {rule.get("path"), rule.get("format", "auto"), rule.get("service"), rule.get("from", "end") == "beginning", state_dir / "positions" / rule.name};
 }
+
+std::string protocol_of(const SourceRule& rule) { return rule.get("protocol", rule.get("listen").starts_with('/') ? "unix" : "both"); }
 
 std::vector<std::string> words_of(const std::string& list) {
   std::vector<std::string> words;
@@ -101,12 +113,18 @@ struct Sources::Impl {
   ingest::SourcePtr http_state = std::make_shared<ingest::SourceState>("otlp-http", "listener", parts.config.otlp_http);
   ingest::SourcePtr import_state = std::make_shared<ingest::SourceState>("import", "import", "culprit import FILE");
   Fd http_listener;
-  std::vector<Configured> configured;
+  // One start, addition or end at a time: this lock is held over opening sockets and writing kept_file(), so nothing that must answer
+  // at once takes it. `listed` is what questions see.
+  Mutex changing;
+  bool running GUARDED_BY(changing) = false;
+  std::vector<std::unique_ptr<Configured>> configured GUARDED_BY(changing);
+  std::vector<SourceRule> added GUARDED_BY(changing);  // by `culprit sources add`; kept in kept_file()
+  mutable Mutex mutex;
+  std::vector<ingest::SourcePtr> listed GUARDED_BY(mutex);
   // Made in this order by start(), ended in the reverse one.
   std::unique_ptr<ingest::Intake> intake;
   std::unique_ptr<ingest::Receivers> receivers;
   std::unique_ptr<ingest::HttpServer> http;
-  std::unique_ptr<ingest::Scraper> scraper;
 
   std::vector<ingest::SourcePtr> all() const {
     std::vector<ingest::SourcePtr> list = {http_state};
@@ -114,9 +132,74 @@ struct Sources::Impl {
       const auto received = receivers->sources();
       list.insert(list.end(), received.begin(), received.end());
     }
-    for (const Configured& each : configured) list.push_back(each.state);
+    {
+      const MutexLock lock(mutex);
+      list.insert(list.end(), listed.begin(), listed.end());
+    }
     list.push_back(import_state);
     return list;
+  }
+
+  std::filesystem::path kept_file() const { return parts.config.state_dir / "sources.yaml"; }
+
+  bool is_taken(const std::string& name) const REQUIRES(changing) {
+    return std::ranges::any_of(configured, [&](const auto& each) { return each->rule.name == name; });
+  }
+
+  void open_one(const SourceRule& rule) REQUIRES(changing) {
+    const bool taken = is_taken(rule.name);
+    auto one = std::make_unique<Configured>();
+    one->rule = rule;
+    one->state = std::make_shared<ingest::SourceState>(rule.name, rule.type, target_of(rule));
+    Configured& source = *configured.emplace_back(std::move(one));
+    {
+      const MutexLock lock(mutex);
+      listed.push_back(source.state);
+    }
+    if (taken) return source.fail(fmt::format("there is a source '{}' already", rule.name));  // both would write one file of positions
+    if (configured.size() > kConfiguredMax) return source.fail(fmt::format("there are {} sources already", kConfiguredMax));
+    if (rule.type != "syslog") return;
+    auto sockets = ingest::SyslogServer::open(rule.get("listen"), protocol_of(rule));
+    if (sockets) {
+      source.sockets = std::move(*sockets);
+    } else {
+      source.fail(sockets.error().message);
+    }
+  }
+
+  void start_one(Configured& source) REQUIRES(changing) {
+    if (source.failed) return;
+    if (source.rule.type == "file") {
+      auto files = ingest::FileFollower::start(files_options(source.rule, parts.config.state_dir), source.state, *intake, parts.clock, resolver);
+      if (files) source.files = std::move(*files);
+      else source.fail(files.error().message);
+    } else if (source.rule.type == "syslog" && (source.sockets.datagram || source.sockets.stream)) {
+      source.syslog = ingest::SyslogServer::start(std::move(source.sockets), source.rule.get("service"), source.state, *intake, parts.clock, resolver);
+    } else if (source.rule.type == "scrape") {
+      auto options = scrape_options(source.rule);
+      if (!options) return source.fail(options.error().message);
+      std::vector<std::pair<ingest::ScrapeOptions, ingest::SourcePtr>> targets;
+      targets.emplace_back(std::move(*options), source.state);
+      source.scraper = ingest::Scraper::start(std::move(targets), *intake, parts.clock, resolver);
+    }
+  }
+
+  // JSON is YAML: what Config reads.
+  Result<void> keep() const REQUIRES(changing) {
+    Json rows = Json::array();
+    for (const SourceRule& rule : added) {
+      Json row = {{"type", rule.type}, {"name", rule.name}};
+      for (const auto& [key, value] : rule.options) row[key] = value;
+      rows.push_back(std::move(row));
+    }
+    const std::filesystem::path next = kept_file().string() + ".new";
+    std::ofstream out(next, std::ios::trunc);
+    out << Json{{"sources", rows}}.dump(1) << "\n";
+    out.close();
+    std::error_code error;
+    if (out) std::filesystem::rename(next, kept_file(), error);
+    if (!out || error) return culprit::fail(Code::Io, fmt::format("write '{}'", kept_file().string()));
+    return {};
   }
 
   void open_listener(const std::string& address, const ingest::SourcePtr& state, Fd& to) const {
@@ -141,16 +224,13 @@ Sources::~Sources() { stop(); }
 void Sources::open() {
   Impl& self = *impl_;
   self.open_listener(self.parts.config.otlp_http, self.http_state, self.http_listener);
-  for (const SourceRule& rule : self.parts.config.sources) {
-    self.configured.push_back({rule, std::make_shared<ingest::SourceState>(rule.name, rule.type, target_of(rule)), {}, nullptr, nullptr});
-    Configured& source = self.configured.back();
-    if (rule.type != "syslog") continue;
-    auto sockets = ingest::SyslogServer::open(rule.get("listen"), rule.get("protocol", rule.get("listen").starts_with('/') ? "unix" : "both"));
-    if (sockets) {
-      source.sockets = std::move(*sockets);
-    } else {
-      source.fail(sockets.error().message);
-    }
+  const MutexLock lock(self.changing);
+  for (const SourceRule& rule : self.parts.config.sources) self.open_one(rule);
+  if (auto kept = Config::load(self.kept_file())) {
+    self.added = kept->sources;
+    for (const SourceRule& rule : self.added) self.open_one(rule);
+  } else if (kept.error().code != Code::NotFound) {
+    log::warn("sources that were added: {}; going on without them", kept.error().message);
   }
 }
 
@@ -169,30 +249,80 @@ void Sources::start(Pipeline& pipeline) {
       self.http_state->set_state("failed", server.error().message);
     }
   }
-  std::vector<std::pair<ingest::ScrapeOptions, ingest::SourcePtr>> targets;
-  for (Configured& source : self.configured) {
-    if (source.rule.type == "file") {
-      auto files = ingest::FileFollower::start(files_options(source.rule, self.parts.config.state_dir), source.state, *self.intake, self.parts.clock, self.resolver);
-      if (files) source.files = std::move(*files);
-      else source.fail(files.error().message);
-    } else if (source.rule.type == "syslog" && (source.sockets.datagram || source.sockets.stream)) {
-      source.syslog = ingest::SyslogServer::start(std::move(source.sockets), source.rule.get("service"), source.state, *self.intake, self.parts.clock, self.resolver);
-    } else if (source.rule.type == "scrape") {
-      auto options = scrape_options(source.rule);
-      if (options) targets.emplace_back(std::move(*options), source.state);
-      else source.fail(options.error().message);
-    }
-  }
-  if (!targets.empty()) self.scraper = ingest::Scraper::start(std::move(targets), *self.intake, self.parts.clock, self.resolver);
+  const MutexLock lock(self.changing);
+  for (const auto& source : self.configured) self.start_one(*source);
+  self.running = true;
 }
 
 void Sources::stop() {
   impl_->http.reset();
-  impl_->scraper.reset();
-  for (Configured& source : impl_->configured) {
-    source.files.reset();
-    source.syslog.reset();
+  const MutexLock lock(impl_->changing);
+  impl_->running = false;
+  for (const auto& source : impl_->configured) {
+    source->files.reset();
+    source->syslog.reset();
+    source->scraper.reset();
   }
+}
+
+Result<Json> Sources::test(const SourceRule& rule) const {
+  TRY(check_source(rule));
+  const Impl& self = *impl_;
+  Json document = {{"api", 1}, {"type", rule.type}, {"target", target_of(rule)}, {"problems", Json::array()}, {"examples", Json::array()}};
+  // Of its own: what a trial saw of cumulative series is no base line of the source that may come after it.
+  ingest::Counters counters(kTrialSeriesMax);
+  const ingest::Context context{self.parts.clock.now_ns(), self.parts.clock.wall_offset_ns(), &self.resolver, &counters};
+  const auto show = [&](const std::vector<stream::Event>& events) {
+    for (const stream::Event& event : events) {
+      if (document["examples"].size() >= kTrialExamplesMax) break;
+      document["examples"].push_back({{"time", format_wall(self.parts.clock.wall_ns(event.time_ns))}, {"entity", event.entity}, {"name", event.name}, {"value", event.value}, {"body", event.body}});
+    }
+  };
+  if (rule.type == "file") {
+    ASSIGN(const auto probe, ingest::FileFollower::probe(files_options(rule, self.parts.config.state_dir), context));
+    document["text"] = fmt::format("{} files, {} of {} lines are of format {}", probe.files.size(), probe.fits, probe.lines, rule.get("format", "auto"));
+    document["problems"] = probe.problems;
+    show(probe.examples);
+  } else if (rule.type == "scrape") {
+    ASSIGN(const auto options, scrape_options(rule));
+    ASSIGN(const auto decoded, ingest::Scraper::probe(options, context));
+    document["text"] = fmt::format("{} samples, {} of them cumulative", decoded.records, decoded.baselines);
+    if (decoded.rejected > 0) document["problems"].push_back(fmt::format("{} rejected: {}", decoded.rejected, decoded.rejected_why));
+    show(decoded.events);
+  } else {
+    TRY(ingest::SyslogServer::open(rule.get("listen"), protocol_of(rule)));
+    document["text"] = fmt::format("'{}' can be listened on", rule.get("listen"));
+  }
+  return document;
+}
+
+Result<Json> Sources::add(SourceRule rule) {
+  // It names a file of positions.
+  const auto plain = [](char c) { return std::isalnum(static_cast<unsigned char>(c)) != 0 || c == '-' || c == '_' || c == '.'; };
+  if (rule.name.size() > kNameBytesMax || rule.name.starts_with('.') || !std::ranges::all_of(rule.name, plain)) {
+    return fail(Code::Invalid, fmt::format("name '{}': at most {} letters, digits, '-', '_' and '.'", sanitize_utf8(rule.name.substr(0, kNameBytesMax)), kNameBytesMax));
+  }
+  ASSIGN(Json document, test(rule));
+  Impl& self = *impl_;
+  const MutexLock lock(self.changing);
+  if (!self.running) return fail(Code::Busy, "the daemon is stopping");
+  if (self.configured.size() >= kConfiguredMax) return fail(Code::Exhausted, fmt::format("there are {} sources already", kConfiguredMax));
+  if (rule.name.empty()) {
+    std::size_t number = self.configured.size() + 1;
+    do rule.name = fmt::format("{}-{}", rule.type, number++);
+    while (self.is_taken(rule.name));
+  } else if (self.is_taken(rule.name)) {
+    return fail(Code::Invalid, fmt::format("there is a source '{}' already", rule.name));
+  }
+  self.added.push_back(rule);
+  if (auto kept = self.keep(); !kept) {
+    self.added.pop_back();
+    return std::unexpected(kept.error());
+  }
+  self.open_one(rule);
+  self.start_one(*self.configured.back());
+  document["source"] = rule.name;
+  return document;
 }
 
 std::vector<ingest::SourceStats> Sources::stats() const {

@@ -47,6 +47,11 @@ class Sources {
   // No more events after this; before the pipeline ends.
   void stop();
 
+  // What a source would find, without keeping anything. Errors: Invalid, NotFound, Denied, Busy, Io.
+  Result<api::Json> test(const SourceRule& rule) const;
+  // Starts it now and keeps it in the state folder (sources.yaml). Errors: as test(); Invalid if the name is taken.
+  Result<api::Json> add(SourceRule rule);
+
   std::vector<ingest::SourceStats> stats() const;
   api::Json document() const;  // of `culprit sources list`
   // The file's events into the stream, at once. `format`: auto, jaeger, zipkin, otlp. Errors: Invalid, Busy.

@@ -65,6 +65,7 @@ class FakeBackend : public Backend {
   Result<Json> sources() override { return Json{{"api", 1}, {"sources", Json::array()}}; }
   Result<Json> import(const ImportRequest& request) override { return Json{{"api", 1}, {"records", request.bytes.size()}, {"format", request.format}}; }
   Result<Json> logs(const LogsQuery& query) override { return Json{{"api", 1}, {"limit", query.limit}, {"service", query.service}}; }
+  Result<Json> source(const SourceRequest& request) override { return Json{{"api", 1}, {"type", request.type}, {"added", request.add}}; }
   Result<Json> trace(const std::string& id) override { return fail(Code::NotFound, "no trace " + id); }
   Result<Json> rules() override { return document("rules"); }
   Result<Json> reload_rules() override { return fail(Code::Invalid, "bad.yaml:4:3: unknown key 'sumary'"); }

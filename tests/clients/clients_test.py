@@ -188,6 +188,24 @@ class Logs(unittest.TestCase):
             self.assertEqual(sorted(line["body"] for line in lines), [f"message number {i}" for i in range(6)])
         shutil.rmtree(folder)
 
+    # A source that is tried, added while the daemon runs, and refused with its reason.
+    def test_sources_test_and_add(self):
+        folder = pathlib.Path(tempfile.mkdtemp())
+        (folder / "shop.log").write_text('{"level":"error","msg":"it failed"}\nnot json\n')
+        with Bare() as daemon:
+            tried = daemon.ask("sources", "test", "file", f"path={folder}/*.log", "format=json")
+            self.assertIn("1 of 2 lines", tried["text"])
+            self.assertEqual(len(tried["problems"]), 1)
+            self.assertEqual(tried["examples"][0]["entity"], "service:shop")
+            for wrong in (("file", f"path={folder}/none"), ("file", "path=relative"), ("scrape", "target=127.0.0.1:1"), ("fil", "path=/x"), ("file", "pth=/x")):
+                with self.assertRaises(AssertionError):
+                    daemon.ask("sources", "add", *wrong)
+            added = daemon.ask("sources", "add", "file", f"path={folder}/*.log", "name=shop", "from=beginning", "format=json")
+            self.assertEqual(added["source"], "shop")
+            self.assertEqual(daemon.settled("shop", 2)["stored"], 2)
+            self.assertIn('"shop"', (daemon.folder / "state/sources.yaml").read_text())
+        shutil.rmtree(folder)
+
     # nginx writes its access log, is told to rotate it, and every request is there once with its route and status.
     def test_nginx_with_rotation(self):
         port = free_port()

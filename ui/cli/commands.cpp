@@ -45,7 +45,9 @@ constexpr Command kCommands[] = {
     {"sources", "Where events of other tools come from: OTLP, Prometheus, alerts, files, ...",
      "docs/sources.md has a working configuration for each.\n\n"
      "Examples:\n"
-     "  culprit sources list\n",
+     "  culprit sources list\n"
+     "  culprit sources test file path=/var/log/nginx/access.log format=nginx\n"
+     "  culprit sources add scrape target=127.0.0.1:9100\n",
      add_sources},
     {"import", "Read what another tool exported: Jaeger, Zipkin, OTLP, Kubernetes events",
      "Examples:\n"

@@ -37,6 +37,39 @@ std::string render_import(const Json& document, const Style&) {
   return out;
 }
 
+std::string render_source(const Json& document, const Style&) {
+  std::string out = text(document, "text") + "\n";
+  for (const Json& row : list(document, "examples")) {
+    out += fmt::format("  {}  {}  {}{}\n", text(row, "time"), text(row, "entity"), text(row, "name"), text(row, "body").empty() ? fmt::format(" {}", number_or(row, "value", 0)) : text(row, "body"));
+  }
+  for (const std::string& problem : texts(document, "problems")) out += "problem: " + one_line(problem) + "\n";
+  if (const std::string name = text(document, "source"); !name.empty()) out += fmt::format("added as '{}'; culprit sources list shows how it goes\n", name);
+  return out;
+}
+
+void add_source_command(CLI::App& app, Session& session, const char* verb, const char* summary) {
+  struct Options {
+    std::string type;
+    std::vector<std::string> settings;
+  };
+  const auto options = std::make_shared<Options>();  // shared by the option bindings and the callback
+  CLI::App* command = app.add_subcommand(verb, summary);
+  command->add_option("TYPE", options->type, "file, scrape or syslog")->required();
+  command->add_option("KEY=VALUE", options->settings, "Its options: path=/var/log/shop.log format=json service=shop")->required();
+  command->callback([&session, options, verb] {
+    session.run = [&session, options, verb]() -> Result<Exit> {
+      Json body = {{"type", options->type}};
+      for (const std::string& setting : options->settings) {
+        const std::size_t equals = setting.find('=');
+        if (equals == std::string::npos || equals == 0) return fail(Code::Invalid, fmt::format("'{}' is not KEY=VALUE", setting));
+        body[setting.substr(0, equals)] = setting.substr(equals + 1);
+      }
+      return session.show(session.client().post(fmt::format("/api/v1/sources/{}", verb), body), render_source,
+                          [](const Json& document) { return !list(document, "problems").empty(); });
+    };
+  });
+}
+
 // A bar of where the span lies within the trace.
 std::string bar(double offset, double duration, double whole_s, std::size_t width) {
   if (whole_s <= 0) return {};
@@ -81,6 +114,8 @@ void add_sources(CLI::App& app, Session& session) {
       });
     };
   });
+  add_source_command(app, session, "test", "What a source would find, with the daemon's rights; nothing is kept");
+  add_source_command(app, session, "add", "Start a source now and keep it (a test that fails adds nothing)");
 }
 
 void add_import(CLI::App& app, Session& session) {
