@@ -30,6 +30,8 @@ constexpr const char* kDeniedToBoth[] = {
 constexpr const char* kDeniedToDaemon[] = {"bpf", "process_vm_readv", "pidfd_getfd", "kcmp", "name_to_handle_at"};
 constexpr const char* kDeniedToSensor[] = {"socket", "socketpair", "connect", "bind", "listen", "accept", "accept4"};
 
+constexpr int kGroupsMax = 256;
+
 using Filter = Handle<void, seccomp_release>;
 using Capabilities = Handle<std::remove_pointer_t<cap_t>, cap_free>;
 
@@ -114,7 +116,12 @@ Result<Account> find_account(const std::string& user) {
     if (error != 0) return fail_errno(error, "user '" + user + "'");
     return fail(Code::NotFound, "no user '" + user + "'");
   }
-  return Account{entry.pw_uid, entry.pw_gid, user};
+  Account account{entry.pw_uid, entry.pw_gid, {}};
+  int count = kGroupsMax;
+  account.groups.resize(kGroupsMax);
+  if (getgrouplist(user.c_str(), entry.pw_gid, account.groups.data(), &count) < 0) return fail(Code::Exhausted, "user '" + user + "' is in more than " + std::to_string(kGroupsMax) + " groups");
+  account.groups.resize(static_cast<std::size_t>(count));
+  return account;
 }
 
 Result<void> act_as(Account account) {
@@ -131,8 +138,7 @@ Result<void> drop_all(Account account) {
   TRY(bound({}));
   const DeathSignal death_signal;
   if (geteuid() == 0 && account.uid != 0) {
-    const int done = account.name.empty() ? setgroups(0, nullptr) : initgroups(account.name.c_str(), account.gid);
-    if (done != 0) return fail_errno(errno, "change the groups");
+    if (setgroups(account.groups.size(), account.groups.data()) != 0) return fail_errno(errno, "change the groups");
     if (setresgid(account.gid, account.gid, account.gid) != 0) return fail_errno(errno, "change the group");
     if (setresuid(account.uid, account.uid, account.uid) != 0) return fail_errno(errno, "change the user");
   }

@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <span>
 #include <string>
+#include <vector>
 
 #include "daemon/base/result.h"
 
@@ -14,7 +15,7 @@ namespace culprit::sensor {
 struct Account {
   uid_t uid = 0;
   gid_t gid = 0;
-  std::string name = {};  // empty: of no user, and so in no further group
+  std::vector<gid_t> groups = {};  // its supplementary ones: what it may read is its administrator's to say (adm, systemd-journal)
 };
 
 // The account of a user name. Errors: NotFound.
@@ -24,8 +25,8 @@ Result<Account> find_account(const std::string& user);
 // user, what belongs there is made as that user. act_as({0, 0}) takes them back. One thread, before any other is started.
 Result<void> act_as(Account account);
 
-// For culpritd, once the sensor runs: supplementary groups those of the user (an administrator lets the daemon read
-// logs by adding it to adm), uid and gid changed (skipped when not root), every capability set emptied including the bounding set, no_new_privs, and a seccomp filter that answers
+// For culpritd, once the sensor runs: root's supplementary groups replaced by the account's, uid and gid changed (skipped when not root),
+// every capability set emptied including the bounding set, no_new_privs, and a seccomp filter that answers
 // EPERM to bpf, ptrace, mount, module, kexec, perf_event_open, execve and their relatives. All threads
 // must be started after it.
 Result<void> drop_all(Account account);

@@ -46,6 +46,10 @@ TEST(PrivilegesTest, DaemonKeepsNothing) {
               if (!drop_all(*nobody)) return 1;
               if (root && (getuid() != nobody->uid || geteuid() != nobody->uid || getgid() != nobody->gid)) return 2;
               if (setuid(0) == 0 && root) return 3;
+              // The account's groups, and none of root's.
+              gid_t groups[64];
+              const int count = getgroups(64, groups);
+              if (root && (count < 0 || std::multiset<gid_t>(groups, groups + count) != std::multiset<gid_t>(nobody->groups.begin(), nobody->groups.end()))) return 13;
               for (const char* set : {"CapEff", "CapPrm", "CapInh", "CapAmb"}) {
                 if (std::stoull(status_of(set), nullptr, 16) != 0) return 4;
               }
