@@ -2,12 +2,14 @@
 
 #include <fmt/format.h>
 
-#include <fstream>
-
 #include "daemon/base/log.h"
 #include "daemon/base/text.h"
 #include "daemon/ingest/files.h"
+#include "daemon/ingest/grpc_server.h"
 #include "daemon/ingest/imports.h"
+#include "daemon/ingest/journal.h"
+#include "daemon/ingest/kubernetes_watch.h"
+#include "daemon/ingest/position.h"
 #include "daemon/ingest/scrape.h"
 #include "daemon/ingest/syslog.h"
 
@@ -31,6 +33,8 @@ struct Configured {
   std::unique_ptr<ingest::FileFollower> files;
   std::unique_ptr<ingest::SyslogServer> syslog;
   std::unique_ptr<ingest::Scraper> scraper;
+  std::unique_ptr<ingest::JournalFollower> journal;
+  std::unique_ptr<ingest::KubernetesWatcher> kubernetes;
 
   bool failed = false;
 
@@ -42,10 +46,10 @@ struct Configured {
 };
 
 std::string target_of(const SourceRule& rule) {
-  for (const char* key : {"path", "target", "listen"}) {
+  for (const char* key : {"path", "target", "listen", "server"}) {
     if (const std::string value = rule.get(key); !value.empty()) return value;
   }
-  return {};
+  return rule.type == "journald" ? "this host's journal" : "";
 }
 
 ingest::FilesOptions files_options(const SourceRule& rule, const std::filesystem::path& state_dir) {
@@ -66,6 +70,14 @@ std::vector<std::string> words_of(const std::string& list) {
   return words;
 }
 
+ingest::JournalOptions journal_options(const SourceRule& rule, const std::filesystem::path& state_dir) {
+  return {rule.get("path"), words_of(rule.get("units")), rule.get("from", "end") == "beginning", state_dir / "positions" / rule.name};
+}
+
+ingest::KubernetesOptions kubernetes_options(const SourceRule& rule, const std::filesystem::path& state_dir) {
+  return {rule.get("server"), rule.get("namespace"), rule.get("token_file"), rule.get("ca_file"), state_dir / "positions" / rule.name};
+}
+
 Result<ingest::ScrapeOptions> scrape_options(const SourceRule& rule) {
   ingest::ScrapeOptions options;
   ASSIGN(options.url, ingest::Scraper::url_of(rule.get("target")));
@@ -75,6 +87,11 @@ Result<ingest::ScrapeOptions> scrape_options(const SourceRule& rule) {
   if (const std::string service = rule.get("service"); !service.empty()) options.target.entity = service == "host" ? "host" : "service:" + service;
   options.target.keep = words_of(rule.get("keep"));
   options.target.drop = words_of(rule.get("drop"));
+  if (const std::string steps = rule.get("relabel"); !steps.empty()) {
+    ASSIGN(const auto parsed, parse_relabel(steps));
+    ASSIGN(auto relabel, ingest::Relabel::create(parsed));
+    options.target.relabel = std::make_shared<const ingest::Relabel>(std::move(relabel));
+  }
   return options;
 }
 
@@ -111,8 +128,9 @@ struct Sources::Impl {
   TrackResolver resolver;
   Pipeline* pipeline = nullptr;
   ingest::SourcePtr http_state = std::make_shared<ingest::SourceState>("otlp-http", "listener", parts.config.otlp_http);
+  ingest::SourcePtr grpc_state = std::make_shared<ingest::SourceState>("otlp-grpc", "listener", parts.config.otlp_grpc);
   ingest::SourcePtr import_state = std::make_shared<ingest::SourceState>("import", "import", "culprit import FILE");
-  Fd http_listener;
+  Fd http_listener, grpc_listener;
   // One start, addition or end at a time: this lock is held over opening sockets and writing kept_file(), so nothing that must answer
   // at once takes it. `listed` is what questions see.
   Mutex changing;
@@ -125,9 +143,10 @@ struct Sources::Impl {
   std::unique_ptr<ingest::Intake> intake;
   std::unique_ptr<ingest::Receivers> receivers;
   std::unique_ptr<ingest::HttpServer> http;
+  std::unique_ptr<ingest::GrpcServer> grpc;
 
   std::vector<ingest::SourcePtr> all() const {
-    std::vector<ingest::SourcePtr> list = {http_state};
+    std::vector<ingest::SourcePtr> list = {http_state, grpc_state};
     if (receivers) {
       const auto received = receivers->sources();
       list.insert(list.end(), received.begin(), received.end());
@@ -175,6 +194,14 @@ struct Sources::Impl {
       else source.fail(files.error().message);
     } else if (source.rule.type == "syslog" && (source.sockets.datagram || source.sockets.stream)) {
       source.syslog = ingest::SyslogServer::start(std::move(source.sockets), source.rule.get("service"), source.state, *intake, parts.clock, resolver);
+    } else if (source.rule.type == "journald") {
+      auto journal = ingest::JournalFollower::start(journal_options(source.rule, parts.config.state_dir), source.state, *intake, parts.clock, resolver);
+      if (journal) source.journal = std::move(*journal);
+      else source.fail(journal.error().message);
+    } else if (source.rule.type == "kubernetes") {
+      auto watcher = ingest::KubernetesWatcher::start(kubernetes_options(source.rule, parts.config.state_dir), source.state, *intake, parts.clock, resolver);
+      if (watcher) source.kubernetes = std::move(*watcher);
+      else source.fail(watcher.error().message);
     } else if (source.rule.type == "scrape") {
       auto options = scrape_options(source.rule);
       if (!options) return source.fail(options.error().message);
@@ -192,19 +219,12 @@ struct Sources::Impl {
       for (const auto& [key, value] : rule.options) row[key] = value;
       rows.push_back(std::move(row));
     }
-    const std::filesystem::path next = kept_file().string() + ".new";
-    std::ofstream out(next, std::ios::trunc);
-    out << Json{{"sources", rows}}.dump(1) << "\n";
-    out.close();
-    std::error_code error;
-    if (out) std::filesystem::rename(next, kept_file(), error);
-    if (!out || error) return culprit::fail(Code::Io, fmt::format("write '{}'", kept_file().string()));
-    return {};
+    return ingest::replace_file(kept_file(), Json{{"sources", rows}}.dump(1) + "\n");
   }
 
   void open_listener(const std::string& address, const ingest::SourcePtr& state, Fd& to) const {
     if (address == "off" || address.empty()) {
-      state->set_state("off", "otlp_http is off");
+      state->set_state("off", "told so by the configuration");
       return;
     }
     auto fd = ingest::listen_stream(address);
@@ -224,6 +244,7 @@ Sources::~Sources() { stop(); }
 void Sources::open() {
   Impl& self = *impl_;
   self.open_listener(self.parts.config.otlp_http, self.http_state, self.http_listener);
+  self.open_listener(self.parts.config.otlp_grpc, self.grpc_state, self.grpc_listener);
   const MutexLock lock(self.changing);
   for (const SourceRule& rule : self.parts.config.sources) self.open_one(rule);
   if (auto kept = Config::load(self.kept_file())) {
@@ -249,6 +270,15 @@ void Sources::start(Pipeline& pipeline) {
       self.http_state->set_state("failed", server.error().message);
     }
   }
+  if (self.grpc_listener) {
+    auto server = ingest::GrpcServer::start(std::move(self.grpc_listener), *self.receivers, self.grpc_state, self.parts.clock);
+    if (server) {
+      self.grpc = std::move(*server);
+    } else {
+      log::warn("{}; going on without it", server.error().message);
+      self.grpc_state->set_state("failed", server.error().message);
+    }
+  }
   const MutexLock lock(self.changing);
   for (const auto& source : self.configured) self.start_one(*source);
   self.running = true;
@@ -256,12 +286,15 @@ void Sources::start(Pipeline& pipeline) {
 
 void Sources::stop() {
   impl_->http.reset();
+  impl_->grpc.reset();
   const MutexLock lock(impl_->changing);
   impl_->running = false;
   for (const auto& source : impl_->configured) {
     source->files.reset();
     source->syslog.reset();
     source->scraper.reset();
+    source->journal.reset();
+    source->kubernetes.reset();
   }
 }
 
@@ -283,6 +316,16 @@ Result<Json> Sources::test(const SourceRule& rule) const {
     document["text"] = fmt::format("{} files, {} of {} lines are of format {}", probe.files.size(), probe.fits, probe.lines, rule.get("format", "auto"));
     document["problems"] = probe.problems;
     show(probe.examples);
+  } else if (rule.type == "journald") {
+    ASSIGN(const auto probe, ingest::JournalFollower::probe(journal_options(rule, self.parts.config.state_dir), context));
+    document["text"] = probe.text;
+    document["problems"] = probe.problems;
+    show(probe.examples);
+  } else if (rule.type == "kubernetes") {
+    ASSIGN(const auto decoded, ingest::KubernetesWatcher::probe(kubernetes_options(rule, self.parts.config.state_dir), context));
+    document["text"] = fmt::format("events can be listed; the first {} are shown", decoded.records);
+    if (decoded.rejected > 0) document["problems"].push_back(decoded.rejected_why);
+    show(decoded.events);
   } else if (rule.type == "scrape") {
     ASSIGN(const auto options, scrape_options(rule));
     ASSIGN(const auto decoded, ingest::Scraper::probe(options, context));

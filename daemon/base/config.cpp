@@ -110,6 +110,7 @@ const std::vector<Field>& fields() {
       number_field<std::uint32_t>("summaries_days", &Config::summaries_days, 0, 3650, "days that one-minute summaries of older samples are kept"),
       number_field<std::uint64_t>("retention_bytes", &Config::retention_bytes, 1U << 24U, 1ULL << 44U, "bytes of events kept on disk; the oldest day goes first"),
       text_field("otlp_http", &Config::otlp_http, "ADDRESS:PORT where OTLP over HTTP, remote write, alerts and Kubernetes events are taken, or off"),
+      text_field("otlp_grpc", &Config::otlp_grpc, "ADDRESS:PORT where OTLP over gRPC is taken, or off"),
       path_field("rules_dir", &Config::rules_dir, "your own rules (*.yaml), added to the built-in ones"),
       {"policy_files", "configuration files or folders under watch, PATH or SERVICE=PATH; none = the usual ones below /etc",
        [](Config& config, const std::string& text) -> Result<void> {
@@ -177,6 +178,12 @@ Result<SourceRule> parse_source(const YAML::Node& node, const std::string& name)
   SourceRule rule;
   for (const auto& entry : node) {
     const auto key = entry.first.as<std::string>();
+    if (key == "relabel" && entry.second.IsSequence()) {  // the one option that is more than a text
+      YAML::Emitter text;
+      text << YAML::Flow << entry.second;
+      rule.options[key] = text.c_str();
+      continue;
+    }
     if (!entry.second.IsScalar()) return fail_at(name, entry.second, fmt::format("'{}' takes one value", key));
     if (key == "type") rule.type = entry.second.Scalar();
     else if (key == "name") rule.name = entry.second.Scalar();
@@ -229,10 +236,44 @@ Result<void> apply(Config& config, const YAML::Node& root, const std::string& na
 
 }  // namespace
 
+Result<std::vector<RelabelStep>> parse_relabel(const std::string& yaml) {
+  static const std::vector<std::string> kKeys = {"action", "source_labels", "separator", "regex", "target_label", "replacement"};
+  std::vector<RelabelStep> steps;
+  try {
+    const YAML::Node root = YAML::Load(yaml);
+    if (!root.IsSequence()) return fail(Code::Invalid, "relabel: a list of steps");
+    for (const auto& item : root) {
+      if (!item.IsMap()) return fail_at("relabel", item, "a step is a map");
+      RelabelStep step;
+      for (const auto& entry : item) {
+        const auto key = entry.first.as<std::string>();
+        if (key == "source_labels") {
+          if (!entry.second.IsSequence()) return fail_at("relabel", entry.second, "'source_labels' is a list");
+          for (const auto& label : entry.second) step.source_labels.push_back(label.as<std::string>());
+          continue;
+        }
+        if (!entry.second.IsScalar()) return fail_at("relabel", entry.second, fmt::format("'{}' takes one value", key));
+        if (key == "action") step.action = entry.second.Scalar();
+        else if (key == "separator") step.separator = entry.second.Scalar();
+        else if (key == "regex") step.regex = entry.second.Scalar();
+        else if (key == "target_label") step.target_label = entry.second.Scalar();
+        else if (key == "replacement") step.replacement = entry.second.Scalar();
+        else return fail_at("relabel", entry.first, unknown_key(key, kKeys));
+      }
+      steps.push_back(std::move(step));
+    }
+  } catch (const YAML::Exception& e) {
+    return fail(Code::Invalid, fmt::format("relabel:{}: {}", e.mark.line + 1, e.msg));
+  }
+  return steps;
+}
+
 const std::vector<SourceType>& source_types() {
   static const std::vector<SourceType> kTypes = {
       {"file", {"path"}, {"format", "service", "from"}},
-      {"scrape", {"target"}, {"interval", "service", "keep", "drop"}},
+      {"scrape", {"target"}, {"interval", "service", "keep", "drop", "relabel"}},
+      {"journald", {}, {"path", "units", "from"}},
+      {"kubernetes", {"server"}, {"namespace", "token_file", "ca_file"}},
       {"syslog", {"listen"}, {"protocol", "service"}},
   };
   return kTypes;
@@ -254,6 +295,7 @@ Result<void> check_source(const SourceRule& rule) {
   for (const std::string& key : type->required) {
     if (rule.get(key).empty()) return fail(Code::Invalid, fmt::format("{} source: '{}' is missing", rule.type, key));
   }
+  if (const std::string relabel = rule.get("relabel"); !relabel.empty()) TRY(parse_relabel(relabel));
   return {};
 }
 

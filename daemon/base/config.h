@@ -35,6 +35,18 @@ struct SourceRule {
     return found == options.end() ? otherwise : found->second;
   }
 };
+// One step of a scrape source's `relabel`, with Prometheus' names and defaults.
+struct RelabelStep {
+  std::string action = "replace";
+  std::vector<std::string> source_labels = {};
+  std::string separator = ";";
+  std::string regex = "(.*)";
+  std::string target_label = {};
+  std::string replacement = "$1";
+};
+// A list of steps in YAML (or JSON). Errors: Invalid with the line.
+Result<std::vector<RelabelStep>> parse_relabel(const std::string& yaml);
+
 struct SourceType {
   std::string name;
   std::vector<std::string> required, optional;
@@ -64,6 +76,7 @@ struct Config {
   // Where other tools send their data: OTLP over HTTP, remote write, alerts, Kubernetes events.
   // ADDRESS:PORT, or "off". Loopback unless told otherwise: nobody has to prove who he is.
   std::string otlp_http = "127.0.0.1:4318";
+  std::string otlp_grpc = "127.0.0.1:4317";  // OTLP over gRPC, the same way
   std::filesystem::path rules_dir = "/etc/culprit/rules";
   // Configuration files or folders whose writes and policy violations are changes: "PATH" or "SERVICE=PATH"; empty = the
   // usual folders below /etc.

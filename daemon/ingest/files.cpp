@@ -18,6 +18,7 @@
 #include "daemon/base/fd.h"
 #include "daemon/base/log.h"
 #include "daemon/base/text.h"
+#include "daemon/ingest/position.h"
 
 namespace culprit::ingest {
 namespace {
@@ -135,20 +136,11 @@ std::string FileFollower::Impl::positions_text() const {
 
 void FileFollower::Impl::write_positions(const std::string& text) {
   if (options.positions_file.empty() || text == written) return;
-  const std::filesystem::path next = options.positions_file.string() + ".new";
-  std::error_code error;
-  std::filesystem::create_directories(next.parent_path(), error);
-  {
-    std::ofstream out(next, std::ios::trunc);
-    out << text;
-    if (!out.flush()) {
-      log::warn("write '{}': failed; after a restart some lines may come twice", next.string());
-      return;
-    }
+  if (auto done = replace_file(options.positions_file, text); !done) {
+    log::warn("{}; after a restart some lines may come twice", done.error().message);
+    return;
   }
-  std::filesystem::rename(next, options.positions_file, error);
-  if (error) log::warn("rename '{}': {}; after a restart some lines may come twice", next.string(), error.message());
-  else written = text;
+  written = text;
 }
 
 void FileFollower::Impl::scan() {

@@ -29,7 +29,7 @@ std::string entity_of(std::string_view kind, std::string_view name) {
   return name.empty() ? "host" : "service:" + std::string(name);
 }
 
-bool read_event(JsonValue value, const Context& context, Decoded& out) {
+bool read_event(JsonValue value, const Context& context, Decoded& out, const KubernetesFilter& wanted) {
   JsonValue object;
   if (!member(value, "involvedObject", object) && !member(value, "regarding", object)) return false;
   stream::Event event;
@@ -45,7 +45,10 @@ bool read_event(JsonValue value, const Context& context, Decoded& out) {
   for (const std::string_view key : {"lastTimestamp", "eventTime", "deprecatedLastTimestamp", "firstTimestamp"}) {
     if (time_ns == 0) time_ns = parse_wall(text_of(value, key)).value_or(0);
   }
-  if (JsonValue metadata; time_ns == 0 && member(value, "metadata", metadata)) time_ns = parse_wall(text_of(metadata, "creationTimestamp")).value_or(0);
+  JsonValue metadata;
+  const bool has_metadata = member(value, "metadata", metadata);
+  if (wanted && has_metadata && !wanted({text_of(metadata, "uid"), text_of(metadata, "resourceVersion"), time_ns})) return true;
+  if (time_ns == 0 && has_metadata) time_ns = parse_wall(text_of(metadata, "creationTimestamp")).value_or(0);
   event.time_ns = stream_time(time_ns, context, out);
   const std::string_view kind = text_of(object, "kind"), name = text_of(object, "name").substr(0, kNameBytesMax);
   event.entity = entity_of(kind, name);
@@ -71,15 +74,15 @@ bool read_event(JsonValue value, const Context& context, Decoded& out) {
   return true;
 }
 
-void take(JsonValue value, const Context& context, Decoded& out, int depth) {
+void take(JsonValue value, const Context& context, Decoded& out, const KubernetesFilter& wanted, int depth) {
   if (JsonValue items; depth < 3 && member(value, "items", items)) {
-    each_of(items, [&](JsonValue item) { take(item, context, out, depth + 1); });
+    each_of(items, [&](JsonValue item) { take(item, context, out, wanted, depth + 1); });
     return;
   }
   JsonValue object;
   if (depth < 3 && member(value, "object", object) && !text_of(value, "type").empty()) {
     const std::string_view type = text_of(value, "type");
-    if (type == "ADDED" || type == "MODIFIED") take(object, context, out, depth + 1);
+    if (type == "ADDED" || type == "MODIFIED") take(object, context, out, wanted, depth + 1);
     return;  // DELETED, BOOKMARK and ERROR tell of the watch
   }
   if (out.records >= kKubernetesEventsMax) {
@@ -87,7 +90,7 @@ void take(JsonValue value, const Context& context, Decoded& out, int depth) {
     return out.reject(fmt::format("more than {} events at once", kKubernetesEventsMax));
   }
   ++out.records;
-  if (!read_event(value, context, out)) out.reject("no Kubernetes Event: involvedObject (or regarding) with a reason or message is missing");
+  if (!read_event(value, context, out, wanted)) out.reject("no Kubernetes Event: involvedObject (or regarding) with a reason or message is missing");
 }
 
 // Each document of the text: a whole one, or one a line.
@@ -122,8 +125,10 @@ Result<void> each_document(std::string_view json, const Each& each) {
 
 }  // namespace
 
-Result<void> decode_kubernetes_events(std::string_view json, const Context& context, Decoded& out) {
-  return each_document(json, [&](JsonValue value) { take(value, context, out, 0); });
+Result<void> decode_kubernetes_events(std::string_view json, const Context& context, Decoded& out) { return decode_kubernetes_events_if({}, json, context, out); }
+
+Result<void> decode_kubernetes_events_if(const KubernetesFilter& wanted, std::string_view json, const Context& context, Decoded& out) {
+  return each_document(json, [&](JsonValue value) { take(value, context, out, wanted, 0); });
 }
 
 WatchPosition watch_position(std::string_view json) {
@@ -132,11 +137,13 @@ WatchPosition watch_position(std::string_view json) {
     JsonValue object = value, metadata;
     if (text_of(value, "type") == "ERROR") {
       position.expired = true;
+      if (member(value, "object", object)) position.error = text_of(object, "message").substr(0, kNameBytesMax);
       return;
     }
     (void)member(value, "object", object);
     if (!member(object, "metadata", metadata)) return;
     if (const auto version = text_of(metadata, "resourceVersion"); !version.empty()) position.resource_version = version.substr(0, 128);
+    if (const auto next = text_of(metadata, "continue"); !next.empty()) position.next_page = next.substr(0, kValueBytesMax);
   });
   return position;
 }

@@ -6,19 +6,31 @@
 // Source: kubernetes.io/docs/reference/kubernetes-api/cluster-resources/event-v1.
 #pragma once
 
+#include <functional>
+
 #include "daemon/ingest/record.h"
 
 namespace culprit::ingest {
 
 inline constexpr std::size_t kKubernetesEventsMax = 10'000;  // in one document
 
+// What tells one telling of an event from another; false leaves it out.
+struct KubernetesIdentity {
+  std::string_view uid, resource_version;
+  std::int64_t wall_ns = 0;  // when it happened last; 0 if it does not say
+};
+using KubernetesFilter = std::function<bool(const KubernetesIdentity&)>;
+
 // Errors: Invalid.
 Result<void> decode_kubernetes_events(std::string_view json, const Context& context, Decoded& out);
+Result<void> decode_kubernetes_events_if(const KubernetesFilter& wanted, std::string_view json, const Context& context, Decoded& out);
 
-// The resourceVersion to go on watching from, and a watch's error ("too old"), if the document says them.
+// What a list or one line of a watch says of where to go on.
 struct WatchPosition {
   std::string resource_version;
-  bool expired = false;
+  std::string next_page;   // of a list: its `continue`
+  bool expired = false;    // a watch's error: list again
+  std::string error;       // its message
 };
 WatchPosition watch_position(std::string_view json);
 

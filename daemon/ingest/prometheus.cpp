@@ -294,6 +294,10 @@ Result<void> decode_exposition(std::string_view text, const ScrapeTarget& target
       break;
     }
     if (family == Family::Unknown) family = family_of_name(sample.name);
+    if (target.relabel && !target.relabel->apply(sample.name, sample.labels)) {
+      --out.records;
+      continue;
+    }
     collector.add(std::move(sample), family, target.entity);
   }
   collector.finish();

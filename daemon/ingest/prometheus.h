@@ -4,6 +4,7 @@
 #pragma once
 
 #include "daemon/ingest/metrics.h"
+#include "daemon/ingest/relabel.h"
 
 namespace culprit::ingest {
 
@@ -14,6 +15,7 @@ struct ScrapeTarget {
   stream::Attributes labels;      // added to each sample
   std::vector<std::string> keep;  // globs of metric names; empty = all
   std::vector<std::string> drop;
+  std::shared_ptr<const Relabel> relabel = nullptr;  // shared by the copies of this target; done after keep and drop
 };
 
 // A line that is wrong is rejected with its number, the others count. Errors: Invalid if no line is right.

@@ -72,8 +72,18 @@ Receivers::Outcome Receivers::decode_and_store(const SourcePtr& source, std::str
   return outcome;
 }
 
-Result<Decoded> Receivers::take_otlp(Signal signal, std::string_view protobuf) {
-  auto outcome = decode_and_store(sources_[static_cast<std::size_t>(signal)], protobuf,
+Receivers::Outcome Receivers::unpack_and_store(const SourcePtr& source, std::string_view encoding, std::string_view body, const Decode& decode) {
+  if (encoding.empty() || encoding == "identity") return decode_and_store(source, body, decode);
+  const auto unpacked = unpack(encoding, body);
+  if (unpacked) return decode_and_store(source, *unpacked, decode);
+  ++source->requests;
+  ++source->malformed;
+  source->set_error(unpacked.error().message);
+  return {std::unexpected(unpacked.error()), {}};
+}
+
+Result<Decoded> Receivers::take_otlp(Signal signal, std::string_view encoding, std::string_view body) {
+  auto outcome = unpack_and_store(sources_[static_cast<std::size_t>(signal)], encoding, body,
                                   [&](std::string_view bytes, const Context& context, Decoded& out) { return decode_otlp_protobuf(signal, bytes, context, out); });
   if (!outcome.done) return std::unexpected(outcome.done.error());
   return std::move(outcome.decoded);
@@ -93,20 +103,7 @@ HttpAnswer Receivers::otlp(Signal signal, const HttpRequest& request) {
     return HttpAnswer{.status = status, .content_type = std::string(type), .body = json ? rpc_status_json(rpc, error.message) : rpc_status_protobuf(rpc, error.message),
                       .retry_after_s = status == 503 ? kRetryAfterS : 0};
   };
-  std::string unpacked;
-  std::string_view body = request.body;
-  if (!request.content_encoding.empty() && request.content_encoding != "identity") {
-    auto done = unpack(request.content_encoding, body);
-    if (!done) {
-      ++source->requests;
-      ++source->malformed;
-      source->set_error(done.error().message);
-      return refuse(done.error());
-    }
-    unpacked = std::move(*done);
-    body = unpacked;
-  }
-  const auto outcome = decode_and_store(source, body, [&](std::string_view bytes, const Context& context, Decoded& out) {
+  const auto outcome = unpack_and_store(source, request.content_encoding, request.body, [&](std::string_view bytes, const Context& context, Decoded& out) {
     return json ? decode_otlp_json(signal, bytes, context, out) : decode_otlp_protobuf(signal, bytes, context, out);
   });
   if (!outcome.done) return refuse(outcome.done.error());
@@ -114,21 +111,10 @@ HttpAnswer Receivers::otlp(Signal signal, const HttpRequest& request) {
 }
 
 HttpAnswer Receivers::simple(const SourcePtr& source, const HttpRequest& request, const Decode& decode, unsigned good_status) {
-  auto unpacked = unpack(request.content_encoding, request.body);
-  Result<void> done = {};
-  Outcome outcome;
-  if (!unpacked) {
-    ++source->requests;
-    ++source->malformed;
-    source->set_error(unpacked.error().message);
-    done = std::unexpected(unpacked.error());
-  } else {
-    outcome = decode_and_store(source, *unpacked, decode);
-    done = outcome.done;
-  }
-  if (!done) {
-    const unsigned status = status_of(done.error().code);
-    return {.status = status, .body = done.error().message + "\n", .retry_after_s = status == 503 ? kRetryAfterS : 0};
+  const Outcome outcome = unpack_and_store(source, request.content_encoding, request.body, decode);
+  if (!outcome.done) {
+    const unsigned status = status_of(outcome.done.error().code);
+    return {.status = status, .body = outcome.done.error().message + "\n", .retry_after_s = status == 503 ? kRetryAfterS : 0};
   }
   // What was taken stays taken; what was not is the sender's to see.
   if (outcome.decoded.rejected > 0 && outcome.decoded.rejected == outcome.decoded.records) return {.status = 400, .body = outcome.decoded.rejected_why + "\n"};

@@ -9,7 +9,7 @@
 //
 // Answers follow the OTLP specification: 200 (with partial_success if records were rejected), 400 for bytes that can
 // never be taken, 413, 415, and 503 with Retry-After while the stream has no room: then nothing of the request was
-// taken, so that sending it again stores each record once.
+// taken, so that sending it again stores each record once. Threads: any; each carrier has its own.
 #pragma once
 
 #include <map>
@@ -50,8 +50,9 @@ class Receivers {
   explicit Receivers(ReceiverParts parts);
 
   HttpAnswer take(const HttpRequest& request);
-  // One decoded export, for carriers of their own. Errors: Invalid, Busy, Exhausted, Io.
-  Result<Decoded> take_otlp(Signal signal, std::string_view protobuf);
+  // One export in protobuf, packed as `encoding` says, for carriers of their own. Errors: Invalid, Unsupported (encoding); Busy
+  // and Io: nothing was taken, come again; Exhausted.
+  Result<Decoded> take_otlp(Signal signal, std::string_view encoding, std::string_view body);
 
   Context context() const;
   std::vector<SourcePtr> sources() const { return sources_; }
@@ -64,6 +65,7 @@ class Receivers {
     Result<void> done;
     Decoded decoded;
   };
+  Outcome unpack_and_store(const SourcePtr& source, std::string_view encoding, std::string_view body, const Decode& decode);
   Outcome decode_and_store(const SourcePtr& source, std::string_view bytes, const Decode& decode);
   HttpAnswer otlp(Signal signal, const HttpRequest& request);
   HttpAnswer simple(const SourcePtr& source, const HttpRequest& request, const Decode& decode, unsigned good_status);

@@ -1,19 +1,14 @@
 #include "daemon/ingest/scrape.h"
 
-#include <curl/curl.h>
 #include <fmt/format.h>
 
 #include <thread>
 
-#include "daemon/base/handle.h"
 #include "daemon/base/log.h"
+#include "daemon/ingest/curl.h"
 
 namespace culprit::ingest {
 namespace {
-
-using Curl = Handle<CURL, curl_easy_cleanup>;
-using Multi = Handle<CURLM, curl_multi_cleanup>;
-using Headers = Handle<curl_slist, curl_slist_free_all>;
 
 constexpr std::int64_t kTimeoutNs = 10 * kNsPerSecond;
 constexpr int kPollMs = 250;
@@ -21,7 +16,7 @@ constexpr int kPollMs = 250;
 // One transfer and what it brought.
 struct Transfer {
   Curl curl;
-  Headers headers;
+  CurlHeaders headers;
   std::string body;
 };
 
@@ -73,7 +68,7 @@ struct Scraper::Impl {
   const Clock& clock;
   const Resolver& resolver;
   Counters counters;
-  Multi multi;
+  CurlMulti multi;
   std::jthread thread;  // last: ends before what it uses
 
   Impl(Intake& to, const Clock& time, const Resolver& who) : intake(to), clock(time), resolver(who), multi(curl_multi_init()) {}

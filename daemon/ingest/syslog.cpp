@@ -21,7 +21,6 @@ constexpr std::size_t kBatchEvents = 1'000;
 constexpr int kWaitMs = 1'000;
 constexpr int kPollMs = 500;
 
-// RFC 5424, table 2, to OpenTelemetry's numbers.
 constexpr std::uint8_t kSeverities[] = {stream::kFatal, stream::kFatal, stream::kFatal, stream::kError, stream::kWarn, stream::kInfo, stream::kInfo, stream::kDebug};
 
 std::string_view word(std::string_view& text) {
@@ -86,6 +85,8 @@ void tag(std::string_view& text, std::string_view& program, std::string_view& pi
 
 }  // namespace
 
+std::uint8_t severity_of_syslog(unsigned priority) { return kSeverities[priority % 8]; }
+
 void decode_syslog(std::string_view message, const std::string& service, const Context& context, Decoded& out) {
   while (!message.empty() && (message.back() == '\n' || message.back() == '\r' || message.back() == '\0')) message.remove_suffix(1);
   if (message.empty()) return;
@@ -105,7 +106,7 @@ void decode_syslog(std::string_view message, const std::string& service, const C
       rest.remove_prefix(static_cast<std::size_t>(end - rest.data()) + 1);
     }
   }
-  event.severity = kSeverities[priority % 8];
+  event.severity = severity_of_syslog(priority);
   const auto present = [](std::string_view text) { return text == "-" ? std::string_view() : text; };
   if (rest.starts_with("1 ")) {
     rest.remove_prefix(2);
@@ -290,11 +291,13 @@ void SyslogServer::Impl::loop(const std::stop_token& stop) {
 
 Result<SyslogServer::Sockets> SyslogServer::open(const std::string& address, const std::string& protocol) {
   Sockets sockets;
-  if (protocol != "udp" && protocol != "tcp" && protocol != "both" && protocol != "unix") return fail(Code::Invalid, fmt::format("protocol '{}': udp, tcp, both or unix", protocol));
-  if (protocol != "tcp") {
+  if (protocol != "udp" && protocol != "tcp" && protocol != "both" && protocol != "unix" && protocol != "unix-stream") return fail(Code::Invalid, fmt::format("protocol '{}': udp, tcp, both, unix or unix-stream", protocol));
+  const bool is_path = address.starts_with('/') || address.starts_with("unix:");
+  if (is_path != protocol.starts_with("unix")) return fail(Code::Invalid, fmt::format("listen '{}' does not go with protocol '{}': a path has unix or unix-stream", address, protocol));
+  if (protocol != "tcp" && protocol != "unix-stream") {
     ASSIGN(sockets.datagram, bind_datagram(address));
   }
-  if (protocol == "tcp" || protocol == "both") {
+  if (protocol == "tcp" || protocol == "both" || protocol == "unix-stream") {
     ASSIGN(sockets.stream, listen_stream(address));
   }
   return sockets;

@@ -14,6 +14,9 @@ namespace culprit::ingest {
 
 inline constexpr std::size_t kSyslogBytesMax = 64U << 10U;
 
+// RFC 5424, table 2 (0 emergency ... 7 debug), as OpenTelemetry's numbers.
+std::uint8_t severity_of_syslog(unsigned priority);
+
 // One message, without its frame. Anything is a message; what has no header is all text.
 void decode_syslog(std::string_view message, const std::string& service, const Context& context, Decoded& out);
 
@@ -35,7 +38,7 @@ class SyslogServer {
   struct Sockets {
     Fd datagram, stream;  // either may be absent
   };
-  // "udp", "tcp", "both", "unix" (a path: datagrams). Errors: Invalid; Busy.
+  // "udp", "tcp", "both"; of a path "unix" (datagrams) or "unix-stream". Errors: Invalid; Busy.
   static Result<Sockets> open(const std::string& address, const std::string& protocol);
   static std::unique_ptr<SyslogServer> start(Sockets sockets, std::string service, SourcePtr source, Intake& intake, const Clock& clock, const Resolver& resolver);
   ~SyslogServer();

@@ -25,7 +25,8 @@ Result<void> run(const Config& config) {
   const app::Host host;
   app::Sources sources({config, clock, host.name()});
   sources.open();
-  ASSIGN(auto listeners, api::Listeners::open({.socket = config.socket, .port = std::nullopt}));
+  const bool has_port = config.origins.contains("page_port");  // many of these run at once: none takes the usual one
+  ASSIGN(auto listeners, api::Listeners::open({.socket = config.socket, .port = has_port ? std::optional(config.page_port) : std::nullopt}));
   stream::StoreOptions store_options;
   store_options.folder = config.state_dir / "events";
   ASSIGN(auto store, stream::EmbeddedStore::open(store_options, clock));

@@ -43,17 +43,28 @@ class Bare:
         self.folder = pathlib.Path(tempfile.mkdtemp(prefix="culprit-clients-"))
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
+        self.grpc_url = f"http://127.0.0.1:{(grpc_port := free_port())}"
         self.socket = self.folder / "api.sock"
-        config = {"otlp_http": f"127.0.0.1:{self.port}", **settings, "sources": list(sources)}
+        config = {"otlp_http": f"127.0.0.1:{self.port}", "otlp_grpc": f"127.0.0.1:{grpc_port}", **settings, "sources": list(sources)}
         (self.folder / "c.yaml").write_text(json.dumps(config))  # JSON is YAML
         self.children = []
 
     def __enter__(self):
+        self.start()
+        return self
+
+    def restart(self):
+        self.process.terminate()
+        if self.process.wait(20) != 0:
+            raise AssertionError(f"the daemon ended with {self.process.returncode}")
+        self.process.stdout.close()
+        self.start()
+
+    def start(self):
         self.process = subprocess.Popen([DAEMON, str(self.folder / "state"), str(self.socket), str(self.folder / "c.yaml")],
                                         stdout=subprocess.PIPE)
         if self.process.stdout.readline() != b"ready\n":
             raise AssertionError("the daemon did not start; its reason is above")
-        return self
 
     def __exit__(self, *_):
         for child in self.children:
@@ -106,10 +117,10 @@ class OpenTelemetry(unittest.TestCase):
             subprocess.run(["npm", "--prefix", str(HERE / "otel"), "ci", "--no-audit", "--no-fund", "--no-progress"], check=True, stdout=subprocess.DEVNULL)
 
     # Every span, log record and data point of the SDK arrives exactly once, over each transport.
-    def test_sdk_over_http(self):
-        for form in ("proto", "http"):
+    def test_sdk(self):
+        for form in ("proto", "http", "grpc"):
             with self.subTest(form=form), Bare() as daemon:
-                done = subprocess.run(["node", "send.mjs", daemon.url, form, str(self.COUNT)], cwd=HERE / "otel", capture_output=True, text=True, timeout=120)
+                done = subprocess.run(["node", "send.mjs", daemon.grpc_url if form == "grpc" else daemon.url, form, str(self.COUNT)], cwd=HERE / "otel", capture_output=True, text=True, timeout=120)
                 self.assertEqual(done.returncode, 0, done.stderr)
                 # One span failed with a message, which is a log line besides.
                 self.assertEqual(daemon.settled("otlp-traces", 2 * self.COUNT + 1)["stored"], 2 * self.COUNT + 1)

@@ -6,6 +6,7 @@
 #include "daemon/ingest/alerts.h"
 #include "daemon/ingest/compress.h"
 #include "daemon/ingest/formats.h"
+#include "daemon/ingest/grpc_session.h"
 #include "daemon/ingest/imports.h"
 #include "daemon/ingest/kubernetes.h"
 #include "daemon/ingest/otlp.h"
@@ -59,6 +60,38 @@ void syslog(std::string_view bytes, const Context& context, Decoded& out) {
     if (!framer.add(bytes.substr(at, 7), each)) return;
   }
   framer.finish(each);
+}
+
+// A client of OTLP over gRPC: first as all that it sends, then as the one message of a call.
+void grpc(std::string_view bytes, const Context& context, Decoded& out) {
+  class Nobody final : public Resolver {
+   public:
+    std::string service_of_pid(std::uint32_t) const override { return {}; }
+    std::string service_of_container(std::string_view) const override { return {}; }
+    std::string service_of_port(std::uint16_t) const override { return {}; }
+    std::string_view host_name() const override { return "fuzz"; }
+  };
+  const FakeClock clock(context.now_ns, context.wall_offset_ns);
+  const Nobody resolver;
+  Intake intake({}, [&](Batch&& batch) {
+    std::move(batch.events.begin(), batch.events.end(), std::back_inserter(out.events));
+    batch.settle(true);
+    return true;
+  });
+  Receivers receivers({clock, resolver, intake});
+  GrpcShared shared{receivers, {.arriving_bytes_max = 1U << 20U}};
+  {
+    auto session = GrpcSession::create(shared);
+    if (!session) return;
+    std::string answer;
+    for (std::size_t at = 0; at < bytes.size() && (*session)->receive(bytes.substr(at, 61)); at += 61) {
+      (*session)->output(answer);
+      answer.clear();
+      if (shared.arriving_bytes > shared.limits.arriving_bytes_max) abort();
+    }
+  }
+  if (shared.arriving_bytes != 0) abort();
+  if (const auto message = parse_grpc_message(bytes); message && grpc_message(message->bytes).substr(1) != bytes.substr(1)) abort();
 }
 
 }  // namespace culprit::ingest

@@ -1,4 +1,4 @@
-// Sends spans, log records and metrics with OpenTelemetry's SDK: node send.mjs BASE_URL proto|http COUNT
+// Sends spans, log records and metrics with OpenTelemetry's SDK: node send.mjs BASE_URL proto|http|grpc COUNT
 import { SpanKind, SpanStatusCode, context, trace } from "@opentelemetry/api";
 import { SeverityNumber } from "@opentelemetry/api-logs";
 import { resourceFromAttributes } from "@opentelemetry/resources";
@@ -12,7 +12,7 @@ const { OTLPTraceExporter } = await import(`@opentelemetry/exporter-trace-otlp-$
 const { OTLPMetricExporter } = await import(`@opentelemetry/exporter-metrics-otlp-${form}`);
 const { OTLPLogExporter } = await import(`@opentelemetry/exporter-logs-otlp-${form}`);
 const resource = resourceFromAttributes({ "service.name": `js-${form}` });
-const options = (signal) => ({ url: `${base}/v1/${signal}`, compression: form === "proto" ? "gzip" : "none" });
+const options = (signal) => ({ url: form === "grpc" ? base : `${base}/v1/${signal}`, compression: form === "http" ? "none" : "gzip" });
 
 const tracing = new BasicTracerProvider({ resource, spanProcessors: [new BatchSpanProcessor(new OTLPTraceExporter(options("traces")), { maxQueueSize: 100000 })] });
 const logging = new LoggerProvider({ resource, processors: [new BatchLogRecordProcessor({ exporter: new OTLPLogExporter(options("logs")), maxQueueSize: 100000 })] });

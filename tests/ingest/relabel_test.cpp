@@ -1,0 +1,75 @@
+// Relabeling does what Prometheus' documentation says, step by step.
+#include "daemon/ingest/relabel.h"
+
+#include <gmock/gmock.h>
+
+#include "tests/ingest/support.h"
+
+namespace culprit::ingest {
+namespace {
+
+TEST(Relabel, EachAction) {
+  const stream::Attributes labels = {{"code", "500"}, {"method", "get"}, {"__meta_pod", "cart-1"}, {"__meta_node", "n1"}};
+  using Steps = std::vector<RelabelStep>;
+  const struct { const char* name; Steps steps; const char* renamed; stream::Attributes expected; } cases[] = {
+      {"none", {}, "http_requests", labels},
+      {"replace", {{.source_labels = {"code", "method"}, .separator = "-", .target_label = "both"}}, "http_requests", {labels[0], labels[1], labels[2], labels[3], {"both", "500-get"}}},
+      {"replace a part", {{.source_labels = {"code"}, .regex = "(.)..", .target_label = "class", .replacement = "${1}xx"}}, "http_requests", {labels[0], labels[1], labels[2], labels[3], {"class", "5xx"}}},
+      {"a named group", {{.source_labels = {"code"}, .regex = "(?P<first>.).*", .target_label = "class", .replacement = "${first}$$"}}, "http_requests", {labels[0], labels[1], labels[2], labels[3], {"class", "5$"}}},
+      {"no match changes nothing", {{.source_labels = {"code"}, .regex = "50", .target_label = "code", .replacement = "x"}}, "http_requests", labels},
+      {"an empty value takes it off", {{.target_label = "code", .replacement = ""}}, "http_requests", {labels[1], labels[2], labels[3]}},
+      {"the name", {{.source_labels = {"__name__"}, .regex = "http_(.*)", .target_label = "__name__"}}, "requests", labels},
+      {"labelmap", {{.action = "labelmap", .regex = "__meta_(.+)"}}, "http_requests", {labels[0], labels[1], labels[2], labels[3], {"pod", "cart-1"}, {"node", "n1"}}},
+      {"labeldrop", {{.action = "labeldrop", .regex = "__meta_.*"}}, "http_requests", {labels[0], labels[1]}},
+      {"labelkeep", {{.action = "labelkeep", .regex = "code|method"}}, "http_requests", {labels[0], labels[1]}},
+      {"keep", {{.action = "keep", .source_labels = {"code"}, .regex = "5.."}}, "http_requests", labels},
+      {"not kept", {{.action = "keep", .source_labels = {"code"}, .regex = "4.."}}, nullptr, {}},
+      {"drop", {{.action = "drop", .source_labels = {"code", "method"}, .regex = "500;get"}}, nullptr, {}},
+      {"anchored at both ends", {{.action = "drop", .source_labels = {"code"}, .regex = "0"}}, "http_requests", labels},
+      {"no such label is empty", {{.action = "drop", .source_labels = {"absent"}, .regex = ""}}, nullptr, {}},
+      {"uppercase", {{.action = "uppercase", .source_labels = {"method"}, .target_label = "method"}}, "http_requests", {labels[0], {"method", "GET"}, labels[2], labels[3]}},
+      {"one after the other", {{.action = "labelmap", .regex = "__meta_(.+)"}, {.action = "labeldrop", .regex = "__.*"}, {.source_labels = {"pod"}, .regex = "(.*)-1", .target_label = "service"}},
+       "http_requests", {labels[0], labels[1], {"pod", "cart-1"}, {"node", "n1"}, {"service", "cart"}}},
+  };
+  for (const auto& c : cases) {
+    SCOPED_TRACE(c.name);
+    const auto relabel = Relabel::create(c.steps);
+    ASSERT_TRUE(relabel) << relabel.error().message;
+    std::string name = "http_requests";
+    stream::Attributes now = labels;
+    EXPECT_EQ(relabel->apply(name, now), c.renamed != nullptr);
+    if (c.renamed == nullptr) continue;
+    EXPECT_EQ(name, c.renamed);
+    EXPECT_EQ(now, c.expected);
+  }
+}
+
+TEST(Relabel, WrongStepsAreNamed) {
+  const struct { RelabelStep step; const char* text; } cases[] = {
+      {{.action = "repalce"}, "did you mean 'replace'"},
+      {{.regex = "("}, "regex '('"},
+      {{.regex = std::string(2000, 'x'), .target_label = "a"}, "more than"},
+      {{.source_labels = {"a"}}, "target_label"},
+      {{.target_label = "no name"}, "no label's name"},
+      {{.action = "keep", .regex = "x"}, "source_labels"},
+  };
+  for (const auto& c : cases) {
+    const auto relabel = Relabel::create({{.action = "labeldrop", .regex = "x"}, c.step});
+    ASSERT_FALSE(relabel) << c.text;
+    EXPECT_EQ(relabel.error().code, Code::Invalid);
+    EXPECT_THAT(relabel.error().message, testing::AllOf(testing::HasSubstr("step 2"), testing::HasSubstr(c.text)));
+  }
+  EXPECT_FALSE(parse_relabel("{action: keep}"));
+  EXPECT_FALSE(parse_relabel("[{acton: keep}]"));
+  EXPECT_FALSE(parse_relabel("[{source_labels: a}]"));
+  EXPECT_FALSE(parse_relabel("[{"));
+  const auto steps = parse_relabel(R"([{"action": "keep", "source_labels": ["a", "b"], "regex": "x"}])");
+  ASSERT_TRUE(steps);
+  EXPECT_EQ((*steps)[0].source_labels, (std::vector<std::string>{"a", "b"}));
+  const auto config = Config::parse("sources:\n  - type: scrape\n    target: a:1\n    relabel:\n      - {action: drop, source_labels: [__name__], regex: 'go_\"x\".*'}\n", "c.yaml");
+  ASSERT_TRUE(config) << config.error().message;
+  EXPECT_EQ((*parse_relabel(config->sources[0].get("relabel")))[0].regex, "go_\"x\".*");
+}
+
+}  // namespace
+}  // namespace culprit::ingest
