@@ -29,9 +29,7 @@ constexpr auto kPollEvery = 250ms;
 constexpr auto kScanEvery = 2s;        // for new files of the pattern
 constexpr std::size_t kReadBytes = 256U << 10U;
 constexpr std::size_t kHeadBytes = 256;  // that tell a file from another that got its inode
-constexpr std::size_t kBatchEvents = 2'000;
 constexpr std::int64_t kPartialNs = kNsPerSecond;  // a last line without newline, or an event that may go on, waits this long
-constexpr int kWaitMs = 1'000;
 constexpr std::int64_t kLingerNs = 10 * kNsPerSecond;  // writers go on with a renamed file until they are told to open the new one
 
 std::uint64_t hash_of(std::string_view bytes) {
@@ -224,17 +222,10 @@ void FileFollower::Impl::take_line(Open& file, std::string_view line, Decoded& o
   file.pending_ns = clock.now_ns();
 }
 
+// False: the daemon ends; positions stay behind, so that it is read again.
 bool FileFollower::Impl::deliver(Decoded& out, const std::stop_token& stop) {
   source->note(out);
-  std::vector<stream::Event> events = std::move(out.events);
-  out = {};
-  while (!events.empty()) {
-    const auto taken = intake.submit(source, std::move(events), kWaitMs, stop);
-    if (taken) return true;
-    if (taken.error().code != Code::Busy || stop.stop_requested()) return false;  // positions stay behind: it is read again
-    ++source->refused;  // the same events, once there is room: submit leaves them when it takes none
-  }
-  return true;
+  return intake.deliver(source, std::exchange(out, {}).events, stop).has_value();
 }
 
 // One turn of one file. False when the daemon ends.

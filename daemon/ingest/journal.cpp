@@ -22,7 +22,6 @@ constexpr std::size_t kBatchEvents = 1'000;
 constexpr std::size_t kBatchBytes = 4U << 20U;
 constexpr std::size_t kFieldsMax = 256;  // of one entry
 constexpr int kPollMs = 500;
-constexpr int kWaitMs = 1'000;
 constexpr std::int64_t kSaveEveryNs = kNsPerSecond;
 constexpr std::int64_t kReopenAfterNs = 5 * kNsPerSecond;
 constexpr std::uint64_t kProbeEntries = 3;
@@ -129,7 +128,6 @@ struct JournalFollower::Impl {
   Context context() const { return {clock.now_ns(), clock.wall_offset_ns(), &resolver, nullptr}; }
   Result<void> begin();
   Result<bool> read_batch(const std::stop_token& stop);
-  bool deliver(std::vector<stream::Event>&& events, const std::stop_token& stop);
   void save(const std::string& text);
   void wait(int milliseconds);
   void loop(const std::stop_token& stop);
@@ -155,16 +153,6 @@ Result<void> JournalFollower::Impl::begin() {
   return {};
 }
 
-bool JournalFollower::Impl::deliver(std::vector<stream::Event>&& events, const std::stop_token& stop) {
-  while (!events.empty()) {
-    const auto taken = intake.submit(source, std::move(events), kWaitMs, stop);
-    if (taken) return true;
-    if (taken.error().code != Code::Busy || stop.stop_requested()) return false;  // the cursor stays behind: it is read again
-    ++source->refused;
-  }
-  return true;
-}
-
 // What is there, at most a batch; true if there may be more. Errors: Corrupt, Io: the journal is to be opened again; Busy: the daemon ends.
 Result<bool> JournalFollower::Impl::read_batch(const std::stop_token& stop) {
   Decoded out;
@@ -185,7 +173,7 @@ Result<bool> JournalFollower::Impl::read_batch(const std::stop_token& stop) {
   if (entries > 0) ++source->requests;
   source->bytes += bytes;
   source->note(out);
-  if (!deliver(std::move(out.events), stop)) return fail(Code::Busy, "the daemon ends");
+  if (!intake.deliver(source, std::move(out.events), stop)) return fail(Code::Busy, "the daemon ends");  // the cursor stays behind: it is read again
   if (!last.empty()) cursor = std::move(last);
   if (!good) return std::unexpected(good.error());
   return next > 0;

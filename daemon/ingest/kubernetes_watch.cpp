@@ -17,7 +17,6 @@ namespace culprit::ingest {
 namespace {
 
 constexpr int kPollMs = 250;
-constexpr int kWaitMs = 1'000;
 constexpr long kConnectS = 10, kListS = 60;
 constexpr long kWatchS = 300;  // the server ends a watch then; a minute later we do
 constexpr std::size_t kPageEvents = 500;
@@ -168,17 +167,7 @@ Result<void> KubernetesWatcher::Impl::hand_on(std::string_view json, bool from_l
     return done;
   }
   source->note(out);
-  while (!out.events.empty()) {
-    const auto taken = intake.submit(source, std::move(out.events), kWaitMs, stop);
-    if (taken) break;
-    if (taken.error().code == Code::Exhausted) {  // could never fit
-      source->produced += out.events.size();
-      source->drop(Drop::Limit, out.events.size());
-      break;
-    }
-    if (taken.error().code != Code::Busy || stop.stop_requested()) return fail(Code::Busy, "the daemon ends");
-    ++source->refused;
-  }
+  if (!intake.deliver(source, std::move(out.events), stop)) return fail(Code::Busy, "the daemon ends");
   return {};
 }
 

@@ -185,7 +185,7 @@ bool find_trace_id(std::string_view text, std::uint64_t (&trace_id)[2], std::uin
 
 std::string path_template(std::string_view path) {
   path = path.substr(0, path.find_first_of("?#;"));
-  if (const std::size_t scheme = path.find("://"); scheme != std::string_view::npos && scheme < 8) {
+  if (const std::size_t scheme = path.find("://"); scheme < 8) {
     const std::size_t slash = path.find('/', scheme + 3);
     path = slash == std::string_view::npos ? std::string_view("/") : path.substr(slash);
   }

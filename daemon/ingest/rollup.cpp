@@ -218,6 +218,7 @@ void Rollup::tick(std::int64_t now_ns, const std::function<bool(std::string_view
 
 std::vector<std::string> Rollup::services() const {
   std::vector<std::string> names;
+  names.reserve(known_.size());
   for (const auto& [name, known] : known_) names.push_back(name);
   return names;
 }

@@ -115,6 +115,29 @@ Result<void> Intake::submit(const SourcePtr& source, std::vector<stream::Event>&
   return {};
 }
 
+Result<void> Intake::deliver(const SourcePtr& source, std::vector<stream::Event>&& events, const std::stop_token& stop) {
+  constexpr std::size_t kSliceEvents = 2'000;
+  constexpr int kWaitMs = 1'000;
+  const auto at = [&](std::size_t index) { return std::make_move_iterator(events.begin() + static_cast<std::ptrdiff_t>(index)); };
+  for (std::size_t begin = 0, end = 0; begin < events.size(); begin = end) {
+    end = std::min(events.size(), begin + kSliceEvents);
+    std::vector<stream::Event> slice(at(begin), at(end));
+    while (true) {
+      // NOLINTNEXTLINE(bugprone-use-after-move): what is not taken is left there
+      const auto taken = submit(source, std::move(slice), kWaitMs, stop);
+      if (taken) break;
+      if (taken.error().code == Code::Exhausted) {
+        source->produced += end - begin;
+        source->drop(Drop::Limit, end - begin);
+        break;
+      }
+      if (taken.error().code != Code::Busy || stop.stop_requested()) return fail(Code::Io, "the daemon ends");
+      ++source->refused;
+    }
+  }
+  return {};
+}
+
 void Intake::offer(const SourcePtr& source, std::vector<stream::Event>&& events) {
   const std::uint64_t count = events.size();
   const auto taken = submit(source, std::move(events), 0);

@@ -109,6 +109,9 @@ class Intake {
   // Takes all events, or none. Waits until there is room, `stop` says so, or wait_ms have passed. Errors: Busy (nothing
   // was taken; try again), Exhausted (more than could ever fit), Io (the daemon ends).
   Result<void> submit(const SourcePtr& source, std::vector<stream::Event>&& events, int wait_ms, const std::stop_token& stop = {});
+  // The same for sources that read again what was not taken: in slices, until all is in or `stop` says so. What could
+  // never fit counts as dropped (limit). Error: Io: the daemon ends.
+  Result<void> deliver(const SourcePtr& source, std::vector<stream::Event>&& events, const std::stop_token& stop);
   // The same for senders that cannot come again: what finds no room is counted as dropped.
   void offer(const SourcePtr& source, std::vector<stream::Event>&& events);
   std::uint64_t in_flight() const;

@@ -189,7 +189,7 @@ struct Probes::Family {
   };
   std::string name;
   std::function<Opened()> open;               // with the settings written
-  std::map<std::string, std::string> stands_in;  // program -> the one it replaces where that is refused
+  std::map<std::string, std::vector<std::string>> stands_in;  // program -> those it replaces where the first of them is refused
   std::set<std::string> on_demand;               // attached by observe_calls(), at the start only to see whether they can
   std::set<std::string> refused;
   Opened opened;
@@ -245,7 +245,7 @@ bool Probes::try_load(Family& family, std::vector<Program>& verdicts) {
   bpf_object__for_each_program(program, object) {
     const std::string name = bpf_program__name(program);
     const auto stand_in = family.stands_in.find(name);
-    const bool idle = stand_in != family.stands_in.end() && !family.refused.contains(stand_in->second);
+    const bool idle = stand_in != family.stands_in.end() && !family.refused.contains(stand_in->second.front());
     const bool load = !family.refused.contains(name) && !idle;
     bpf_program__set_autoload(program, load);
     wanted += load;
@@ -314,7 +314,8 @@ void Probes::load_family(Family& family) {
   }
   attach(family, verdicts);
   // A stand-in is tried when the program it replaces was refused, be it at load or at attach.
-  for (const auto& [name, original] : family.stands_in) {
+  for (const auto& [name, originals] : family.stands_in) {
+    const std::string& original = originals.front();
     const auto attached = [&](const std::string& who) {
       return std::any_of(family.links.begin(), family.links.end(), [&](const auto& link) { return link.first == who; });
     };
@@ -328,12 +329,12 @@ void Probes::load_family(Family& family) {
     attach(family, verdicts);
   }
   // What a stand-in sees is not missing: the one program tells both stories.
-  for (const auto& [name, original] : family.stands_in) {
+  for (const auto& [name, originals] : family.stands_in) {
     const auto stand_in = std::ranges::find_if(verdicts, [&](const Program& p) { return p.name == name && p.state == ProgramState::Attached; });
-    const auto replaced = std::ranges::find_if(verdicts, [&](const Program& p) { return p.name == original; });
+    const auto replaced = std::ranges::find_if(verdicts, [&](const Program& p) { return p.name == originals.front(); });
     if (stand_in == verdicts.end() || replaced == verdicts.end()) continue;
-    stand_in->reason = fmt::format("in place of {}: {}", original, replaced->reason);
-    verdicts.erase(replaced);
+    stand_in->reason = fmt::format("in place of {}: {}", originals.front(), replaced->reason);
+    std::erase_if(verdicts, [&](const Program& p) { return p.state != ProgramState::Attached && std::ranges::find(originals, p.name) != originals.end(); });
   }
   programs_.insert(programs_.end(), verdicts.begin(), verdicts.end());
 }
@@ -372,7 +373,7 @@ Result<std::unique_ptr<Probes>> Probes::open(const SensorSettings& settings, std
     rodata->victim_is_task = hooks.victim_is_task;
     rodata->page_bytes = static_cast<std::uint64_t>(sysconf(_SC_PAGESIZE));
   });
-  probes->families_.back()->stands_in = {{"on_oom_classic", "on_oom_victim"}};
+  probes->families_.back()->stands_in = {{"on_oom_classic", {"on_oom_victim"}}};
   add("signal", signal_probe__open, signal_probe__destroy, [](auto*) {});
   add("sched", sched_probe__open, sched_probe__destroy, [](auto*) {});
   add("block", block_probe__open, block_probe__destroy, [slow_ns](auto* rodata) { rodata->slow_ns = slow_ns; });
@@ -387,7 +388,8 @@ Result<std::unique_ptr<Probes>> Probes::open(const SensorSettings& settings, std
     for (std::size_t i = 0; i < CULPRIT_IGNORED_MAX; ++i) rodata->ignored_tgids[i] = own[i];
   };
   add("sync", sync_probe__open, sync_probe__destroy, timed);
-  probes->families_.back()->stands_in = {{"on_ext4_sync", "on_sync_start"}, {"on_ext4_synced", "on_sync_end"}};
+  probes->families_.back()->stands_in = {{"on_ext4_sync", {"on_sync_start", "on_fsync_start", "on_fdatasync_start"}},
+                                           {"on_ext4_synced", {"on_sync_end", "on_fsync_end", "on_fdatasync_end"}}};
   Probes* const self = probes.get();
   add("syscall", syscall_probe__open, syscall_probe__destroy, [=](auto* rodata) {
     timed(rodata);

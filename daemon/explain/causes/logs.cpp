@@ -7,6 +7,7 @@
 #include "daemon/base/clock.h"
 #include "daemon/base/text.h"
 #include "daemon/explain/draft.h"
+#include "daemon/logs/header.h"
 
 namespace culprit::explain {
 
@@ -79,6 +80,11 @@ bool general(std::string_view middleware) {
 
 // News are of a log, or of failed spans.
 std::string_view verb_of(const LogNews& news) { return news.template_id.empty() ? "reports in its spans" : "logs"; }
+// Without the header: the evidence has its own time and service.
+std::string bare_line(std::string_view line, std::size_t length_max = 140) {
+  std::string buffer;
+  return short_line(logs::split_header(line, buffer).text, length_max);
+}
 std::string source_of(const LogNews& news) { return fmt::format("{} {}", news.service, news.template_id.empty() ? "spans" : "log"); }
 
 // Everything above the level of news, from services that matter.
@@ -136,7 +142,7 @@ void causes_logs(const Scene& scene, Drafts& drafts) {
           break;
         }
       }
-      draft.add(strength * one.match.weight, news.first_ns, fmt::format("{} {}: {}{}", news.service, verb_of(news), short_line(line), news.count > 1 ? fmt::format(" ({} times)", group_digits(news.count)) : ""),
+      draft.add(strength * one.match.weight, news.first_ns, fmt::format("{} {}: {}{}", news.service, verb_of(news), bare_line(line), news.count > 1 ? fmt::format(" ({} times)", group_digits(news.count)) : ""),
                 {source_of(news)});
       if (news.count >= kMany && strength == weight::kLogSign) draft.evidence.back().weight += weight::kLogMany;
       if (draft.onset_ns == 0 || news.first_ns < draft.onset_ns) draft.onset_ns = news.first_ns;
@@ -151,8 +157,8 @@ void causes_logs(const Scene& scene, Drafts& drafts) {
     Draft draft = draft_of(scene, "application/errors", service);
     draft.generic = true;
     draft.onset_ns = news->first_ns;
-    draft.title = fmt::format("{}: {} a new error: {}", service, verb_of(*news), short_line(news->text, 80));
-    draft.add(weight::kSignal, news->first_ns, fmt::format("{} {}: {} ({} times)", service, verb_of(*news), short_line(news->text), group_digits(news->count)), {source_of(*news)});
+    draft.title = fmt::format("{}: {} a new error: {}", service, verb_of(*news), bare_line(news->text, 80));
+    draft.add(weight::kSignal, news->first_ns, fmt::format("{} {}: {} ({} times)", service, verb_of(*news), bare_line(news->text), group_digits(news->count)), {source_of(*news)});
     locate(scene, draft, service);
     drafts.push_back(std::move(draft));
   }
