@@ -65,7 +65,7 @@ int BPF_PROG(on_fsync_end, struct pt_regs *regs, long result)
 }
 
 SEC("fentry/" CALL("fdatasync"))
-int BPF_PROG(on_fdatasync_start)
+int BPF_PROG(on_fdsync_start)
 {
 	if (!is_ignored(bpf_get_current_pid_tgid() >> 32))
 		start_timed();
@@ -73,7 +73,7 @@ int BPF_PROG(on_fdatasync_start)
 }
 
 SEC("fexit/" CALL("fdatasync"))
-int BPF_PROG(on_fdatasync_end, struct pt_regs *regs, long result)
+int BPF_PROG(on_fdsync_end, struct pt_regs *regs, long result)
 {
 	finish_sync(1, result);
 	return 0;

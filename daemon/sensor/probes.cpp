@@ -388,8 +388,8 @@ Result<std::unique_ptr<Probes>> Probes::open(const SensorSettings& settings, std
     for (std::size_t i = 0; i < CULPRIT_IGNORED_MAX; ++i) rodata->ignored_tgids[i] = own[i];
   };
   add("sync", sync_probe__open, sync_probe__destroy, timed);
-  probes->families_.back()->stands_in = {{"on_ext4_sync", {"on_sync_start", "on_fsync_start", "on_fdatasync_start"}},
-                                           {"on_ext4_synced", {"on_sync_end", "on_fsync_end", "on_fdatasync_end"}}};
+  probes->families_.back()->stands_in = {{"on_ext4_sync", {"on_sync_start", "on_fsync_start", "on_fdsync_start"}},
+                                           {"on_ext4_synced", {"on_sync_end", "on_fsync_end", "on_fdsync_end"}}};
   Probes* const self = probes.get();
   add("syscall", syscall_probe__open, syscall_probe__destroy, [=](auto* rodata) {
     timed(rodata);

@@ -113,7 +113,8 @@ class OpenTelemetry(unittest.TestCase):
 
     @classmethod
     def setUpClass(cls):
-        if not (HERE / "otel/node_modules").is_dir():
+        lock, installed = HERE / "otel/package-lock.json", HERE / "otel/node_modules/.package-lock.json"
+        if not installed.exists() or installed.stat().st_mtime < lock.stat().st_mtime:
             subprocess.run(["npm", "--prefix", str(HERE / "otel"), "ci", "--no-audit", "--no-fund", "--no-progress"], check=True, stdout=subprocess.DEVNULL)
 
     # Every span, log record and data point of the SDK arrives exactly once, over each transport.
