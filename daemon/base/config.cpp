@@ -102,7 +102,7 @@ const std::vector<Field>& fields() {
        [](const Config& config) { return fmt::format("[{}]", fmt::join(config.watch, ", ")); }, true},
       number_field<std::uint32_t>("control_ring_bytes", &Config::control_ring_bytes, 1U << 12U, 1U << 28U, "ring of rare events, each CPU; a power of two"),
       number_field<std::uint32_t>("data_ring_bytes", &Config::data_ring_bytes, 1U << 12U, 1U << 28U, "ring of payload and log lines, each CPU; a power of two"),
-      number_field<std::uint32_t>("payload_per_second", &Config::payload_per_second, 0, 10'000'000, "payload and log records a second and CPU; more are counted as dropped"),
+      number_field<std::uint32_t>("payload_per_second", &Config::payload_per_second, 0, 10'000'000, "payload and log records a second and CPU; after that the watched are left alone for the rest of it"),
       number_field<std::uint32_t>("slow_ms", &Config::slow_ms, 1, 3'600'000, "a timed system call or block request above it becomes an event, milliseconds"),
       number_field<std::uint32_t>("calls_percent", &Config::calls_percent, 0, 100, "of the time in which system calls are observed while nobody is watched and nothing is wrong"),
       number_field<std::uint32_t>("memory_bytes_max", &Config::memory_bytes_max, 1U << 22U, 1U << 31U, "events held in memory"),
