@@ -23,5 +23,6 @@ function(embed_texts target)
     COMMAND ${CMAKE_COMMAND} -DHEADER=${arg_HEADER} -DNAMESPACE=${arg_NAMESPACE} -DTYPE=${arg_TYPE}
             -DFUNCTION=${arg_FUNCTION} -DOUT=${out} "-DFILES=${files}" -P ${CULPRIT_EMBED_SCRIPT}
     DEPENDS ${arg_FILES} ${CULPRIT_EMBED_SCRIPT} COMMENT "Embedding the texts of ${arg_FUNCTION}" VERBATIM)
+  set_source_files_properties(${out} PROPERTIES COMPILE_OPTIONS "$<$<CXX_COMPILER_ID:Clang>:-Wno-overlength-strings>")
   target_sources(${target} PRIVATE ${out})
 endfunction()

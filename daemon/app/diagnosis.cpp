@@ -463,9 +463,9 @@ std::map<std::string, int> Diagnosis::learned() const {
 
 Diagnosis::RulesView Diagnosis::rules() const {
   const MutexLock lock(impl_->rules_mutex);
-  const rules::Engine& engine = impl_->engine;
-  RulesView view{.hash = engine.set()->hash(), .rules = {}, .engine = engine.stats()};
-  for (std::size_t i = 0; i < engine.set()->rules().size(); ++i) view.rules.push_back({engine.set()->rules()[i], engine.stats_of(i), engine.off(i)});
+  const auto set = impl_->engine.set();
+  RulesView view{.hash = set->hash(), .rules = {}, .engine = impl_->engine.stats()};
+  for (std::size_t i = 0; i < set->rules().size(); ++i) view.rules.push_back({set->rules()[i], impl_->engine.stats_of(i), impl_->engine.off(i)});
   return view;
 }
 

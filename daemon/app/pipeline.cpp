@@ -113,7 +113,7 @@ struct Pipeline::Impl : track::Sink {
   // Runs a thread's loop; an exception that gets here is a bug, and the daemon ends rather than going on half.
   template <typename Loop>
   std::jthread spawn(const char* name, Loop loop) {
-    return std::jthread([this, name, loop](std::stop_token stop) {
+    return std::jthread([this, name, loop](const std::stop_token& stop) {
       ::pthread_setname_np(::pthread_self(), name);
       try {
         loop(stop);

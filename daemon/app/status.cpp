@@ -11,7 +11,7 @@ namespace {
 
 using api::Json;
 
-Json check(const char* group, std::string name, const char* state, std::string text, std::string fix = {}) {
+Json check(const char* group, std::string name, const char* state, std::string text, const std::string& fix = {}) {
   return {{"group", group}, {"name", std::move(name)}, {"state", state}, {"text", std::move(text)}, {"fix", fix.empty() ? Json(nullptr) : Json(fix)}};
 }
 

@@ -84,7 +84,7 @@ constexpr std::int64_t kOnsetLeadNs = 30 * kNsPerSecond;     // a cause is looke
 
 double quantile(std::vector<double>& values, double q) {
   if (values.empty()) return 0;
-  const auto at = static_cast<std::size_t>(q * static_cast<double>(values.size() - 1) + 0.5);
+  const auto at = static_cast<std::size_t>(std::lround(q * static_cast<double>(values.size() - 1)));
   const auto nth = values.begin() + static_cast<std::ptrdiff_t>(at);
   std::nth_element(values.begin(), nth, values.end());
   return *nth;

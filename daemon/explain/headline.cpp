@@ -81,6 +81,7 @@ Result<std::string> healthy_headline(const stream::EventStore& store, const std:
   for (const stream::Series& one : series) {
     if (one.points.empty()) continue;
     std::vector<double> values;
+    values.reserve(one.points.size());
     for (const stream::Point& point : one.points) values.push_back(point.value);
     std::ranges::sort(values);
     const double median = values[values.size() / 2];

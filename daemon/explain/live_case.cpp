@@ -100,7 +100,7 @@ void put_span(const Event& event, bool base, CaseBuilder& builder) {
   span.own_ns = own_ns_of(event.attribute("self"));
   if (kind == "client" || kind == "producer") span.kind = RecordedSpan::Kind::Client;
   else if (!kind.empty() || span.own_ns >= 0) span.kind = RecordedSpan::Kind::Server;  // the kernel's own spans are servers
-  (base ? builder.out.reference_spans : builder.out.spans).push_back(std::move(span));
+  (base ? builder.out.reference_spans : builder.out.spans).push_back(span);
 }
 
 void put_line(const Event& event, bool base, CaseBuilder& builder) {

@@ -124,7 +124,7 @@ Result<Account> find_account(const std::string& user) {
   return account;
 }
 
-Result<void> act_as(Account account) {
+Result<void> act_as(const Account& account) {
   const DeathSignal death_signal;
   // The group is changed by root: before it is somebody else, after it is itself again.
   if (account.uid == 0 && seteuid(0) != 0) return fail_errno(errno, "act as root again");
@@ -134,7 +134,7 @@ Result<void> act_as(Account account) {
   return {};
 }
 
-Result<void> drop_all(Account account) {
+Result<void> drop_all(const Account& account) {
   TRY(bound({}));
   const DeathSignal death_signal;
   if (geteuid() == 0 && account.uid != 0) {

@@ -202,7 +202,7 @@ int usage_error(const CLI::App& app, const CLI::ParseError& error, std::ostream&
   }
   std::string path = shown->get_name();
   for (const CLI::App* parent = shown->get_parent(); parent != nullptr; parent = parent->get_parent())
-    path = parent->get_name() + " " + path;
+    path.insert(0, parent->get_name() + " ");
   err << "culprit: " << message << "\n" << "run `" << path << " --help` to see how it is used\n";
   return kUsage;
 }

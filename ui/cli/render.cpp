@@ -251,7 +251,6 @@ std::string render_status(const Json& document, const Style& style) {
 
 std::string render_doctor(const Json& document, const Style& style) {
   Table checks({{"check"}, {""}, {"found"}});
-  std::string group;
   std::size_t bad = 0;
   for (const Json& row : list(document, "checks")) {
     const std::string state = text(row, "state");

@@ -36,6 +36,7 @@ std::vector<double> whole(const std::vector<double>& values) {
   }
   const double usual = quantile(there, 0.5);
   std::vector<double> out;
+  out.reserve(values.size());
   for (const double value : values) out.push_back(std::isfinite(value) ? value : usual);
   return out;
 }

@@ -134,7 +134,7 @@ void fit_faults(const std::vector<const Example*>& examples, const Vocabulary& w
   for (const auto& [kind, place] : kinds) {
     auto& into = out.faults[kind];
     for (std::size_t i = 0; i < words.size(); ++i) {
-      const double weight = weights[place * stride + i];
+      const double weight = weights[std::size_t{place} * stride + i];
       if (std::fabs(weight) >= 0.02) into[words.name(i)] = std::round(weight * 1e3) / 1e3;
     }
     into["constant"] = std::round(weights[place * stride + stride - 1] * 1e3) / 1e3;

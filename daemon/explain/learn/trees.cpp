@@ -86,7 +86,7 @@ class Grower {
   }
 
  private:
-  std::int32_t add(std::vector<std::uint32_t> rows, int depth) {
+  std::int32_t add(const std::vector<std::uint32_t>& rows, int depth) {
     Sums all;
     for (const std::uint32_t row : rows) all += {g_[row], h_[row], 1};
     const auto at = static_cast<std::int32_t>(tree_.size());

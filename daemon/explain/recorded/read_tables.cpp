@@ -127,6 +127,7 @@ Result<void> read_metrics(const std::filesystem::path& file, CaseBuilder& builde
   }
   for (std::size_t c = first; c < into.columns.size(); ++c) {
     std::vector<double> values;
+    values.reserve(row_of.size());
     for (const std::size_t row : row_of) values.push_back(row < times.size() ? into.columns[c].values[row] : kNaN);
     into.columns[c].values = std::move(values);
   }
