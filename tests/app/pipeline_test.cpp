@@ -1,6 +1,7 @@
 // The pipeline without a sensor: events come from many threads at once, and each is stored or counted.
 #include "daemon/app/pipeline.h"
 
+#include <fmt/format.h>
 #include <gtest/gtest.h>
 #include <sys/socket.h>
 

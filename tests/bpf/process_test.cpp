@@ -212,7 +212,7 @@ TEST_F(ProcessTest, ThreadsThatEndedStillCount) {
 // vfork keeps its parent in uninterruptible sleep until the child is gone.
 TEST_F(ProcessTest, BlockedTimeIsSampled) {
   Child child([] {
-    if (vfork() == 0) {
+    if (vfork() == 0) {  // NOLINT(bugprone-unsafe-functions): what it does to its caller is what is tested
       usleep(1'500'000);
       _exit(0);
     }

@@ -10,6 +10,7 @@
 #include <fstream>
 #include <ctime>
 #include <sstream>
+#include <thread>
 
 #include "daemon/api/server.h"
 #include "tests/api/fake_backend.h"

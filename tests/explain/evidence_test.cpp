@@ -1,4 +1,5 @@
 // Each block alone: it sees its own kind of fault, at the right service, says why, and is quiet about what is well.
+#include <fmt/format.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 

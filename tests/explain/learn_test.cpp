@@ -1,4 +1,5 @@
 // Learning: what is fitted ranks, does not depend on the order of cases, and knows how sure it may be.
+#include <fmt/format.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 

@@ -1,5 +1,6 @@
 #include "graph/yaml.h"
 
+#include <fmt/format.h>
 #include <gmock/gmock.h>
 
 namespace culprit::graph {

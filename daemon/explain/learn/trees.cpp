@@ -81,7 +81,7 @@ class Grower {
     offset_ = offset;
     std::vector<std::uint32_t> rows(g_.size());
     std::iota(rows.begin(), rows.end(), 0U);
-    add(std::move(rows), options_.depth);
+    add(rows, options_.depth);
     return std::move(tree_);
   }
 
@@ -96,8 +96,8 @@ class Grower {
     if (split.gain < kGainMin) return at;
     std::vector<std::uint32_t> low, high;
     for (const std::uint32_t row : rows) (table_.bins[split.feature][row] <= split.bin ? low : high).push_back(row);
-    const std::int32_t left = add(std::move(low), depth - 1);
-    const std::int32_t right = add(std::move(high), depth - 1);
+    const std::int32_t left = add(low, depth - 1);
+    const std::int32_t right = add(high, depth - 1);
     TreeNode& node = tree_[static_cast<std::size_t>(at)];
     node.feature = names_[split.feature];
     node.threshold = table_.thresholds[split.feature][split.bin];
