@@ -21,7 +21,7 @@ for suite in $suites; do
   apt-get "${options[@]}" -q update >"$apt/log" 2>&1 || continue
   boost=$(newest '^libboost1\.[0-9]+-dev$')
   go=$(newest '^golang-1\.[0-9]+-go$')
-  [ -n "$boost" ] && [ -n "$go" ] || continue
+  if [ -z "$boost" ] || [ -z "$go" ]; then continue; fi
   (cd "$folder" && apt-get "${options[@]}" -q download "$boost" "$go" "${go%-go}-src" >>"$apt/log" 2>&1 &&
     for package in ./*.deb; do dpkg -x "$package" . && rm "$package"; done)
   echo "fetch_newest: $boost and $go of $suite in $folder" >&2
