@@ -14,7 +14,7 @@
 #include "timed.bpf.h"
 #include "watch.bpf.h"
 
-const volatile __u32 payload_budget = 20000;	/* payload and log records per CPU and window */
+const volatile __u32 payload_budget = 1000;	/* payload and log records per CPU and window */
 const volatile __u32 watch_all = 0;	/* CULPRIT_WATCH_* of every process */
 const volatile __u32 syncs_timed = CULPRIT_SYNCS_NONE;	/* by sync.bpf.c */
 

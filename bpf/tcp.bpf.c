@@ -20,6 +20,7 @@ SEC("tp_btf/inet_sock_set_state")
 int BPF_PROG(on_tcp_state, const struct sock *sk, int old_state, int new_state)
 {
 	struct culprit_tcp_state_event *e;
+	const struct tcp_sock *tp = (const struct tcp_sock *)sk;
 	struct owner *owner, fresh;
 	__u64 key = (__u64)sk;
 	__u64 now;
@@ -55,6 +56,8 @@ int BPF_PROG(on_tcp_state, const struct sock *sk, int old_state, int new_state)
 		e->old_state = old_state;
 		e->new_state = new_state;
 		e->error = sk->sk_err;
+		e->positions[CULPRIT_READ] = BPF_CORE_READ(tp, copied_seq);
+		e->positions[CULPRIT_WRITE] = BPF_CORE_READ(tp, write_seq);
 		ring_submit(e, ring);
 	}
 	if (owner && new_state == CULPRIT_TCP_CLOSE)

@@ -164,8 +164,9 @@ struct culprit_tcp_state_event {
 	culprit_u16 old_state;
 	culprit_u16 new_state;
 	culprit_s32 error;	/* sk_err: positive errno, 0 if none */
+	culprit_u32 positions[2];	/* of the stream by enum culprit_direction, as culprit_payload_event's; an end takes one */
 };
-CULPRIT_ASSERT_SIZE(struct culprit_tcp_state_event, 112);
+CULPRIT_ASSERT_SIZE(struct culprit_tcp_state_event, 120);
 
 /* A segment was sent again. task is who happened to run: not the owner. */
 struct culprit_tcp_retransmit_event {

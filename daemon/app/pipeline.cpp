@@ -30,6 +30,10 @@ constexpr std::chrono::milliseconds kPollIdle{50};  // not longer than records a
 constexpr std::int64_t kIdleAfterNs = 500 * kNsPerMs;
 constexpr std::int64_t kReorderNs = 50 * kNsPerMs;  // records of two CPUs may be this far out of order
 
+struct SnapshotInput {
+  sensor::Snapshot snapshot;
+  double watched_share;  // Tracker::on_watched_share
+};
 struct FactsInput {
   std::uint32_t pid;
   track::ProcessFacts facts;
@@ -49,7 +53,7 @@ struct ProcessesInput {
 struct GapInput {
   std::int64_t from_ns, to_ns;
 };
-using TrackInput = std::variant<collect::RecordBatch, sensor::Snapshot, FactsInput, SocketOwnersInput, FilesystemsInput,
+using TrackInput = std::variant<collect::RecordBatch, SnapshotInput, FactsInput, SocketOwnersInput, FilesystemsInput,
                                 CgroupInput, ProcessesInput, GapInput>;
 
 struct StreamInput {
@@ -101,6 +105,7 @@ struct Pipeline::Impl : track::Sink {
   std::int64_t filesystems_at_ns = 0, cgroups_at_ns = 0, sockets_at_ns = 0, looked_at_ns = 0;  // sensor thread
   std::int64_t snapshot_at_ns = 0;
   std::uint64_t returns_ns = 0, entries_ns = 0, rested_ns = 0;  // observed and not, as the last snapshot said
+  std::uint64_t watched_made = 0, watched_lost = 0;             // records of the watched, then
 
   // Threads last: they end before what they use.
   std::jthread stream_thread, track_thread, collect_thread, sensor_thread;
@@ -129,6 +134,7 @@ struct Pipeline::Impl : track::Sink {
   void ask_periodically();
   void on_hello(sensor::Hello hello, collect::RingFds fds);
   void on_lost(const std::string& reason);
+  double watched_share(const collect::CollectorCounts& counts, double rested_share);
   void on_snapshot(sensor::Snapshot snapshot);
   void collect_loop(const std::stop_token& stop);
   void track_loop();
@@ -268,8 +274,24 @@ void Pipeline::Impl::on_lost(const std::string& reason) {
   accounting.open_gap(lost_at_ns);
 }
 
+// Of what the watched move and write, a part is not observed while the programs rest, and a part of the rest is dropped.
+double Pipeline::Impl::watched_share(const collect::CollectorCounts& counts, double rested_share) {
+  std::uint64_t made = 0, lost = 0;
+  for (const std::uint32_t kind : {CULPRIT_EVENT_PAYLOAD, CULPRIT_EVENT_LOG}) {
+    made += counts.kinds[kind].produced;
+    for (const std::uint64_t dropped : counts.kinds[kind].dropped) lost += dropped;
+  }
+  const bool anew = made < watched_made || lost < watched_lost;  // another sensor
+  const std::uint64_t made_now = made - (anew ? 0 : watched_made), lost_now = lost - (anew ? 0 : watched_lost);
+  watched_made = made;
+  watched_lost = lost;
+  const double arrived = made_now > lost_now ? static_cast<double>(made_now - lost_now) / static_cast<double>(made_now) : 1;
+  return (1 - rested_share) * arrived;
+}
+
 void Pipeline::Impl::on_snapshot(sensor::Snapshot snapshot) {
   collect::CollectorCounts counts;
+  double rested_share = 0;
   {
     const MutexLock lock(mutex);
     sensor_seen.tables = snapshot.tables;
@@ -289,6 +311,7 @@ void Pipeline::Impl::on_snapshot(sensor::Snapshot snapshot) {
     entries_ns = snapshot.entries_observed_ns;
     rested_ns = snapshot.rested_ns;
     if (collector) counts = collector->counts();
+    rested_share = sensor_seen.rested_share;
   }
   std::uint64_t produced = 0;
   std::map<std::string, std::uint64_t> dropped;
@@ -299,7 +322,8 @@ void Pipeline::Impl::on_snapshot(sensor::Snapshot snapshot) {
     }
   }
   accounting.add(snapshot.time_ns, produced, std::move(dropped));
-  push(std::move(snapshot));
+  const double share = watched_share(counts, rested_share);
+  push(SnapshotInput{std::move(snapshot), share});
 }
 
 void Pipeline::Impl::collect_loop(const std::stop_token& stop) {
@@ -393,9 +417,10 @@ void Pipeline::Impl::take(TrackInput& input) {
         using T = std::decay_t<decltype(value)>;
         if constexpr (std::is_same_v<T, collect::RecordBatch>) {
           for (std::size_t i = 0; i < value.size(); ++i) tracker->on_record(value[i]);
-        } else if constexpr (std::is_same_v<T, sensor::Snapshot>) {
-          tracker->advance(std::min(value.time_ns, now - kReorderNs));
-          give_snapshot(*tracker, value);
+        } else if constexpr (std::is_same_v<T, SnapshotInput>) {
+          tracker->advance(std::min(value.snapshot.time_ns, now - kReorderNs));
+          tracker->on_watched_share(value.watched_share);
+          give_snapshot(*tracker, value.snapshot);
         } else if constexpr (std::is_same_v<T, FactsInput>) {
           tracker->on_facts(value.pid, value.facts);
         } else if constexpr (std::is_same_v<T, SocketOwnersInput>) {

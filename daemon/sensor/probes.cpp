@@ -394,7 +394,8 @@ Result<std::unique_ptr<Probes>> Probes::open(const SensorSettings& settings, std
   add("syscall", syscall_probe__open, syscall_probe__destroy, [=](auto* rodata) {
     timed(rodata);
     rodata->syncs_timed = self->timed_syncs();  // sync is loaded before this
-    rodata->payload_budget = settings.payload_records_per_cpu;
+    rodata->payload_budget = static_cast<std::uint32_t>(
+        std::max<std::uint64_t>(1, (std::uint64_t{settings.payload_records_per_cpu} << CULPRIT_BUDGET_WINDOW_SHIFT) / 1'000'000'000));
     rodata->watch_all = watch_all;
   });
   probes->families_.back()->on_demand = {"on_sys_enter", "on_sys_exit"};

@@ -20,7 +20,7 @@ namespace {
 constexpr std::size_t kReplyPartBytes = 48 * 1024;
 constexpr std::size_t kRequestsPerTurn = 64;  // then snapshots get their chance
 constexpr int kSocketBytes = 4 << 20;
-constexpr std::int64_t kBudgetLookNs = 10'000'000;
+constexpr std::int64_t kBudgetLookNs = 3'000'000;
 constexpr std::uint32_t kTaskSamples = 4;  // readings of who is blocked, for each snapshot
 constexpr std::uint32_t kCaptureAll = kCapturePayload | kCaptureLogs;
 

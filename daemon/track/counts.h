@@ -35,8 +35,9 @@ class Counts {
   void forget_base();  // the probes were loaded anew: the next snapshot is a base line
 
   void emit_host(std::int64_t now_ns, double seconds);
-  // Adds up the processes of each service, then samples of services and of the processes that stand out.
-  void emit_services(std::int64_t now_ns, double seconds);
+  // Adds up the processes of each service, then samples of services and of the processes that stand out. seen_s: how much
+  // of the seconds the requests and lines are from.
+  void emit_services(std::int64_t now_ns, double seconds, double seen_s);
   void begin_second();
 
  private:

@@ -52,7 +52,7 @@ void Network::retransmit(Socket& socket, std::uint64_t count) {
   if (Service* service = directory_.find(directory_.service_of(socket.tgid)); service != nullptr) service->retransmits += count;
 }
 
-void Network::emit_second(std::int64_t now_ns, double seconds) {
+void Network::emit_second(std::int64_t now_ns, double seconds, double seen_s) {
   for (auto& [key, edge] : edges_) {
     const Service* caller = directory_.find(edge->caller);
     const bool shown = caller != nullptr && caller->significant;
@@ -77,8 +77,8 @@ void Network::emit_second(std::int64_t now_ns, double seconds) {
       }
     }
     RequestWindow& window = edge->window;
-    edge->last.rate = static_cast<double>(window.durations.count()) / seconds;
-    edge->last.errors = static_cast<double>(window.errors) / seconds;
+    edge->last.rate = static_cast<double>(window.durations.count()) / seen_s;
+    edge->last.errors = static_cast<double>(window.errors) / seen_s;
     edge->last.mean_s = window.durations.mean_s();
     edge->last.p99_s = window.durations.quantile_s(0.99);
     edge->last.inflight = static_cast<double>(window.inflight);

@@ -131,7 +131,8 @@ class Network {
   void connect_failed(Socket& socket, int error, std::int64_t time_ns);
   void reset(Socket& socket, std::int64_t time_ns);
   void retransmit(Socket& socket, std::uint64_t count);
-  void emit_second(std::int64_t now_ns, double seconds);  // failures, resets, and samples of edges
+  // Failures, resets, and samples of edges. seen_s: how much of the seconds the requests are from.
+  void emit_second(std::int64_t now_ns, double seconds, double seen_s);
   void forget(std::int64_t now_ns);                       // edges and listeners out of use
   void forget_name(ServiceId id, const std::string& old_name);  // of a service that has another one now
 

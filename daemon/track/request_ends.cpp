@@ -256,8 +256,16 @@ void Requests::finish_call(Socket& socket, std::size_t index, std::int64_t end_n
   add_wait(call.parent, edge, call.start_ns, end_ns);
 }
 
-void Requests::closed(Socket& socket, std::int64_t time_ns, int error, bool peer_first) {
+void Requests::closed(Socket& socket, std::int64_t time_ns, int error, bool peer_first, const culprit_u32* positions) {
   peer_first |= socket.peer_closed;
+  if (positions != nullptr) {
+    const std::uint32_t side = socket.role == Role::Client ? CULPRIT_READ : CULPRIT_WRITE;
+    const std::uint32_t seen = socket.positions[side], unseen = positions[side] - seen;
+    if (seen != 0 && unseen > 1 && unseen <= INT32_MAX) {  // more than the end itself, which takes a number too
+      ++stats_.stream_gaps;
+      answered_unseen(socket);
+    }
+  }
   while (!socket.calls.empty()) {
     const Call& call = socket.calls.front();
     if (call.answer_ns != 0) {

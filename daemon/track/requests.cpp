@@ -109,7 +109,7 @@ void Requests::on_state(const culprit_tcp_state_event& event) {
       socket->connect_ns = 0;
     }
     const bool peer_first = event.old_state == CULPRIT_TCP_LAST_ACK || event.old_state == CULPRIT_TCP_CLOSE_WAIT;
-    if (const auto gone = network_.close(event.socket.sock)) closed(*gone, time_ns, event.error, peer_first);
+    if (const auto gone = network_.close(event.socket.sock)) closed(*gone, time_ns, event.error, peer_first, event.positions);
     return;
   }
   std::unique_ptr<Socket> replaced;
@@ -117,6 +117,9 @@ void Requests::on_state(const culprit_tcp_state_event& event) {
   if (replaced != nullptr) closed(*replaced, time_ns, 0, false);
   if (socket == nullptr) return;
   socket->used_ns = time_ns;
+  if (event.new_state == CULPRIT_TCP_ESTABLISHED && socket->positions[CULPRIT_READ] == 0 && socket->positions[CULPRIT_WRITE] == 0) {
+    std::ranges::copy(event.positions, socket->positions);  // where both streams begin
+  }
   if (event.task.tgid != 0) {
     directory_.meet(event.task.tgid, event.task.cgroup_id, event.task.comm);
     socket->tgid = event.task.tgid;
@@ -214,7 +217,7 @@ void Requests::on_message(Socket& socket, const culprit_payload_event& event, st
     if (!write) peer_closed(socket, time_ns);
     return;
   }
-  const std::uint32_t unseen = unseen_before(socket, event);
+  std::uint32_t unseen = unseen_before(socket, event);
   if (socket.protocol == Protocol::Tunnel) return;
   const bool request_side = write == (socket.role == Role::Client);
   if (socket.protocol != Protocol::Http1) {
@@ -222,6 +225,7 @@ void Requests::on_message(Socket& socket, const culprit_payload_event& event, st
     if (Http1Parser::starts_message(side, data)) {
       start_over(socket);
       socket.protocol = Protocol::Http1;
+      unseen = 0;  // nobody waits for what came before
     } else if (socket.protocol == Protocol::Unknown) {
       socket.protocol = Protocol::Generic;
     }

@@ -26,7 +26,8 @@ class Requests {
   void on_payload(const culprit_payload_event& event);
   void on_state(const culprit_tcp_state_event& event);
   // Ends what is open on a socket that is no more. `error`: errno of the socket, 0 if it was closed in order.
-  void closed(Socket& socket, std::int64_t time_ns, int error, bool peer_first);
+  // `positions`: where its streams ended (culprit_tcp_state_event), null if nobody knows.
+  void closed(Socket& socket, std::int64_t time_ns, int error, bool peer_first, const culprit_u32* positions = nullptr);
   // The probes were blind: nothing that is open can be trusted.
   void forget_open();
 

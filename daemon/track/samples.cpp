@@ -97,7 +97,7 @@ void Counts::emit_host(std::int64_t now_ns, double) {
   if (mounts_.size() > 4 * filesystems_.size() + 64) mounts_.clear();
 }
 
-void Counts::emit_services(std::int64_t now_ns, double seconds) {
+void Counts::emit_services(std::int64_t now_ns, double seconds, double seen_s) {
   struct Sum {
     Usage usage;
     double rss = 0, fds = 0, fds_ratio = 0, stopped = 0, count = 0;
@@ -150,8 +150,8 @@ void Counts::emit_services(std::int64_t now_ns, double seconds) {
     sum.usage.add(service.usage);
     RequestWindow& window = service.window;
     const auto rates = [&](RequestWindow& of, RequestRates& last) {
-      last.rate = static_cast<double>(of.durations.count()) / seconds;
-      last.errors = static_cast<double>(of.errors) / seconds;
+      last.rate = static_cast<double>(of.durations.count()) / seen_s;
+      last.errors = static_cast<double>(of.errors) / seen_s;
       last.p50_s = of.durations.quantile_s(0.5);
       last.p99_s = of.durations.quantile_s(0.99);
       last.mean_s = of.durations.mean_s();
@@ -193,8 +193,8 @@ void Counts::emit_services(std::int64_t now_ns, double seconds) {
       put(Series::ProcessCrashes, static_cast<double>(service.crashes) / seconds);
       put(Series::MemoryLimitRatio, service.alive ? service.memory_limit_ratio : 0);
       put(Series::CpuThrottled, service.alive ? service.throttled : 0);
-      put(Series::LogRate, static_cast<double>(service.lines) / seconds);
-      put(Series::LogErrors, static_cast<double>(service.error_lines) / seconds);
+      put(Series::LogRate, static_cast<double>(service.lines) / seen_s);
+      put(Series::LogErrors, static_cast<double>(service.error_lines) / seen_s);
       put(Series::TcpAcceptQueue, service.accept_queue_ratio);
       put(Series::TcpRetransmits, static_cast<double>(service.retransmits) / seconds);
       put(Series::TcpResets, static_cast<double>(service.resets) / seconds);

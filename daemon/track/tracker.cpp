@@ -17,6 +17,7 @@ namespace {
 constexpr std::int64_t kTickReorderNs = 100'000'000;    // if nobody calls advance()
 constexpr std::int64_t kSocketGoneNs = 5'000'000'000;   // not listed by the kernel, and not used for this long
 constexpr std::size_t kPidsShown = 64;
+constexpr double kWatchedShareMin = 0.001;  // less is too little to scale by
 constexpr std::size_t kPayloadHead = offsetof(culprit_payload_event, data);
 
 // Size that a record of this kind must have; 0: the kind is unknown. Payload has two.
@@ -81,6 +82,7 @@ struct Tracker::Impl {
   std::uint64_t order = 0;
   std::int64_t horizon_ns = 0;  // processed up to here
   std::int64_t tick_ns = 0;
+  double watched_share = 1;
 };
 
 void Tracker::Impl::keep(std::span<const std::byte> record, const culprit_header& header) {
@@ -229,8 +231,8 @@ void Tracker::Impl::tick(std::int64_t now_ns) {
   requests.accrue(horizon_ns);
   lines.tick(now_ns);
   directory.tick();
-  network.emit_second(now_ns, seconds);
-  counts.emit_services(now_ns, seconds);
+  network.emit_second(now_ns, seconds, seconds * watched_share);
+  counts.emit_services(now_ns, seconds, seconds * watched_share);
   counts.emit_host(now_ns, seconds);
   counts.begin_second();
   requests.begin_second(horizon_ns);
@@ -283,6 +285,7 @@ void Tracker::on_sched(std::int64_t now_ns, Snapshot<std::uint32_t, culprit_sche
 void Tracker::on_calls_observed(std::int64_t now_ns, std::uint64_t returns_ns, std::uint64_t entries_ns) {
   impl_->counts.on_calls_observed(now_ns, returns_ns, entries_ns);
 }
+void Tracker::on_watched_share(double share) { impl_->watched_share = std::clamp(share, kWatchedShareMin, 1.0); }
 void Tracker::on_syscall_errors(std::int64_t now_ns, Snapshot<culprit_syscall_error_key, culprit_syscall_error_counts> counts) {
   impl_->counts.on_syscall_errors(now_ns, counts);
 }

@@ -171,6 +171,9 @@ class Tracker {
   void on_sched(std::int64_t now_ns, Snapshot<std::uint32_t, culprit_sched_counts> counts);  // key: tgid
   // How long system calls were observed so far (sensor::Snapshot), before the two below: their counts are scaled by it.
   void on_calls_observed(std::int64_t now_ns, std::uint64_t returns_ns, std::uint64_t entries_ns);
+  // Share of what the watched moved and wrote since the snapshot before that arrived here, in (0, 1]: rates of requests
+  // and lines are scaled by it. It must be about the same second as the records.
+  void on_watched_share(double share);
   void on_syscall_errors(std::int64_t now_ns, Snapshot<culprit_syscall_error_key, culprit_syscall_error_counts> counts);
   void on_timed_calls(std::int64_t now_ns, Snapshot<culprit_timed_call_key, culprit_latency> counts);
   void on_block(std::int64_t now_ns, Snapshot<culprit_block_key, culprit_block_counts> counts);

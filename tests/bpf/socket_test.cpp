@@ -210,6 +210,11 @@ TEST_F(SocketTest, PayloadOfAWatchedChild) {
     }
   }
   EXPECT_EQ(received, request.size());  // the peek is not in it
+  const auto* ended = live_->find<culprit_tcp_state_event>([&](const auto& e) {
+    return e.new_state == CULPRIT_TCP_CLOSE && e.socket.sock == events.front()->socket.sock;
+  });
+  ASSERT_TRUE(ended);
+  EXPECT_EQ(ended->positions[CULPRIT_WRITE], positions[CULPRIT_WRITE] + 1);  // the end takes one
   const auto* first = events.front();
   EXPECT_EQ(first->captured, std::min<std::uint64_t>(first->bytes, CULPRIT_PAYLOAD_LARGE));
   EXPECT_TRUE(text(payload_of(*first)).starts_with("GET /items/7?x=1 HTTP/1.1\r\n"));

@@ -287,6 +287,61 @@ TEST(Flow, AnswerAfterAGapIsNotTakenForTheLastRequests) {
   EXPECT_EQ(host.tracker.stats().requests_open, 0u);
 }
 
+// A connection that ends while a request waits: whether the request failed is told by how far the answering stream came.
+TEST(Flow, CloseAfterAnUnseenAnswerIsNoFailure) {
+  for (const std::uint32_t answered : {500u, 0u}) {  // bytes that nobody saw
+    Shop host;
+    host.tick(kStart + kSecond);
+    const std::int64_t t = kStart + kSecond + 10 * kMs;
+    const std::string ask = Shop::get("/last"), answer = Shop::answer(200, 1);
+    const auto size = [](const std::string& text) { return static_cast<std::uint32_t>(text.size()); };
+    host.payload(host.front.server, host.shop, CULPRIT_READ, ask, t, 0, 5'000);
+    host.payload(host.front.server, host.shop, CULPRIT_WRITE, answer, t + kMs, 0, 7'000);
+    host.payload(host.front.server, host.shop, CULPRIT_READ, ask, t + 2 * kMs, 0, 5'000 + size(ask));
+    host.state(host.front.server, host.shop, CULPRIT_TCP_LAST_ACK, CULPRIT_TCP_CLOSE, t + 150 * kMs, 0, {5'001 + size(ask), 7'001 + answered});
+    host.tick(kStart + 2 * kSecond);
+    host.tick(kStart + 3 * kSecond);
+    std::size_t failed = 0;
+    for (const auto* span : host.out.find(Kind::Span, "service:shop", "GET /last")) failed += span->severity >= stream::kError ? 1 : 0;
+    EXPECT_EQ(failed, answered == 0 ? 1u : 0u);
+    EXPECT_EQ(host.out.find(Kind::Span, "service:shop", "GET /last").size(), answered == 0 ? 2u : 1u);
+    EXPECT_EQ(host.tracker.stats().answers_unseen, answered == 0 ? 0u : 1u);
+    EXPECT_EQ(host.tracker.stats().requests_open, 0u);
+  }
+}
+
+// Where a stream begins is known from its connection: the first answer of it may be the one that nobody saw.
+TEST(Flow, UnseenFirstAnswerIsNoFailure) {
+  Shop host;
+  host.tick(kStart + kSecond);
+  const std::int64_t t = kStart + kSecond + 10 * kMs;
+  const auto connection = host.connect(host.nginx, 41'000, 8080, 0x9000, t);
+  host.state(connection.server, {}, CULPRIT_TCP_SYN_RECV, CULPRIT_TCP_ESTABLISHED, t + 21'000, 0, {100, 200});
+  const std::string ask = Shop::get("/only");
+  host.payload(connection.server, host.shop, CULPRIT_READ, ask, t + kMs, 0, 100 + static_cast<std::uint32_t>(ask.size()));
+  host.state(connection.server, host.shop, CULPRIT_TCP_LAST_ACK, CULPRIT_TCP_CLOSE, t + 90 * kMs, 0, {101 + static_cast<std::uint32_t>(ask.size()), 900});
+  host.tick(kStart + 2 * kSecond);
+  host.tick(kStart + 3 * kSecond);
+  EXPECT_TRUE(host.out.find(Kind::Span, "service:shop", "GET /only").empty());
+  EXPECT_EQ(host.tracker.stats().answers_unseen, 1u);
+}
+
+// A part of the records arrives: rates are those of all, durations those of the part.
+TEST(Flow, RatesAreScaledByTheShareThatArrives) {
+  Shop host;
+  host.tick(kStart + kSecond);
+  for (int i = 0; i < 10; ++i) {
+    const std::int64_t t = kStart + kSecond + 10 * kMs + i * kMs;
+    host.read(host.front.server, host.shop, Shop::get("/x"), t);
+    host.write(host.front.server, host.shop, Shop::answer(i == 0 ? 500 : 200, 1), t + kMs / 2);
+  }
+  host.tracker.on_watched_share(0.1);
+  host.tick(kStart + 2 * kSecond);
+  EXPECT_NEAR(host.out.last("service:shop", "request.rate").value_or(0), 100, 1);
+  EXPECT_NEAR(host.out.last("service:shop", "request.errors").value_or(0), 10, 0.1);
+  EXPECT_NEAR(host.out.last("service:shop", "request.duration.mean").value_or(0), 0.0005, 0.0001);
+}
+
 // Error replies of PostgreSQL and Redis are errors; a client that says goodbye asks nothing.
 TEST(Flow, GenericErrorsAndGoodbyes) {
   using namespace std::string_view_literals;

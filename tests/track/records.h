@@ -4,6 +4,8 @@
 #include <fmt/format.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
+#include <array>
 #include <cstring>
 #include <map>
 #include <optional>
@@ -114,13 +116,15 @@ class Host {
     event.new_state = CULPRIT_TCP_LISTEN;
     send(event, CULPRIT_EVENT_TCP_STATE, time_ns);
   }
-  void state(const culprit_socket& socket, const Thread& thread, std::uint16_t from, std::uint16_t to, std::int64_t time_ns, int error = 0) {
+  void state(const culprit_socket& socket, const Thread& thread, std::uint16_t from, std::uint16_t to, std::int64_t time_ns, int error = 0,
+             std::array<std::uint32_t, 2> positions = {}) {
     culprit_tcp_state_event event{};
     event.task = task_of(thread);
     event.socket = socket;
     event.old_state = from;
     event.new_state = to;
     event.error = error;
+    std::ranges::copy(positions, event.positions);
     send(event, CULPRIT_EVENT_TCP_STATE, time_ns);
   }
   Connection connect(const Thread& client, std::uint16_t client_port, std::uint16_t port, std::uint64_t sock, std::int64_t time_ns) {
