@@ -21,6 +21,8 @@ class Lab(unittest.TestCase):
         for name, row in faults.items():
             self.assertEqual(row["rank"], 1, row)
             self.assertEqual(row["false_incidents"], 0, row)
+            self.assertTrue(row["rules"], row)  # the catalogue knows both,
+            self.assertTrue(row["rules_fired"], row)  # and the answer names the rule that fired
             print(f"{name}: first after {row['seconds_to_first']} s: {row['answer']}", file=sys.stderr)
 
 

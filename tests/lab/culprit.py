@@ -74,6 +74,9 @@ class Culprit:
     def why(self, service, since):
         return self.ask("why", service, "--since", since)
 
+    def rules(self):
+        return self.ask("rules", "list").get("rules", [])
+
     def incidents(self):
         return self.ask("incidents").get("incidents", [])
 
