@@ -1,8 +1,10 @@
 #include "rules/engine.h"
 
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 
 #include <algorithm>
+#include <cmath>
 
 #include "daemon/base/clock.h"
 #include "daemon/base/text.h"
@@ -10,10 +12,21 @@
 namespace culprit::rules {
 
 Engine::Engine(RuleSetPtr set, EngineOptions options) : set_(std::move(set)), options_(options) {
+  for (const RulePtr& rule : set_->rules()) states_.push_back(state_of(*rule, INT64_MIN));
+  find_paths();
+}
+
+// What of the topology do rules ask for?
+void Engine::find_paths() {
+  with_paths_ = false;
+  bool processes = false;
   for (const RulePtr& rule : set_->rules()) {
-    states_.push_back(state_of(*rule, INT64_MIN));
-    with_paths_ = with_paths_ || !rule->paths.empty();
+    for (const Path& path : rule->paths) {
+      with_paths_ = true;
+      processes = processes || std::ranges::any_of(path.stops, [](const Path::Stop& stop) { return stop.relation == "belongs_to"; });
+    }
   }
+  topology_.learn_processes(processes);
 }
 
 Engine::OfRule Engine::state_of(const Rule& rule, std::int64_t since_ns) const {
@@ -133,7 +146,10 @@ void Engine::advance(std::int64_t now_ns) {
       clause.kept.erase(clause.kept.begin(), young);
     }
   }
-  if (budget_over) budget_from_ns_ = now_ns;
+  if (budget_over) {
+    budget_from_ns_ = now_ns;
+    topology_.expire(now_ns - kEdgeNsMax);
+  }
   kept_from_ns_ = now_ns - kWindowNsMax;
 }
 
@@ -149,15 +165,13 @@ Evaluation Engine::evaluate(std::int64_t from_ns, std::int64_t to_ns) {
 void Engine::swap(RuleSetPtr set, std::int64_t now_ns) {
   const RuleSetPtr before = std::exchange(set_, std::move(set));
   std::vector<OfRule> old = std::exchange(states_, {});
-  with_paths_ = false;
   stats_.kept = 0;
   for (const RulePtr& rule : set_->rules()) {
-    with_paths_ = with_paths_ || !rule->paths.empty();
     OfRule state = state_of(*rule, now_ns);
     const auto at = std::ranges::lower_bound(before->rules(), rule->id, {}, [](const RulePtr& r) -> const std::string& { return r->id; });
     if (at != before->rules().end() && (*at)->id == rule->id) {
       OfRule& earlier = old[static_cast<std::size_t>(at - before->rules().begin())];
-      if (*at == rule) {
+      if ((*at)->matches == rule->matches) {
         const bool active = state.active && earlier.stats.off.empty();
         state = std::move(earlier);
         if (!active) {
@@ -174,6 +188,7 @@ void Engine::swap(RuleSetPtr set, std::int64_t now_ns) {
     for (const OfClause& clause : state.clauses) stats_.kept += clause.kept.size();
     states_.push_back(std::move(state));
   }
+  find_paths();
   memory_ = {.by_name = {}, .literals = {}, .tries = {}, .body_overflows = memory_.body_overflows};
   ++stats_.swaps;
 }
@@ -185,6 +200,8 @@ bool Engine::covers(std::int64_t from_ns) const {
 EngineStats Engine::stats() const {
   EngineStats stats = stats_;
   stats.overflows = memory_.body_overflows;
+  stats.edges = topology_.size();
+  stats.edges_forgotten = topology_.forgotten();
   return stats;
 }
 
@@ -198,45 +215,53 @@ Evaluation evaluate(const RuleSetPtr& rules, std::span<const stream::Event> even
   return engine.evaluate(INT64_MIN, INT64_MAX);
 }
 
-std::vector<TestResult> run_tests(const Rule& rule) {
-  std::vector<TestResult> results;
+CaseRun run_case(const Rule& rule, const RuleTest& test) {
+  CaseRun run{.result = {.rule = rule.id, .test = test.name, .origin = fmt::format("{}:{}", rule.origin.substr(0, rule.origin.rfind(':')), test.line), .todo = test.todo}};
   // A set of this rule alone that does not own it.
   const RulePtr borrowed(&rule, [](const Rule*) {});
-  for (const RuleTest& test : rule.tests) {
-    TestResult result{.rule = rule.id, .test = test.name, .origin = fmt::format("{}:{}", rule.origin.substr(0, rule.origin.rfind(':')), test.line), .todo = test.todo};
-    std::vector<std::vector<Occurrence>> fitting(rule.match.size());
-    Topology topology;
-    std::vector<std::shared_ptr<const stream::Event>> events;
-    for (const stream::Event& event : test.events) {
-      topology.learn(event);
-      events.push_back(std::make_shared<const stream::Event>(event));
-    }
-    for (const std::string& edge : test.topology) topology.add(edge);
-    std::ranges::stable_sort(events, {}, [](const auto& event) { return event->time_ns; });
-    for (std::size_t i = 0; i < rule.match.size(); ++i) {
-      for (const auto& event : events) {
-        if (event->kind == rule.match[i].kind && fits(rule.match[i], *event)) fitting[i].push_back({event});
-      }
-    }
-    Evaluation out;
-    evaluate_rule(borrowed, fitting, topology, INT64_MAX, out);
-    sort_findings(out.findings);
-    const Finding* found = out.findings.empty() ? nullptr : &out.findings.front();
-    const auto differs = [&result](std::string_view what, const std::string& expected, const std::string& got) {
-      if (!expected.empty() && expected != got) result.message += fmt::format("{}expected {} '{}', got '{}'", result.message.empty() ? "" : "; ", what, expected, got);
-    };
-    if (test.expect.fires && found == nullptr) {
-      result.message = "expected it to fire, it did not";
-    } else if (!test.expect.fires && found != nullptr) {
-      result.message = fmt::format("expected nothing, it blamed '{}': {}", found->entity, found->explanation);
-    } else if (found != nullptr) {
-      differs("cause", test.expect.cause, found->cause);
-      differs("blame", test.expect.blame, found->entity);
-      differs("explain", test.expect.explain, found->explanation);
-    }
-    result.passed = result.message.empty();
-    results.push_back(std::move(result));
+  std::vector<std::vector<Occurrence>> fitting(rule.match.size());
+  Topology topology;
+  std::vector<std::shared_ptr<const stream::Event>> events;
+  for (const stream::Event& event : test.events) {
+    topology.learn(event);
+    events.push_back(std::make_shared<const stream::Event>(event));
   }
+  for (const std::string& edge : test.topology) topology.add(edge);
+  std::ranges::stable_sort(events, {}, [](const auto& event) { return event->time_ns; });
+  for (std::size_t i = 0; i < rule.match.size(); ++i) {
+    for (const auto& event : events) {
+      if (event->kind == rule.match[i].kind && fits(rule.match[i], *event)) fitting[i].push_back({event});
+    }
+  }
+  Evaluation out;
+  evaluate_rule(borrowed, fitting, topology, INT64_MAX, out);
+  sort_findings(out.findings);
+  for (const Finding& finding : out.findings) run.blamed.push_back(finding.entity);
+  std::ranges::sort(run.blamed);
+  const Expectation& expect = test.expect;
+  std::string& message = run.result.message;
+  const auto wrong = [&message](std::string_view what) { message += fmt::format("{}{}", message.empty() ? "" : "; ", what); };
+  const auto differs = [&wrong](std::string_view what, const std::string& expected, const std::string& got) {
+    if (!expected.empty() && expected != got) wrong(fmt::format("expected {} '{}', got '{}'", what, expected, got));
+  };
+  if (out.findings.empty()) {
+    if (expect.fires) wrong("expected it to fire, it did not");
+  } else if (!expect.fires) {
+    wrong(fmt::format("expected nothing, it blamed '{}': {}", out.findings.front().entity, out.findings.front().explanation));
+  } else {
+    const Finding& found = out.findings.front();
+    differs("cause", expect.cause, found.cause);
+    differs("explain", expect.explain, found.explanation);
+    if (!expect.blame.empty() && expect.blame != run.blamed) wrong(fmt::format("expected blame '{}', got '{}'", fmt::join(expect.blame, "', '"), fmt::join(run.blamed, "', '")));
+    if (expect.weight && std::abs(*expect.weight - found.weight) > 1e-9) wrong(fmt::format("expected weight {}, got {}", *expect.weight, found.weight));
+  }
+  run.result.passed = message.empty();
+  return run;
+}
+
+std::vector<TestResult> run_tests(const Rule& rule) {
+  std::vector<TestResult> results;
+  for (const RuleTest& test : rule.tests) results.push_back(run_case(rule, test).result);
   return results;
 }
 

@@ -49,6 +49,8 @@ struct EngineStats {
   std::uint64_t left_out = 0;   // that there was no room for
   std::uint64_t overflows = 0;  // bodies for which the automaton had no memory
   std::uint64_t swaps = 0;      // sets taken after the first
+  std::uint64_t edges = 0;      // of the topology, now
+  std::uint64_t edges_forgotten = 0;  // for want of room
 };
 
 class Engine {
@@ -60,7 +62,8 @@ class Engine {
   void advance(std::int64_t now_ns);
   // What the rules say of [from, to].
   Evaluation evaluate(std::int64_t from_ns, std::int64_t to_ns);
-  // Takes another set. Rules that both have keep what they gathered; the others begin now.
+  // Takes another set. Rules that match as before keep what they gathered, whatever else of their text changed; the others
+  // begin now.
   void swap(RuleSetPtr set, std::int64_t now_ns);
 
   const RuleSetPtr& set() const { return set_; }
@@ -86,6 +89,7 @@ class Engine {
     bool active = true;
     bool fresh = false;  // something new fits it
   };
+  void find_paths();
   OfRule state_of(const Rule& rule, std::int64_t since_ns) const;
   void spend(std::size_t rule, std::uint64_t steps);
   std::vector<std::vector<Occurrence>> fitting(const OfRule& state, std::int64_t from_ns, std::int64_t to_ns) const;

@@ -145,8 +145,13 @@ std::optional<std::string> field_of(const MatchItem& item, const stream::Event& 
   for (const auto& [name, text] : event.attributes) {
     if (name == field) return text;
   }
-  // Whose it is, however the event says it.
+  // Whose it is, however the event says it; and whose calls to whom.
   if (field == "service" && event.entity.starts_with("service:")) return event.entity.substr(8);
+  if ((field == "caller" || field == "callee") && event.entity.starts_with("edge:")) {
+    const auto arrow = event.entity.find("->");
+    if (arrow == std::string::npos) return std::nullopt;
+    return field == "caller" ? event.entity.substr(5, arrow - 5) : event.entity.substr(arrow + 2);
+  }
   return std::nullopt;
 }
 

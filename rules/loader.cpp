@@ -249,11 +249,10 @@ Result<void> RuleBook::reload(std::int64_t now_ns) {
   state_.error.clear();
   state_.reload_s = took.count();
   const bool changed = !current_ || current_->hash() != (*fresh)->hash();
-  if (changed) state_.changed_ns = now_ns;
-  // The first set was read without the cache. Those who gather evidence a rule tell an unchanged one by its being the
-  // same object, so that the cached objects are put in force as soon as there are any.
-  if (changed || !cached_in_force_) current_ = std::move(*fresh);
-  cached_in_force_ = true;
+  if (changed) {
+    state_.changed_ns = now_ns;
+    current_ = std::move(*fresh);
+  }
   return {};
 }
 

@@ -93,6 +93,11 @@ struct TestResult {
 // Runs the tests inside the rules, whatever their status.
 std::vector<TestResult> run_tests(const RuleSet& rules);
 std::vector<TestResult> run_tests(const Rule& rule);
+struct CaseRun {
+  TestResult result{};
+  std::vector<std::string> blamed{};  // sorted
+};
+CaseRun run_case(const Rule& rule, const RuleTest& test);
 
 // The set in force. Threads: `current` and `state` from any thread, `reload` from any, one at a time.
 class RuleBook {
@@ -115,7 +120,6 @@ class RuleBook {
   const std::shared_ptr<const graph::Knowledge> knowledge_;  // shared with the daemon's other readers
   Mutex reload_mutex_;
   RuleCache cache_ GUARDED_BY(reload_mutex_);
-  bool cached_in_force_ GUARDED_BY(reload_mutex_) = false;
   mutable Mutex mutex_;  // held for a pointer copy
   RuleSetPtr current_ GUARDED_BY(mutex_);
   State state_ GUARDED_BY(mutex_);

@@ -259,6 +259,25 @@ void read_matches(Fields& f, Rule& rule, ParseContext& context) {
   }
 }
 
+// What must be absent may be joined ("no such exit of the same service"), to an item that is bound before it.
+void check_join(const Rule& rule, const Join& join, graph::Place at, Findings& findings) {
+  const auto find = [&rule](const Reference& reference) { return std::ranges::find(rule.match, reference.id, &MatchItem::id); };
+  const auto left = find(join.left);
+  const auto right = find(join.right);
+  const bool absent = left != rule.match.end() && right != rule.match.end() && (left->absent || right->absent);
+  if (!absent) {
+    check_reference(rule, "joins", join.left, at, findings);
+    check_reference(rule, "joins", join.right, at, findings);
+    return;
+  }
+  const auto none = left->absent ? left : right;
+  const auto other = left->absent ? right : left;
+  const auto anchor = rule.match.begin() + static_cast<std::ptrdiff_t>(rule.anchor);
+  if (other->absent || other->optional || (other != anchor && other >= none)) {
+    findings.add(at, fmt::format("'{}', which must be absent, can only be joined to an earlier item that is there, not to '{}'", none->id, other->id));
+  }
+}
+
 void read_relations(Fields& f, Rule& rule) {
   const auto over = [&f](std::string_view key, const std::vector<std::string>& texts) {
     if (texts.size() <= kPathsMax) return false;
@@ -272,8 +291,7 @@ void read_relations(Fields& f, Rule& rule) {
       f.findings().add(f.place_of("joins"), join.error().message);
       continue;
     }
-    check_reference(rule, "joins", join->left, f.place_of("joins"), f.findings());
-    check_reference(rule, "joins", join->right, f.place_of("joins"), f.findings());
+    check_join(rule, *join, f.place_of("joins"), f.findings());
     rule.joins.push_back(std::move(*join));
   }
   const auto paths = take_texts(f, "paths");
@@ -434,6 +452,7 @@ Rule read_rule(const Yaml& root, ParseContext& context, Findings& findings) {
     }
   }
   f.done();
+  rule.matches = hash_of_matches(rule);
   return rule;
 }
 

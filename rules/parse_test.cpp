@@ -1,6 +1,7 @@
 // Test cases of rules: events one by one, series in short form ("3ms x60, 400ms x30"), or a recorded file.
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <fstream>
 #include <iterator>
 #include <sstream>
@@ -162,12 +163,19 @@ RuleTest read_test(Fields& f, const RuleText& source) {
   const Yaml* expect = f.find("expect", Need::Required);
   if (expect != nullptr && expect->kind == Yaml::Kind::Map) {
     Fields e(*expect, "an expectation", f.findings());
-    test.expect = {.fires = true, .cause = e.text("cause"), .blame = e.text("blame"), .explain = e.text("explain")};
+    test.expect = {.fires = true, .cause = e.text("cause"), .explain = e.text("explain")};
+    if (const Yaml* blame = e.find("blame"); blame != nullptr && blame->kind == Yaml::Kind::List) {
+      test.expect.blame = e.texts("blame");
+    } else if (std::string one = e.text("blame"); !one.empty()) {
+      test.expect.blame = {std::move(one)};
+    }
+    std::ranges::sort(test.expect.blame);
+    test.expect.weight = e.number("weight", 0, 200);
     e.done();
   } else if (expect != nullptr && expect->text == "fires") {
     test.expect.fires = true;
   } else if (expect != nullptr && expect->text != "none") {
-    f.findings().add(expect->place(), "'expect' must be none, fires, or a map of cause, blame, explain");
+    f.findings().add(expect->place(), "'expect' must be none, fires, or a map of cause, blame, explain, weight");
   }
   return test;
 }

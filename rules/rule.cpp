@@ -1,8 +1,11 @@
 #include "rules/rule.h"
 
+#include <fmt/format.h>
+#include <fmt/ranges.h>
 #include <re2/filtered_re2.h>
 
 #include "daemon/stream/codec.h"
+#include "graph/yaml.h"
 #include "rules/regex.h"
 
 namespace culprit::rules {
@@ -23,6 +26,24 @@ std::string_view status_name(Status status) {
     case Status::Deprecated: return "deprecated";
   }
   return "?";
+}
+
+std::string hash_of_matches(const Rule& rule) {
+  std::vector<std::string> parts;  // hash_texts keeps them apart, whatever they hold
+  for (const MatchItem& item : rule.match) {
+    for (const std::string* text : {&item.name, &item.entity, &item.text, &item.regex, &item.filter_text}) parts.push_back(*text);
+    parts.push_back(fmt::format("{} {} {} {} {} {} {} {} {} {} {}", static_cast<int>(item.kind), item.above.value_or(-1e308), item.below.value_or(1e308), static_cast<int>(item.when), item.within_ns,
+                                item.of, item.optional, item.absent, item.same_entity, item.least, item.where.size()));
+    for (const AttributeMatch& match : item.where) {
+      parts.push_back(match.attribute);
+      parts.push_back(fmt::format("{}", match.globs));
+    }
+  }
+  for (const Join& join : rule.joins) parts.push_back("join " + join.text);
+  for (const Path& path : rule.paths) parts.push_back("path " + path.text);
+  parts.push_back(rule.blame);
+  const std::vector<std::string_view> views(parts.begin(), parts.end());
+  return graph::hash_texts(views);
 }
 
 Result<std::shared_ptr<const Regex>> Regex::compile(const std::string& pattern) {

@@ -106,7 +106,9 @@ struct Path {
 
 struct Expectation {
   bool fires = false;
-  std::string cause{}, blame{}, explain{};  // empty = not checked
+  std::string cause{}, explain{};     // of the heaviest finding; empty = not checked
+  std::vector<std::string> blame{};   // everybody who is blamed, sorted; empty = not checked
+  std::optional<double> weight{};     // with the optional items that hold
 };
 
 struct RuleTest {
@@ -136,6 +138,9 @@ struct Rule {
   std::string source{};
   std::vector<RuleTest> tests{};
   std::string origin{};    // file:line
+  std::string matches{};   // hash of all that decides what it matches and blames: equal = evidence gathered for one is the other's
 };
+
+std::string hash_of_matches(const Rule& rule);
 
 }  // namespace culprit::rules

@@ -1,13 +1,13 @@
 // Topology: who is joined to whom, as the event stream itself tells it; what `paths` of rules walk along.
 //
 // "shop -calls-> postgres" comes from series of an edge, "postgres -writes-> device:vda" (and -reads->) from slow block
-// requests, "process:77 -belongs_to-> postgres" from the attributes `process.pid` and
-// `service` of what the kernel saw of it. Services stand without their prefix. At kTopologyEdgesMax all begins anew.
+// requests, "process:77 -belongs_to-> postgres" from whatever names both a process (attribute `process.pid`, or the entity)
+// and a `service`: kernel events, log lines, requests. Services stand without their prefix. A process belongs to the one that was
+// told last. What was not told again for kEdgeNsMax is over; at kTopologyEdgesMax edges the older ones go first.
 #pragma once
 
 #include <cstdint>
 #include <map>
-#include <set>
 #include <string>
 #include <string_view>
 
@@ -16,26 +16,38 @@
 namespace culprit::rules {
 
 inline constexpr std::size_t kTopologyEdgesMax = 20'000;
+inline constexpr std::int64_t kEdgeNsMax = 3'600LL * 1'000'000'000;
 
 // "service:shop" -> "shop"; anything else as it is.
 std::string_view plain_name(std::string_view entity);
 
 class Topology {
  public:
-  void add(std::string_view from, std::string_view relation, std::string_view to);
-  void add(std::string_view text);  // "shop -calls-> postgres"; anything else is left out
+  void add(std::string_view from, std::string_view relation, std::string_view to, std::int64_t told_ns);
+  void add(std::string_view text);  // "shop -calls-> postgres", for good; anything else is left out
   void learn(const stream::Event& event);
-  // Can `path` be walked with these values at its referenced stops?
-  bool walk(const Path& path, const std::map<std::string, std::string>& values) const;
+  // Are processes asked for? Looking for them costs a little on every event; everything else is always learned.
+  void learn_processes(bool asked) { with_processes_ = asked; }
+  // Forgets what was not told since then.
+  void expire(std::int64_t before_ns);
+  // Can `path` be walked with these values ("id.field") at its referenced stops? `told`, if given, receives how far and along
+  // what: "web -calls-> shop -calls-> redis", or why not.
+  bool walk(const Path& path, const std::map<std::string, std::string>& values, std::string* told = nullptr) const;
   std::size_t size() const { return size_; }
+  std::uint64_t forgotten() const { return forgotten_; }  // for want of room, not of age
 
  private:
-  void forget();
+  using Ends = std::map<std::string, std::int64_t, std::less<>>;  // -> when it was told last
+  using Neighbours = std::map<std::string, Ends, std::less<>>;
+  using Side = std::map<std::string, Neighbours, std::less<>>;  // relation -> from -> to
+  const Ends* neighbours(const std::string& of, const Path::Stop& along) const;
+  void make_room(std::int64_t now_ns);
 
-  using Neighbours = std::map<std::string, std::set<std::string>, std::less<>>;
-  std::map<std::string, Neighbours, std::less<>> forward_, backward_;  // relation -> from -> to
-  std::set<std::string, std::less<>> seen_edges_;                      // entities "edge:…" that were learned
+  Side forward_, backward_;
+  std::map<std::string, std::int64_t, std::less<>> seen_edges_;  // entities "edge:…" -> when they were added last
   std::size_t size_ = 0;
+  std::uint64_t forgotten_ = 0;
+  bool with_processes_ = true;
 };
 
 }  // namespace culprit::rules

@@ -22,7 +22,8 @@ Result<Json> LiveBackend::rules() {
                           {"error", state.error.empty() ? Json(nullptr) : Json(state.error)},
                           {"changed", state.changed_ns == 0 ? Json(nullptr) : Json(wall(state.changed_ns))}, {"folder", parts_.rules.directory().string()}}},
               {"engine", {{"events", view.engine.events}, {"matched", view.engine.matched}, {"kept", view.engine.kept}, {"left_out", view.engine.left_out},
-                          {"automaton_overflows", view.engine.overflows}, {"swaps", view.engine.swaps}}}};
+                          {"automaton_overflows", view.engine.overflows}, {"swaps", view.engine.swaps},
+                          {"edges", view.engine.edges}, {"edges_forgotten", view.engine.edges_forgotten}}}};
 }
 
 Result<Json> LiveBackend::reload_rules() {

@@ -6,6 +6,8 @@
 #include <algorithm>
 #include <random>
 
+#include "rules/parse.h"
+
 namespace culprit::rules {
 namespace {
 
@@ -106,13 +108,56 @@ TEST(Evaluator, ProcessesBelongToServices) {
   EXPECT_EQ(with(seen("78")), 0U);
 }
 
-// When there is no room for another edge the old ones go: what still is will be told again.
-TEST(Evaluator, TheTopologyBeginsAnewWhenFull) {
+// What is told often stays, what is not told again for an hour goes, and when there is no room the older half goes first.
+TEST(Topology, ForgetsByAgeAndForWantOfRoom) {
+  const auto knows = [](const Topology& topology, const char* from, const char* to) {
+    Path path = parse_path(fmt::format("a.x -calls-> b.x")).value();
+    return topology.walk(path, {{"a.x", from}, {"b.x", to}});
+  };
+  const auto told = [](std::int64_t second, const char* edge) { return sample(second, edge, "client.rate", 1); };
   Topology topology;
-  for (std::size_t i = 0; i < kTopologyEdgesMax; ++i) topology.add(fmt::format("process:{}", i), "belongs_to", "pg");
-  EXPECT_EQ(topology.size(), kTopologyEdgesMax);
-  topology.add("shop", "calls", "pg");
+  topology.learn(told(10, "edge:shop->pg"));
+  topology.learn(told(10, "edge:web->shop"));
+  for (std::int64_t second = 11; second < 4'000; ++second) topology.learn(told(second, "edge:shop->pg"));
+  EXPECT_EQ(topology.size(), 2U);
+  topology.expire(4'000 * kSecond - kEdgeNsMax);
+  EXPECT_TRUE(knows(topology, "shop", "pg"));
+  EXPECT_FALSE(knows(topology, "web", "shop"));
   EXPECT_EQ(topology.size(), 1U);
+  topology.learn(told(4'001, "edge:web->shop"));  // it calls again
+  EXPECT_TRUE(knows(topology, "web", "shop"));
+
+  for (std::size_t i = 0; i < kTopologyEdgesMax; ++i) topology.add(fmt::format("s{}", i), "calls", "old", (4'100 + static_cast<std::int64_t>(i / 10)) * kSecond);
+  EXPECT_LE(topology.size(), kTopologyEdgesMax);
+  EXPECT_GT(topology.forgotten(), 0U);
+  EXPECT_TRUE(knows(topology, "s19999", "old"));
+  topology.add("shop", "calls", "pg", 6'101 * kSecond);
+  EXPECT_TRUE(knows(topology, "shop", "pg"));
+}
+
+// A process belongs to one service: the number of one that ended is given to another.
+TEST(Topology, AProcessBelongsToTheServiceToldLast) {
+  const Path path = parse_path("a.entity -belongs_to-> b.entity").value();
+  const auto belongs = [&path](const Topology& topology, const char* service) { return topology.walk(path, {{"a.entity", "process:7"}, {"b.entity", service}}); };
+  const auto told = [](Kind kind, const char* service) {
+    return stream::Event{.time_ns = kSecond, .kind = kind, .entity = std::string("service:") + service, .name = "x", .attributes = {{"service", service}, {"process.pid", "7"}}};
+  };
+  Topology topology;
+  topology.learn(told(Kind::Log, "pg"));
+  EXPECT_TRUE(belongs(topology, "service:pg"));
+  topology.learn(told(Kind::Span, "web"));
+  EXPECT_TRUE(belongs(topology, "service:web"));
+  EXPECT_FALSE(belongs(topology, "service:pg"));
+  EXPECT_EQ(topology.size(), 1U);
+}
+
+// What must be absent may be joined: the end of another service is no excuse.
+TEST(Evaluator, AbsentItemsJoinToo) {
+  const auto rules = rule("  - {id: a, metric: x, entity: 'edge:*'}\n  - {id: gone, absent: {kernel: process.exit}, within: 5s}\n", "joins: ['gone.service == a.callee']\n");
+  const auto end = [](const char* service) { return stream::Event{.time_ns = kSecond, .kind = Kind::Kernel, .entity = std::string("service:") + service, .name = "process.exit", .attributes = {{"service", service}}}; };
+  EXPECT_EQ(run(rules, {sample(1, "edge:shop->pg", "x", 1)}).size(), 1U);
+  EXPECT_EQ(run(rules, {sample(1, "edge:shop->pg", "x", 1), end("shop")}).size(), 1U);
+  EXPECT_EQ(run(rules, {sample(1, "edge:shop->pg", "x", 1), end("pg")}).size(), 0U);
 }
 
 // Only stable rules are on unless told; deprecated ones never.

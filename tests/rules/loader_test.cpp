@@ -60,6 +60,8 @@ TEST(Loader, MistakesAreNamed) {
       {"fits every line", with("text: broken", "entity: x"), "log item 'a' would fit every line"},
       {"stable without tests", with("summary:", "status: stable\nsummary:"), "toy.yaml:1:1: a stable rule needs at least three tests"},
       {"join of nobody", with("blame:", "joins: ['a.pid == b.pid']\nblame:"), "'joins' speaks of 'b'"},
+      {"join of two that are absent", with("text: broken}", "text: broken}\n  - {id: b, absent: {metric: x}, within: 2s}\n  - {id: c, absent: {metric: y}, within: 2s}\njoins: ['b.service == c.service']"), "'b', which must be absent, can only be joined to an earlier item"},
+      {"join of an absent to a later one", with("text: broken}", "text: broken}\n  - {id: b, absent: {metric: x}, within: 2s}\n  - {id: c, metric: y, within: 2s}\njoins: ['c.service == b.service']"), "'b', which must be absent, can only be joined to an earlier item"},
       {"join without a field", with("blame:", "joins: ['a == a.pid']\nblame:"), "'{a}' must be"},
       {"path without an arrow", with("blame:", "paths: ['a.entity calls a.service']\nblame:"), "a path is"},
       {"path to nowhere", with("blame:", "paths: ['a.entity -calls-> other']\nblame:"), "a path begins at a match item and reaches another"},

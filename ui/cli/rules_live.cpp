@@ -125,13 +125,13 @@ Result<std::vector<stream::Event>> events_of(const std::string& file, std::int64
   return *read;
 }
 
-// The daemon's events around a moment; times become wall times.
-Result<std::vector<stream::Event>> events_around(const Session& session, std::int64_t from_ns, std::int64_t to_ns) {
-  ASSIGN(const std::string answer, session.client().get("/api/v1/events", {{"from", format_wall(from_ns)}, {"to", format_wall(to_ns)}, {"limit", std::to_string(kEventsAsked)}}));
+// One question to the daemon; times become wall times.
+Result<void> ask_events(const Session& session, const Client::Parameters& query, std::set<std::string>& seen, std::vector<stream::Event>& events) {
+  ASSIGN(const std::string answer, session.client().get("/api/v1/events", query));
   ASSIGN(const Json document, parse_document(answer));
-  if (truth(document, "truncated")) session.err << fmt::format("culprit: only the newest {} events of the window were asked for\n", kEventsAsked);
-  std::vector<stream::Event> events;
+  if (truth(document, "truncated")) session.err << fmt::format("culprit: of some clause only the newest {} events of the window were looked at\n", kEventsAsked);
   for (const Json& row : list(document, "events")) {
+    if (!seen.insert(row.dump(-1, ' ', false, Json::error_handler_t::replace)).second) continue;  // told to another clause
     stream::Event event;
     event.time_ns = wall_ns(row, "time").value_or(0);
     if (const auto kind = stream::parse_kind(text(row, "kind"))) event.kind = *kind;
@@ -146,6 +146,32 @@ Result<std::vector<stream::Event>> events_around(const Session& session, std::in
     }
     events.push_back(std::move(event));
   }
+  return {};
+}
+
+// The daemon's events that a rule could speak of, around a moment: each clause asks for those of its own name, so that a busy host
+// does not hide them behind others; paths ask for the edges.
+Result<std::vector<stream::Event>> events_around(const Session& session, const rules::Rule& rule, std::int64_t from_ns, std::int64_t to_ns) {
+  std::vector<Client::Parameters> questions;
+  const auto add = [&](rules::Kind kind, const std::string& name, const std::string& entity) {
+    Client::Parameters& query = questions.emplace_back(Client::Parameters{{"from", format_wall(from_ns)}, {"to", format_wall(to_ns)}, {"limit", std::to_string(kEventsAsked)}, {"kind", std::string(stream::kind_name(kind))}});
+    // The API takes exact names and prefixes, with commas between several.
+    const auto end = name.find_first_of(",*?");
+    if (end != 0 && !name.empty()) query.emplace_back("name", end == std::string::npos ? name : name.substr(0, end) + "*");
+    if (!entity.empty()) query.emplace_back("entity", entity);
+  };
+  for (const rules::MatchItem& item : rule.match) {
+    add(item.kind, item.name, "");
+    if (!item.text.empty()) questions.back().emplace_back("text", item.text);
+  }
+  if (!rule.paths.empty()) {
+    add(rules::Kind::Sample, "client.rate", "edge:*");
+    add(rules::Kind::Sample, "client.inflight", "edge:*");
+    add(rules::Kind::Kernel, "", "");
+  }
+  std::vector<stream::Event> events;
+  std::set<std::string> seen;
+  for (const Client::Parameters& query : questions) TRY(ask_events(session, query, seen, events));
   return events;
 }
 
@@ -157,7 +183,7 @@ Result<Exit> explain_at(const Session& session, const Options& options) {
   std::int64_t offset = 0;
   if (options.events.empty()) {
     const std::int64_t span = rules::span_of(*rule);
-    ASSIGN(events, events_around(session, at - span, at + span));
+    ASSIGN(events, events_around(session, *rule, at - span, at + span));
   } else {
     ASSIGN(events, events_of(options.events, offset));
   }
@@ -169,7 +195,7 @@ Result<Exit> explain_at(const Session& session, const Options& options) {
     return rows;
   };
   for (const rules::ClauseReport& clause : report.clauses) {
-    clauses.push_back({{"id", clause.id}, {"text", clause.text}, {"holds", clause.holds}, {"fitting", clause.fitting},
+    clauses.push_back({{"id", clause.id}, {"text", clause.text}, {"holds", clause.holds}, {"optional", clause.optional}, {"fitting", clause.fitting},
                        {"nearest", clause.nearest.empty() ? Json(nullptr) : Json({{"time", format_wall(clause.nearest_ns + offset)}, {"text", clause.nearest}})},
                        {"conditions", conditions(clause.conditions)}});
   }
@@ -188,7 +214,7 @@ Result<Exit> explain_at(const Session& session, const Options& options) {
       else out += "         no event of this name in the window\n";
       for (const Json& condition : list(clause, "conditions")) out += fmt::format("         {} {}: {}\n", mark(truth(condition, "holds")), text(condition, "text"), text(condition, "got"));
     }
-    for (const Json& relation : list(shown, "relations")) out += fmt::format(" {} {} {}\n", mark(truth(relation, "holds")), text(relation, "text"), text(relation, "got"));
+    for (const Json& relation : list(shown, "relations")) out += fmt::format(" {} {} {}\n", mark(truth(relation, "holds")), text(relation, "text") + ":", text(relation, "got"));
     for (const Json& finding : list(shown, "findings")) out += fmt::format(" blames {} for {}: {}\n", text(finding, "entity"), text(finding, "cause"), text(finding, "text"));
     return out;
   });
