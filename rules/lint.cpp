@@ -7,6 +7,7 @@
 
 #include "graph/yaml.h"
 #include "rules/engine.h"
+#include "rules/review.h"
 
 namespace culprit::rules {
 namespace {
@@ -24,23 +25,27 @@ constexpr std::string_view kKernel[] = {"process.exec", "process.exit", "process
                                         "tcp.reset", "syscall.slow", "block.slow", "sensor.gap"};
 constexpr std::string_view kChanges[] = {"service.start", "service.stop", "service.restart", "service.version", "process.start", "config.write", "config.violation"};
 
+// Attributes of culprit's own kernel events and changes, beside those that all have (docs/events.md).
+struct Attributes {
+  std::string_view name;
+  std::vector<std::string_view> attributes;
+};
+const std::vector<Attributes>& own_attributes() {
+  static const std::vector<Attributes> kAll = {
+      {"process.exec", {"process.executable.path", "process.script"}},
+      {"process.exit", {"exit.code", "exit.signal", "exit.core_dumped", "process.main", "process.lifetime"}},
+      {"process.oom_kill", {"victim.comm", "victim.rss", "memory.limit", "allocator.pid", "allocator.comm"}},
+      {"process.signal", {"signal", "sender.pid", "sender.comm", "target.pid"}},
+      {"tcp.connect.failed", {"peer", "errno"}},
+      {"tcp.reset", {"peer"}},
+      {"syscall.slow", {"call", "errno", "path"}},
+      {"block.slow", {"device", "op", "bytes"}}};
+  return kAll;
+}
+constexpr std::string_view kOfAll[] = {"service", "process.pid", "process.command", "thread.id"};
+
 constexpr double kEventsOfEstimate = 1'000;
 constexpr double kNearShare = 0.01;
-
-// All that decides what a rule matches, in one text; equal texts are the same rule.
-std::string canonical(const Rule& rule) {
-  std::string text;
-  for (const MatchItem& item : rule.match) {
-    text += fmt::format("{}|{}|{}|{}|{}|{}|{}|{}|{}|{}|{}|{}|{}|", static_cast<int>(item.kind), item.name, item.entity, item.text, item.regex, item.above.value_or(-1e308),
-                        item.below.value_or(1e308), static_cast<int>(item.when), item.within_ns, item.of, item.optional, item.absent, item.least);
-    text += item.filter_text + "|";
-    for (const AttributeMatch& match : item.where) text += fmt::format("{}={};", match.attribute, fmt::join(match.globs, ","));
-    text += '\n';
-  }
-  for (const Join& join : rule.joins) text += join.text + "\n";
-  for (const Path& path : rule.paths) text += path.text + "\n";
-  return text + rule.blame;
-}
 
 std::string place(const Rule& rule, int line) { return fmt::format("{}:{}", rule.origin.substr(0, rule.origin.rfind(':')), line); }
 
@@ -69,7 +74,7 @@ double estimated_cost(const Rule& rule) {
 
 std::vector<Note> lint(const RuleSet& rules) {
   std::vector<Note> notes;
-  std::map<std::string, const Rule*> seen;
+  std::map<std::string_view, const Rule*> seen;
   for (const RulePtr& rule : rules.rules()) {
     const auto note = [&](int line, std::string what) { notes.push_back({rule->id, place(*rule, line), std::move(what)}); };
     for (std::size_t i = 0; i < rule->match.size(); ++i) {
@@ -83,6 +88,16 @@ std::vector<Note> lint(const RuleSet& rules) {
         const std::vector<std::string> candidates(names.begin(), names.end());
         note(item.line, fmt::format("nothing of culprit's own is called '{}'{}", base, graph::did_you_mean(base, candidates)));
       }
+      const auto& own = own_attributes();
+      const auto known = std::ranges::find(own, std::string_view(item.name), &Attributes::name);
+      for (const AttributeMatch& match : item.where) {
+        if (item.kind != Kind::Kernel || known == own.end()) break;
+        std::vector<std::string> all(known->attributes.begin(), known->attributes.end());
+        all.insert(all.end(), std::begin(kOfAll), std::end(kOfAll));
+        if (std::ranges::find(all, match.attribute) == all.end()) note(item.line, fmt::format("culprit's own '{}' has no attribute '{}'{}", item.name, match.attribute, graph::did_you_mean(match.attribute, all)));
+        const bool number = std::ranges::any_of(match.globs, [](const std::string& glob) { return !glob.empty() && glob.find_first_not_of("0123456789") == std::string::npos; });
+        if (match.attribute.ends_with("signal") && number) note(item.line, fmt::format("'{}' of '{}' is a name such as SIGKILL, not a number", match.attribute, item.name));
+      }
       for (std::size_t k = 0; k < i; ++k) {
         const MatchItem& other = rule->match[k];
         if (other.kind == item.kind && other.name == item.name && other.entity == item.entity && other.text == item.text && other.regex == item.regex && other.filter_text == item.filter_text && other.above == item.above &&
@@ -91,7 +106,15 @@ std::vector<Note> lint(const RuleSet& rules) {
         }
       }
     }
-    const auto [twin, fresh] = seen.emplace(canonical(*rule), rule.get());
+    if (rule->status == Status::Stable) {
+      const Review review = review_cases(*rule);
+      const int line = rule->tests.empty() ? 1 : rule->tests.front().line;
+      if (review.positive == 0) note(line, "no case in which it fires");
+      if (review.near_misses == 0) note(line, "no near miss: a case in which it does not fire and one condition is all that is missing");
+      if (review.noisy == 0) note(line, "no noisy case: one in which it fires while something that nearly fits is there too, and must not be blamed");
+      for (const Mutant& mutant : review.survivors) note(mutant.line == 0 ? line : mutant.line, fmt::format("not tested: every case passes without {}", mutant.what));
+    }
+    const auto [twin, fresh] = seen.emplace(rule->matches, rule.get());
     if (!fresh) note(rule->match.empty() ? 1 : rule->match.front().line, fmt::format("duplicate: matches and blames exactly as '{}' does", twin->second->id));
   }
   return notes;

@@ -1,4 +1,5 @@
-// Lint: what is right in form and doubtful in meaning: clauses that never end, never fit, cost much, or are there twice.
+// Lint: what is right in form and doubtful in meaning: clauses that never end, never fit, cost much, are there twice, or that no
+// case of a stable rule would miss (rules/review.h).
 #pragma once
 
 #include <span>
