@@ -259,7 +259,14 @@ std::string_view format_name(Format format) { return kFormats[static_cast<std::s
 
 std::optional<Format> guess_format(const std::filesystem::path& file, std::string_view text) {
   const std::string name = lower(file.filename().string());
-  const std::string whole = lower(file.string());
+  std::string whole;  // its folders, each between slashes
+  for (const auto& part : file.parent_path()) whole += "/" + lower(part.string());
+  whole += '/';
+  // Programs' own files in the folders of others: scripts, rotation, accounts.
+  for (const std::string_view other : {"/init.d/", "/rc0.d/", "/rc1.d/", "/rc2.d/", "/rc3.d/", "/rc4.d/", "/rc5.d/", "/rc6.d/", "/rcs.d/", "/logrotate.d/", "/tmpfiles.d/", "/sysusers.d/", "/sysctl.d/", "/cron.d/", "/cron.daily/", "/cron.weekly/",
+                                       "/apparmor.d/", "/bash_completion.d/", "/applications.d/", "/pam.d/", "/default/", "/alternatives/"}) {
+    if (whole.find(other) != std::string::npos) return std::nullopt;
+  }
   if (name.ends_with(".yaml") || name.ends_with(".yml")) return Format::Yaml;
   if (name.ends_with(".json")) return Format::Json;
   if (name.ends_with(".env") || name.starts_with(".env") || name.starts_with("env.")) return Format::Env;
@@ -268,7 +275,7 @@ std::optional<Format> guess_format(const std::filesystem::path& file, std::strin
   for (const std::string_view ending : {".ini", ".cnf", ".cfg", ".service", ".socket", ".timer"}) {
     if (name.ends_with(ending)) return Format::Ini;
   }
-  if (whole.find("nginx") != std::string::npos) return Format::Nginx;
+  if ((name.find("nginx") != std::string::npos && (name.ends_with(".conf") || name == "nginx")) || (whole.find("/nginx/") != std::string::npos && name != "readme" && !name.ends_with(".md") && !name.ends_with(".so"))) return Format::Nginx;
   if (text.find("\nserver {") != std::string_view::npos || text.find("http {") != std::string_view::npos || text.find("location ") != std::string_view::npos) return Format::Nginx;
   if (text.find("shared_buffers") != std::string_view::npos || text.find("max_connections") != std::string_view::npos) return Format::Postgresql;
   if (text.find("maxmemory") != std::string_view::npos || text.find("appendonly") != std::string_view::npos) return Format::Redis;

@@ -35,7 +35,7 @@ struct Policy {
   std::vector<std::string> scopes{};
   Severity severity = Severity::Warning;
   std::optional<Format> format{};
-  std::vector<Condition> document{}, when{}, require{}, forbid{}, in_file{};
+  std::vector<Condition> document{}, when{}, unless{}, require{}, forbid{}, in_file{};
   std::vector<PolicyTest> tests{};
 };
 
@@ -143,6 +143,7 @@ Policy read_policy(const Yaml& root, const RuleText& source, Findings& findings)
     inner.done();
   }
   policy.when = read_conditions(f, "when");
+  policy.unless = read_conditions(f, "unless");
   policy.require = read_conditions(f, "require");
   policy.forbid = read_conditions(f, "forbid");
   policy.in_file = read_conditions(f, "require_in_file");
@@ -233,6 +234,7 @@ void check_policy(const Policy& policy, const Config& config, Format format, std
     while (document != 0 && !config.blocks[document].document) document = config.blocks[document].parent;
     if (!std::ranges::all_of(policy.document, [&](const Condition& condition) { return any(condition, document); })) continue;
     if (!std::ranges::all_of(policy.when, [&](const Condition& condition) { return any(condition, block); })) continue;
+    if (std::ranges::any_of(policy.unless, [&](const Condition& condition) { return any(condition, block); })) continue;
     chosen.push_back(block);
   }
   for (const std::size_t block : chosen) {

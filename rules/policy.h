@@ -14,6 +14,7 @@
 //   scope: http/server                    # check each such block, or list item, on its own (its settings and those inside it), the
 //                                         # innermost if they nest; or a list of globs; else the file, or each document of it
 //   when: [{path: maxmemory, above: 0}]   # all must hold in the scope
+//   unless: [{path: replicaof}]           # none may hold in the scope
 //   require: [{path: maxmemory-policy}]   # each must hold in the scope or around it, or there is a finding
 //   forbid: [{path: fsync, value: 'off'}] # each setting for which it holds is a finding
 //   require_in_file: [{path: kind, value: PodDisruptionBudget}]   # somewhere in the file, in any document

@@ -63,7 +63,7 @@ std::string junit(std::string_view suite, std::span<const TestResult> results) {
                      xml(suite), results.size(), failures, skipped, cases);
 }
 
-std::string junit(std::string_view suite, std::span<const std::string> checked, std::span<const Issue> issues) {
+std::string junit(std::string_view suite, std::span<const std::string> checked, std::span<const Issue> issues, std::span<const Unreadable> unreadable) {
   std::string cases;
   std::size_t failures = 0;
   for (const std::string& file : checked) {
@@ -75,21 +75,23 @@ std::string junit(std::string_view suite, std::span<const std::string> checked, 
     cases += fmt::format("    <testcase classname=\"{}\" name=\"{}\"", xml(suite), xml(file));
     cases += text.empty() ? "/>\n" : fmt::format("><failure message=\"violates policies\">{}</failure></testcase>\n", xml(text));
   }
-  return fmt::format("<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<testsuites>\n  <testsuite name=\"{}\" tests=\"{}\" failures=\"{}\" errors=\"0\" skipped=\"0\">\n{}  </testsuite>\n</testsuites>\n", xml(suite),
-                     checked.size(), failures, cases);
+  for (const Unreadable& file : unreadable) cases += fmt::format("    <testcase classname=\"{}\" name=\"{}\"><error message=\"{}\"/></testcase>\n", xml(suite), xml(file.file), xml(file.message));
+  return fmt::format("<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<testsuites>\n  <testsuite name=\"{}\" tests=\"{}\" failures=\"{}\" errors=\"{}\" skipped=\"0\">\n{}  </testsuite>\n</testsuites>\n", xml(suite),
+                     checked.size() + unreadable.size(), failures, unreadable.size(), cases);
 }
 
-std::string github(std::span<const Issue> issues) {
+std::string github(std::span<const Issue> issues, std::span<const Unreadable> unreadable) {
   std::string out;
   for (const Issue& issue : issues) {
     const std::string_view kind = issue.severity == "info" ? "notice" : std::string_view(issue.severity);
     out += fmt::format("::{} file={},line={}{},title={}::{}\n", kind, command_text(issue.file, true), issue.line, issue.column > 0 ? fmt::format(",col={}", issue.column) : "", command_text(issue.id, true),
                        command_text(issue.advice.empty() ? issue.message : issue.message + "\n" + issue.advice, false));
   }
+  for (const Unreadable& file : unreadable) out += fmt::format("::error file={},title=unreadable::{}\n", command_text(file.file, true), command_text(file.message, false));
   return out;
 }
 
-std::string sarif(std::string_view version, std::span<const IssueKind> kinds, std::span<const Issue> issues) {
+std::string sarif(std::string_view version, std::span<const IssueKind> kinds, std::span<const Issue> issues, std::span<const Unreadable> unreadable) {
   using nlohmann::json;
   json rules = json::array();
   json results = json::array();
@@ -104,9 +106,14 @@ std::string sarif(std::string_view version, std::span<const IssueKind> kinds, st
                        {"message", {{"text", issue.advice.empty() ? issue.message : issue.message + ". " + issue.advice}}},
                        {"locations", json::array({{{"physicalLocation", {{"artifactLocation", {{"uri", issue.file}}}, {"region", std::move(region)}}}}})}});
   }
+  json notifications = json::array();
+  for (const Unreadable& file : unreadable) {
+    notifications.push_back({{"level", "error"}, {"message", {{"text", file.message}}}, {"locations", json::array({{{"physicalLocation", {{"artifactLocation", {{"uri", file.file}}}}}}})}});
+  }
+  const json invocation = {{"executionSuccessful", unreadable.empty()}, {"toolExecutionNotifications", std::move(notifications)}};
   const json document = {{"$schema", "https://json.schemastore.org/sarif-2.1.0.json"},
                          {"version", "2.1.0"},
-                         {"runs", json::array({{{"tool", {{"driver", {{"name", "culprit"}, {"version", version}, {"rules", std::move(rules)}}}}}, {"results", std::move(results)}}})}};
+                         {"runs", json::array({{{"tool", {{"driver", {{"name", "culprit"}, {"version", version}, {"rules", std::move(rules)}}}}}, {"invocations", json::array({invocation})}, {"results", std::move(results)}}})}};
   return document.dump(1, ' ', false, json::error_handler_t::replace) + "\n";
 }
 

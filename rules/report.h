@@ -25,8 +25,14 @@ struct IssueKind {
 };
 
 std::string junit(std::string_view suite, std::span<const TestResult> results);
-std::string junit(std::string_view suite, std::span<const std::string> checked, std::span<const Issue> issues);
-std::string github(std::span<const Issue> issues);
-std::string sarif(std::string_view version, std::span<const IssueKind> kinds, std::span<const Issue> issues);
+// A file that could not be read or parsed: nobody knows what it violates.
+struct Unreadable {
+  std::string file{};
+  std::string message{};
+};
+
+std::string junit(std::string_view suite, std::span<const std::string> checked, std::span<const Issue> issues, std::span<const Unreadable> unreadable = {});
+std::string github(std::span<const Issue> issues, std::span<const Unreadable> unreadable = {});
+std::string sarif(std::string_view version, std::span<const IssueKind> kinds, std::span<const Issue> issues, std::span<const Unreadable> unreadable = {});
 
 }  // namespace culprit::rules

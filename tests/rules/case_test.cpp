@@ -208,6 +208,13 @@ TEST(Report, Escapes) {
   const IssueKind kinds[] = {{"id", "s", "h", "info"}};
   EXPECT_THAT(sarif("1", kinds, issues), HasSubstr("\"startLine\": 3"));
   EXPECT_THAT(sarif("1", kinds, issues), HasSubstr("\"version\": \"2.1.0\""));
+  // What could not be read is in each report: a green one would be a lie.
+  const Unreadable broken[] = {{"c.yaml", "c.yaml:2: <not> closed"}};
+  EXPECT_THAT(junit("s", {}, {}, broken), HasSubstr("tests=\"1\" failures=\"0\" errors=\"1\""));
+  EXPECT_THAT(junit("s", {}, {}, broken), HasSubstr("<error message=\"c.yaml:2: &lt;not&gt; closed\"/>"));
+  EXPECT_EQ(github({}, broken), "::error file=c.yaml,title=unreadable::c.yaml:2: <not> closed\n");
+  EXPECT_THAT(sarif("1", {}, {}, broken), HasSubstr("\"executionSuccessful\": false"));
+  EXPECT_THAT(sarif("1", {}, {}), HasSubstr("\"executionSuccessful\": true"));
 }
 
 }  // namespace

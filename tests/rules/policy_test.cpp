@@ -49,7 +49,8 @@ TEST(Config, GuessesFormats) {
   const struct { const char* file; const char* text; std::optional<Format> format; } cases[] = {
       {"/etc/nginx/sites-enabled/shop", "", Format::Nginx}, {"postgresql.auto.conf", "", Format::Postgresql}, {"redis-6380.conf", "", Format::Redis},
       {"my.cnf", "", Format::Ini}, {".env.local", "", Format::Env}, {"values.yaml", "", Format::Yaml}, {"x", "{\"a\": 1}", Format::Json},
-      {"x.conf", "http {\n server {}\n}", Format::Nginx}, {"shop.service", "", Format::Ini}, {"/etc/systemd/system/nginx.service", "", Format::Ini}, {"x", "hello world", std::nullopt}, {"x", "", std::nullopt}};
+      {"x.conf", "http {\n server {}\n}", Format::Nginx}, {"shop.service", "", Format::Ini}, {"/etc/systemd/system/nginx.service", "", Format::Ini}, {"/etc/init.d/nginx", "", std::nullopt}, {"/etc/logrotate.d/nginx", "", std::nullopt}, {"/etc/ufw/applications.d/nginx", "[Nginx]\n", std::nullopt},
+      {"/usr/lib/tmpfiles.d/postgresql-common.conf", "", std::nullopt}, {"/srv/nginx-shop.conf", "", Format::Nginx}, {"/etc/default/redis.conf", "", std::nullopt}, {"/srv/nginx-notes.txt", "", std::nullopt}, {"x", "hello world", std::nullopt}, {"x", "", std::nullopt}};
   for (const auto& c : cases) EXPECT_EQ(guess_format(c.file, c.text), c.format) << c.file << " " << c.text;
 }
 

@@ -45,8 +45,8 @@ std::string render_findings(const Json& document, const Style& style, bool fix_h
       }
     }
   }
-  return out + fmt::format("{} checked, {} findings\n", list(document, "files").size(),
-                           list(document, "findings").size());
+  const std::size_t unreadable = list(document, "unreadable").size();
+  return out + fmt::format("{} checked, {} findings{}\n", list(document, "files").size(), list(document, "findings").size(), unreadable == 0 ? "" : fmt::format(", {} unreadable", unreadable));
 }
 
 // Every file is checked, whatever is wrong with another one; the worst of them decides the exit code.
@@ -55,21 +55,21 @@ Result<Exit> check(const Session& session, const Options& options) {
   std::vector<std::string> checked;
   std::vector<rules::Issue> issues;
   Json findings = Json::array();
-  bool unreadable = false;
-  const auto complain = [&](const Error& error) {
+  std::vector<rules::Unreadable> unreadable;
+  const auto complain = [&](const std::string& file, const Error& error) {
     session.err << "culprit: " << error.message << "\n";
-    unreadable = true;
+    unreadable.push_back({file, error.message});
   };
   for (const std::string& given : options.files) {
     const auto files = rules::config_files(given);
     if (!files) {
-      complain(files.error());
+      complain(given, files.error());
       continue;
     }
     for (const std::filesystem::path& file : *files) {
       const auto found = rules::check_file(*policies, file, options.pack);
       if (!found) {
-        complain(found.error());
+        complain(file.string(), found.error());
         continue;
       }
       checked.push_back(file.string());
@@ -83,19 +83,21 @@ Result<Exit> check(const Session& session, const Options& options) {
     }
   }
   if (options.format == "junit") {
-    session.out << rules::junit("culprit policies", checked, issues);
+    session.out << rules::junit("culprit policies", checked, issues, unreadable);
   } else if (options.format == "github") {
-    session.out << rules::github(issues);
+    session.out << rules::github(issues, unreadable);
   } else if (options.format == "sarif") {
     std::vector<rules::IssueKind> kinds;
     for (const rules::PolicySet::Info& policy : policies->list()) kinds.push_back({policy.id, policy.summary, policy.why + (policy.why.empty() ? "" : ". ") + policy.advice, std::string(rules::severity_name(policy.severity))});
-    session.out << rules::sarif(CULPRIT_VERSION, kinds, issues);
+    session.out << rules::sarif(CULPRIT_VERSION, kinds, issues, unreadable);
   } else {
-    const Json document = {{"api", 1}, {"files", checked}, {"findings", std::move(findings)}};
+    Json not_read = Json::array();
+    for (const rules::Unreadable& file : unreadable) not_read.push_back({{"file", file.file}, {"message", file.message}});
+    const Json document = {{"api", 1}, {"files", checked}, {"findings", std::move(findings)}, {"unreadable", std::move(not_read)}};
     if (options.format == "json") session.out << document.dump(2, ' ', false, Json::error_handler_t::replace) << "\n";
     else TRY(session.show_document(document, [&options](const Json& shown, const Style& style) { return render_findings(shown, style, options.fix_hint); }));
   }
-  return unreadable ? kUnreadable : issues.empty() ? kAnswered : kViolations;
+  return !unreadable.empty() ? kUnreadable : issues.empty() ? kAnswered : kViolations;
 }
 
 Result<Exit> test(const Session& session, const Options& options) {
