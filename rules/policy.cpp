@@ -20,6 +20,7 @@ struct Condition {
   std::string path{}, value{}, unless{}, missing{};
   std::optional<double> above{}, below{};
   std::optional<std::size_t> longer{}, shorter{};
+  std::size_t least = 1;  // so many settings must fit
   std::shared_ptr<const Regex> regex{};
 };
 
@@ -76,7 +77,13 @@ bool same_glob(std::string_view glob, std::string_view text) {
 }
 
 bool holds(const Condition& condition, const Setting& setting) {
-  if (!same_glob(condition.path, setting.path)) return false;
+  bool named = false;
+  for (std::size_t at = 0; !named && at <= condition.path.size();) {
+    const auto end = std::min(condition.path.find('|', at), condition.path.size());
+    named = same_glob(std::string_view(condition.path).substr(at, end - at), setting.path);
+    at = end + 1;
+  }
+  if (!named) return false;
   if (!condition.value.empty() && !same_glob(condition.value, setting.value)) return false;
   if (!condition.unless.empty() && same_glob(condition.unless, setting.value)) return false;
   if (condition.longer && setting.value.size() <= *condition.longer) return false;
@@ -96,6 +103,7 @@ Condition read_condition(Fields& f) {
   condition.missing = f.text("missing");
   condition.above = f.number("above", -1e300, 1e300);
   condition.below = f.number("below", -1e300, 1e300);
+  condition.least = static_cast<std::size_t>(f.number("least", 1, 1e6).value_or(1));
   if (const auto longer = f.number("longer", 0, 1e6)) condition.longer = static_cast<std::size_t>(*longer);
   if (const auto shorter = f.number("shorter", 0, 1e6)) condition.shorter = static_cast<std::size_t>(*shorter);
   if (const std::string pattern = f.text("regex"); !pattern.empty()) {
@@ -220,7 +228,8 @@ void check_policy(const Policy& policy, const Config& config, Format format, std
   if (wanted && *wanted != same) return;
   if (!policy.file_glob.empty() && !glob_match(policy.file_glob, std::filesystem::path(file).filename().string())) return;
   const auto any = [&config](const Condition& condition, std::size_t block) {
-    return std::ranges::any_of(config.settings, [&](const Setting& setting) { return is_inside(config, setting.block, block) && holds(condition, setting); });
+    std::size_t fitting = 0;
+    return std::ranges::any_of(config.settings, [&](const Setting& setting) { return is_inside(config, setting.block, block) && holds(condition, setting) && ++fitting == condition.least; });
   };
   const bool documents = config.blocks.size() > 1 && config.blocks[1].document;
   std::vector<std::size_t> chosen;

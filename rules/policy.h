@@ -19,8 +19,8 @@
 //   forbid: [{path: fsync, value: 'off'}] # each setting for which it holds is a finding
 //   require_in_file: [{path: kind, value: PodDisruptionBudget}]   # somewhere in the file, in any document
 //
-// A condition has a path (glob, '*' also crosses '/') and any of: value (glob), not (glob), above, below (numbers with
-// units: kb, mb, gb, ms, s, min), longer, shorter (bytes), regex. With `missing: <path>` a forbidden setting is only one if that
+// A condition has a path (glob, '*' also crosses '/', '|' between several) and any of: value (glob), not (glob), above, below (numbers with
+// units: kb, mb, gb, ms, s, min), longer, shorter (bytes), regex; of `when`, `unless` and `document` also least: so many must fit. With `missing: <path>` a forbidden setting is only one if that
 // path is missing too.
 //
 //   why: When the limit is reached, every write fails

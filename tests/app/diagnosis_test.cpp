@@ -86,7 +86,9 @@ TEST_F(DiagnosisTest, AnOldIncidentKeepsTheEvidenceOfRules) {
   ASSERT_TRUE(seen(*diagnosis, 1));
   const auto fired = [&] {
     const std::string text = diagnosis->export_incident(7).value();
-    return nlohmann::json::parse(text.substr(0, text.find('\n')))["options"]["rule_hits"].size();
+    const auto options = nlohmann::json::parse(text.substr(0, text.find('\n')))["options"];
+    EXPECT_EQ(options["rules_hash"], diagnosis->rules().hash);  // the set that was asked
+    return options["rule_hits"].size();
   };
   EXPECT_EQ(fired(), 1U);
   (void)input_.send(DetectInput{.second_ns = 1'500 * kNsPerSecond, .events = {line(1'500, "the toy works")}});
