@@ -1,6 +1,7 @@
 // culprit rules list|show|new|check|test: rules as files, without a daemon.
 #include <fcntl.h>
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 #include <unistd.h>
 
 #include "daemon/base/fd.h"
@@ -77,8 +78,13 @@ Result<Exit> show_rule(const Session& session, const Options& options) {
   ASSIGN(const auto rule, find_rule(*set, options.rule));
   Json items = Json::array();
   for (const rules::MatchItem& item : rule->match) {
-    items.push_back({{"id", item.id}, {"kind", rules::kind_key(item.kind)}, {"name", item.name}, {"entity", item.entity}, {"text", item.text}, {"regex", item.regex},
-                     {"optional", item.optional}, {"absent", item.absent}, {"least", item.least}, {"within_s", static_cast<double>(item.within_ns) / 1e9}, {"of", rule->match[item.of].id}});
+    Json where = Json::array();
+    for (const rules::AttributeMatch& match : item.where) where.push_back({{"attribute", match.attribute}, {"globs", match.globs}});
+    const bool windowed = item.when != rules::When::Any;
+    items.push_back({{"id", item.id}, {"kind", rules::kind_key(item.kind)}, {"name", item.name}, {"entity", item.entity}, {"text", item.text}, {"regex", item.regex}, {"filter", item.filter_text}, {"where", std::move(where)},
+                     {"above", item.above ? Json(*item.above) : Json(nullptr)}, {"below", item.below ? Json(*item.below) : Json(nullptr)}, {"optional", item.optional}, {"absent", item.absent},
+                     {"same_entity", item.same_entity}, {"least", item.least}, {"weight", item.optional ? Json(item.weight) : Json(nullptr)}, {"within_s", static_cast<double>(item.within_ns) / 1e9},
+                     {"when", !windowed ? Json(nullptr) : Json(item.when == rules::When::Before ? "before" : item.when == rules::When::After ? "after" : "around")}, {"of", rule->match[item.of].id}});
   }
   Json relations = Json::array();
   for (const rules::Join& join : rule->joins) relations.push_back(join.text);
@@ -90,11 +96,17 @@ Result<Exit> show_rule(const Session& session, const Options& options) {
     std::string out = fmt::format("{} ({}): {}\n", paint(style, Paint::Bold, text(row, "rule")), text(row, "status"), text(row, "summary"));
     for (const Json& item : list(shown, "match")) {
       out += fmt::format("  {:<10} {}{} {}", text(item, "id"), truth(item, "absent") ? "no " : "", text(item, "kind"), text(item, "name"));
-      for (const char* key : {"entity", "text", "regex"}) {
+      for (const char* key : {"entity", "text", "regex", "filter"}) {
         if (const std::string value = text(item, key); !value.empty()) out += fmt::format("  {}: {}", key, value);
       }
-      if (number_or(item, "within_s", 0) > 0) out += fmt::format("  within {} of {}", format_seconds(number_or(item, "within_s", 0)), text(item, "of"));
-      out += truth(item, "optional") ? "  (optional)\n" : "\n";
+      for (const Json& match : list(item, "where")) out += fmt::format("  {}: {}", text(match, "attribute"), fmt::join(texts(match, "globs"), " or "));
+      for (const char* key : {"above", "below"}) {
+        if (field(item, key).is_number()) out += fmt::format("  {} {}", key, scalar(field(item, key)));
+      }
+      if (number_or(item, "least", 1) > 1) out += fmt::format("  {} times", whole(item, "least"));
+      if (truth(item, "same_entity")) out += "  same entity";
+      if (const std::string when = text(item, "when"); !when.empty()) out += fmt::format("  within {} {} {}", format_seconds(number_or(item, "within_s", 0)), when, text(item, "of"));
+      out += truth(item, "optional") ? fmt::format("  (optional, +{})\n", scalar(field(item, "weight"))) : "\n";
     }
     for (const std::string& relation : texts(shown, "relations")) out += "  " + relation + "\n";
     out += fmt::format("blames   {}\ncause    {} (weight {}{})\ntells    {}\n", text(shown, "blame"), text(row, "cause"), scalar(field(row, "weight")), truth(row, "pinned") ? ", pinned" : "", text(shown, "explain"));
