@@ -1,153 +1,28 @@
-// A block's columns as bytes and back; docs/events.md has the format byte by byte. Every blob is
-//   format (1 byte: 32 + column) | one zstd frame | CRC-32 of the block's sequence base and all bytes before (4 bytes)
-#include <fmt/format.h>
-#include <zlib.h>
-#include <zstd.h>
-
+// A block's columns as bytes and back; docs/events.md has the format byte by byte. What frames each of them is in block_blob.h,
+// the numbers of a run in block_numbers.h.
 #include <algorithm>
 #include <array>
-#include <bit>
-#include <cassert>
-#include <cmath>
 
-#include "daemon/base/handle.h"
 #include "daemon/stream/block.h"
+#include "daemon/stream/block_blob.h"
+#include "daemon/stream/block_numbers.h"
 #include "daemon/stream/bytes.h"
 
 namespace culprit::stream {
 namespace {
 
-constexpr int kZstdLevel = 1;                      // the stream is written once and rarely read
-constexpr std::size_t kColumnBytesMax = 1u << 30;  // decompressed; more is damage
-constexpr std::size_t kFormat = 32;                // 16 was the format before this one
 constexpr std::size_t kKindMax = static_cast<std::size_t>(Kind::Alert);
 constexpr std::size_t kSeverityMixed = 255;
 constexpr unsigned kHasIds = 1, kHasAttributes = 2, kHasBodies = 4;
-
-// Values of a run: all the same, decimal numbers as integers, or their bits.
-constexpr std::uint8_t kSame = 0, kBits = 15;
-constexpr double kScales[] = {1, 10, 100, 1e3, 1e4, 1e6, 1e9};  // mode 1 + index
-constexpr double kExactMax = 9007199254740992.0;                // 2^53
 
 // Four bytes of a body, in lower case, set one bit each.
 constexpr unsigned kGramBitsMin = 10, kGramBitsMax = 17;  // log2
 constexpr std::size_t kGramBytes = 4;
 
-using ZstdContext = Handle<ZSTD_CCtx, ZSTD_freeCCtx>;
-using UnzstdContext = Handle<ZSTD_DCtx, ZSTD_freeDCtx>;
-
-constexpr std::string_view kColumnNames[kColumns] = {"keys", "times", "event times", "sequences", "values", "event values", "severities", "ids", "sets", "bodies", "grams"};
-
 struct RunHead {
   std::uint64_t times = 0, values = 0;  // bytes of this run in those columns
   std::uint8_t severity = 0, flags = 0;
 };
-
-std::unexpected<Error> corrupt(std::size_t column, std::size_t at) {
-  return fail(Code::Corrupt, fmt::format("column '{}' damaged at byte {}", kColumnNames[column], at));
-}
-
-std::uint32_t base_checksum(std::uint64_t sequence_base) {
-  return checksum({reinterpret_cast<const char*>(&sequence_base), sizeof sequence_base});
-}
-
-// ---- values ----
-
-bool fits(double value, double scale, std::int64_t& number) {
-  const double scaled = std::nearbyint(value * scale);
-  if (!(std::abs(scaled) <= kExactMax)) return false;
-  number = static_cast<std::int64_t>(scaled);
-  return std::bit_cast<std::uint64_t>(static_cast<double>(number) / scale) == std::bit_cast<std::uint64_t>(value);
-}
-
-void encode_values(std::span<const double> values, std::string& out) {
-  const auto bits = [&](std::size_t i) { return std::bit_cast<std::uint64_t>(values[i]); };
-  if (std::all_of(values.begin(), values.end(), [&](const double& value) { return std::bit_cast<std::uint64_t>(value) == bits(0); })) {
-    out.push_back(static_cast<char>(kSame));
-    put_fixed64(out, bits(0));
-    return;
-  }
-  const std::size_t begin = out.size();
-  for (std::size_t mode = 0; mode < std::size(kScales); ++mode) {
-    out.resize(begin);
-    out.push_back(static_cast<char>(1 + mode));
-    std::int64_t last = 0;
-    std::size_t i = 0;
-    for (std::int64_t number = 0; i < values.size() && fits(values[i], kScales[mode], number); ++i) {
-      put_signed(out, number - last);
-      last = number;
-    }
-    if (i == values.size()) return;
-  }
-  // XOR with the value before, then all first bytes, all second bytes, ...: equal bytes side by side for zstd.
-  out.resize(begin);
-  out.push_back(static_cast<char>(kBits));
-  const std::size_t at = out.size();
-  out.resize(at + values.size() * 8);
-  std::uint64_t last = 0;
-  for (std::size_t i = 0; i < values.size(); ++i) {
-    const std::uint64_t changed = bits(i) ^ last;
-    for (std::size_t plane = 0; plane < 8; ++plane) out[at + plane * values.size() + i] = static_cast<char>(changed >> (8 * plane));
-    last = bits(i);
-  }
-}
-
-bool decode_values(std::string_view bytes, std::size_t rows, std::vector<double>& values) {
-  Reader in(bytes);
-  const std::uint8_t mode = in.byte();
-  if (mode == kSame) {
-    values.insert(values.end(), rows, std::bit_cast<double>(in.fixed64()));
-    return in.ok() && in.left() == 0;
-  }
-  if (mode == kBits) {
-    const std::string_view planes = in.rest();
-    if (planes.size() != rows * 8) return false;
-    std::uint64_t last = 0;
-    for (std::size_t i = 0; i < rows; ++i) {
-      for (std::size_t plane = 0; plane < 8; ++plane) {
-        last ^= static_cast<std::uint64_t>(static_cast<std::uint8_t>(planes[plane * rows + i])) << (8 * plane);
-      }
-      values.push_back(std::bit_cast<double>(last));
-    }
-    return true;
-  }
-  if (mode - 1u >= std::size(kScales)) return false;
-  const double scale = kScales[mode - 1];
-  std::int64_t last = 0;
-  for (std::size_t i = 0; i < rows; ++i) {
-    last = wrapping_add(last, in.signed_varint());
-    values.push_back(static_cast<double>(last) / scale);
-  }
-  return in.ok() && in.left() == 0;
-}
-
-// ---- times: of a series the change of the change, of other rows (irregular, but sorted) the distance ----
-
-void encode_times(std::span<const std::int64_t> times, std::int64_t base, bool plain, std::string& out) {
-  put_signed(out, wrapping_sub(times.front(), base));
-  std::int64_t step = 0;
-  for (std::size_t i = 1; i < times.size(); ++i) {
-    const std::int64_t next = wrapping_sub(times[i], times[i - 1]);
-    if (plain) {
-      put_signed(out, wrapping_sub(next, step));
-      step = next;
-    } else {
-      put_varint(out, static_cast<std::uint64_t>(next));
-    }
-  }
-}
-
-bool decode_times(std::string_view bytes, std::size_t rows, std::int64_t base, bool plain, std::vector<std::int64_t>& times) {
-  Reader in(bytes);
-  std::int64_t last = wrapping_add(base, in.signed_varint()), step = 0;
-  times.push_back(last);
-  for (std::size_t i = 1; i < rows; ++i) {
-    step = plain ? wrapping_add(step, in.signed_varint()) : static_cast<std::int64_t>(in.varint());
-    last = wrapping_add(last, step);
-    times.push_back(last);
-  }
-  return in.ok() && in.left() == 0;
-}
 
 // ---- grams ----
 
@@ -187,47 +62,6 @@ std::string encode_grams(const Block& block, std::size_t body_bytes) {
     out[1 + i / 8] = static_cast<char>(byte);
   }
   return out;
-}
-
-// ---- blobs ----
-
-class Compressor {
- public:
-  Compressor() : context_(ZSTD_createCCtx()) {
-    ZSTD_CCtx_setParameter(context_.get(), ZSTD_c_compressionLevel, kZstdLevel);
-  }
-  // Appends.
-  void add(std::string_view bytes, bool checked, std::string& out) {
-    ZSTD_CCtx_setParameter(context_.get(), ZSTD_c_checksumFlag, checked ? 1 : 0);
-    const std::size_t before = out.size();
-    out.resize(before + ZSTD_compressBound(bytes.size()));
-    const std::size_t size = ZSTD_compress2(context_.get(), out.data() + before, out.size() - before, bytes.data(), bytes.size());
-    assert(!ZSTD_isError(size));  // the only failures are a small buffer and no memory
-    out.resize(before + size);
-  }
-
- private:
-  ZstdContext context_;
-};
-
-std::string seal_blob(Compressor& compressor, std::size_t column, std::uint64_t sequence_base, std::string_view plain) {
-  std::string blob(1, static_cast<char>(kFormat + column));
-  compressor.add(plain, false, blob);
-  const std::uint32_t sum = checksum(blob, base_checksum(sequence_base));
-  blob.append(reinterpret_cast<const char*>(&sum), sizeof sum);
-  blob.shrink_to_fit();
-  return blob;
-}
-
-Result<std::string> open_blob(std::size_t column, std::uint64_t sequence_base, std::string_view blob) {
-  std::uint32_t sum = 0;
-  if (blob.size() < 1 + sizeof sum) return corrupt(column, blob.size());
-  const std::string_view body = blob.substr(0, blob.size() - sizeof sum);
-  std::memcpy(&sum, blob.data() + body.size(), sizeof sum);
-  if (checksum(body, base_checksum(sequence_base)) != sum || body.front() != static_cast<char>(kFormat + column)) return corrupt(column, 0);
-  auto bytes = decompress(body.substr(1));
-  if (!bytes) return std::unexpected(bytes.error().context(fmt::format("column '{}'", kColumnNames[column])));
-  return bytes;
 }
 
 // ---- the whole ----
@@ -519,35 +353,6 @@ bool Decoder::bodies(std::string_view bytes, std::vector<Detail*>& details) {
 }
 
 }  // namespace
-
-std::uint32_t checksum(std::string_view bytes, std::uint32_t crc) {
-  return static_cast<std::uint32_t>(::crc32_z(crc, reinterpret_cast<const Bytef*>(bytes.data()), bytes.size()));
-}
-
-std::string compress(std::string_view bytes) {
-  std::string out;
-  Compressor().add(bytes, true, out);
-  return out;
-}
-
-Result<std::string> decompress(std::string_view bytes) {
-  const unsigned long long size = ZSTD_getFrameContentSize(bytes.data(), bytes.size());
-  if (size == ZSTD_CONTENTSIZE_UNKNOWN || size == ZSTD_CONTENTSIZE_ERROR || size > kColumnBytesMax) {
-    return fail(Code::Corrupt, "no compressed data of ours");
-  }
-  static thread_local const UnzstdContext context(ZSTD_createDCtx());
-  std::string out(size, '\0');
-  const std::size_t got = ZSTD_decompressDCtx(context.get(), out.data(), out.size(), bytes.data(), bytes.size());
-  if (ZSTD_isError(got) || got != size) {
-    return fail(Code::Corrupt, fmt::format("compressed data damaged: {}", ZSTD_isError(got) ? ZSTD_getErrorName(got) : "cut"));
-  }
-  return out;
-}
-
-std::string seal_column(std::size_t column, std::uint64_t sequence_base, std::string_view plain) {
-  Compressor compressor;
-  return seal_blob(compressor, column, sequence_base, plain);
-}
 
 Columns encode(const Block& block) {
   std::vector<RunHead> heads = heads_of(block);

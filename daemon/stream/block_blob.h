@@ -1,0 +1,35 @@
+// What frames a column of a block on disk. Every blob is
+//   format (1 byte: 32 + column) | one zstd frame | CRC-32 of the block's sequence base and all bytes before (4 bytes)
+// Inside of the codec; `checksum`, `compress`, `decompress` and `seal_column` are for all (block.h).
+#pragma once
+
+#include <zstd.h>
+
+#include <cstdint>
+#include <string>
+#include <string_view>
+
+#include "daemon/base/handle.h"
+#include "daemon/base/result.h"
+#include "daemon/stream/block.h"
+
+namespace culprit::stream {
+
+// Corrupt, with the name of the column.
+std::unexpected<Error> corrupt(std::size_t column, std::size_t at);
+
+class Compressor {
+ public:
+  Compressor();
+  // Appends one frame.
+  void add(std::string_view bytes, bool checked, std::string& out);
+
+ private:
+  Handle<ZSTD_CCtx, ZSTD_freeCCtx> context_;
+};
+
+std::string seal_blob(Compressor& compressor, std::size_t column, std::uint64_t sequence_base, std::string_view plain);
+// Errors: Corrupt if it is cut, changed, another column's or another block's.
+Result<std::string> open_blob(std::size_t column, std::uint64_t sequence_base, std::string_view blob);
+
+}  // namespace culprit::stream
