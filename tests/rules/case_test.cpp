@@ -92,6 +92,26 @@ TEST(Review, FindsWhatNoCaseMisses) {
   EXPECT_EQ(all.noisy, 2U);
 }
 
+// Of each stable rule that ships: at least one case that fires, one near miss, one with noise that nearly fits, and no clause or
+// condition that its cases would not miss.
+TEST(Review, TheCatalogueIsTested) {
+  std::size_t mutants = 0;
+  std::size_t stable = 0;
+  const auto set = load_rules(built_in_rules()).value();
+  for (const RulePtr& rule : set->rules()) {
+    if (rule->status != Status::Stable) continue;
+    ++stable;
+    const Review review = review_cases(*rule);
+    mutants += review.mutants;
+    EXPECT_GE(review.positive, 1U) << rule->id;
+    EXPECT_GE(review.near_misses, 1U) << rule->id;
+    EXPECT_GE(review.noisy, 1U) << rule->id;
+    for (const Mutant& mutant : review.survivors) ADD_FAILURE() << rule->id << ": every case passes without " << mutant.what;
+  }
+  EXPECT_GE(stable, 60U);
+  fmt::print("{} stable rules, {} clauses and conditions dropped\n", stable, mutants);
+}
+
 TEST(Cases, RecordedFile) {
   std::string name = (std::filesystem::temp_directory_path() / "culprit-cases-XXXXXX").string();
   const std::filesystem::path folder = ::mkdtemp(name.data());
