@@ -297,6 +297,15 @@ Result<Config> parse_blocks(std::string_view name, std::string_view text, Format
     case Format::Yaml:
     case Format::Json: TRY(reader.tree(text)); break;  // JSON is YAML, and so keeps its lines
   }
+  for (std::size_t i = 0; i < config.settings.size(); ++i) {
+    config.blocks[config.settings[i].block].own.push_back(i);
+    for (std::size_t block = config.settings[i].block;; block = config.blocks[block].parent) {
+      Config::Block& of = config.blocks[block];
+      if (of.last == 0) of.first = i;
+      of.last = i + 1;
+      if (block == 0) break;
+    }
+  }
   return config;
 }
 

@@ -109,9 +109,10 @@ std::vector<Note> lint(const RuleSet& rules) {
     if (rule->status == Status::Stable) {
       const Review review = review_cases(*rule);
       const int line = rule->tests.empty() ? 1 : rule->tests.front().line;
-      if (review.positive == 0) note(line, "no case in which it fires");
-      if (review.near_misses == 0) note(line, "no near miss: a case in which it does not fire and one condition is all that is missing");
-      if (review.noisy == 0) note(line, "no noisy case: one in which it fires while something that nearly fits is there too, and must not be blamed");
+      if (review.too_large) note(line, "its cases hold too many events to be run without each clause: what they test is not known");
+      else if (review.positive == 0) note(line, "no case in which it fires");
+      if (!review.too_large && review.near_misses == 0) note(line, "no near miss: a case in which it does not fire and one condition is all that is missing");
+      if (!review.too_large && review.noisy == 0) note(line, "no noisy case: one in which it fires while something that nearly fits is there too, and must not be blamed");
       for (const Mutant& mutant : review.survivors) note(mutant.line == 0 ? line : mutant.line, fmt::format("not tested: every case passes without {}", mutant.what));
     }
     const auto [twin, fresh] = seen.emplace(rule->matches, rule.get());

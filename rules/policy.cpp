@@ -48,6 +48,7 @@ using graph::Need;
 using graph::Yaml;
 
 constexpr std::string_view kSeverities[] = {"info", "warning", "error"};
+constexpr std::string_view kSecrets[] = {"secret", "passw", "requirepass", "key"};
 constexpr std::string_view kFormatNames[] = {"nginx", "postgresql", "redis", "ini", "env", "yaml", "json"};
 
 // "64mb" -> 67108864, "200ms" -> 0.2, "5min" -> 300; nothing if it is no number.
@@ -67,20 +68,19 @@ std::optional<double> number_with_unit(std::string_view text) {
   return factor == kUnits.end() ? std::nullopt : std::optional(*number * factor->second);
 }
 
-bool same_glob(std::string_view glob, std::string_view text) {
-  const auto lower = [](std::string_view from) {
-    std::string result(from);
-    std::ranges::transform(result, result.begin(), [](char c) { return static_cast<char>(std::tolower(static_cast<unsigned char>(c))); });
-    return result;
-  };
-  return glob_match(lower(glob), lower(text));
+std::string lower(std::string_view from) {
+  std::string result(from);
+  std::ranges::transform(result, result.begin(), [](char c) { return static_cast<char>(std::tolower(static_cast<unsigned char>(c))); });
+  return result;
 }
+
+bool same_glob(std::string_view glob, std::string_view text) { return glob_match(lower(glob), lower(text)); }
 
 bool holds(const Condition& condition, const Setting& setting) {
   bool named = false;
   for (std::size_t at = 0; !named && at <= condition.path.size();) {
     const auto end = std::min(condition.path.find('|', at), condition.path.size());
-    named = same_glob(std::string_view(condition.path).substr(at, end - at), setting.path);
+    named = glob_match(std::string_view(condition.path).substr(at, end - at), setting.path);  // both are in lower case
     at = end + 1;
   }
   if (!named) return false;
@@ -97,10 +97,10 @@ bool holds(const Condition& condition, const Setting& setting) {
 
 Condition read_condition(Fields& f) {
   Condition condition;
-  condition.path = f.text("path", Need::Required);
+  condition.path = lower(f.text("path", Need::Required));
   condition.value = f.text("value");
   condition.unless = f.text("not");
-  condition.missing = f.text("missing");
+  condition.missing = lower(f.text("missing"));
   condition.above = f.number("above", -1e300, 1e300);
   condition.below = f.number("below", -1e300, 1e300);
   condition.least = static_cast<std::size_t>(f.number("least", 1, 1e6).value_or(1));
@@ -175,19 +175,39 @@ bool is_inside(const Config& config, std::size_t block, std::size_t outer) {
   return block == outer;
 }
 
-// One scope of one policy: `block` and what is in it; requirements may also be met around it.
-void check_scope(const Policy& policy, const Config& config, std::size_t block, std::string_view file, std::vector<PolicyFinding>& out) {
-  const auto in_scope = [&](const Setting& setting) { return is_inside(config, setting.block, block); };
-  const auto in_reach = [&](const Setting& setting) { return in_scope(setting) || is_inside(config, block, setting.block); };
-  const auto find = [&](const Condition& condition, const auto& where) -> const Setting* {
-    for (const Setting& setting : config.settings) {
-      if (where(setting) && holds(condition, setting)) return &setting;
+// The first setting of a block, or of what it holds, for which a condition holds.
+const Setting* find_inside(const Config& config, std::size_t block, const Condition& condition) {
+  for (std::size_t i = config.blocks[block].first; i < config.blocks[block].last; ++i) {
+    if (holds(condition, config.settings[i])) return &config.settings[i];
+  }
+  return nullptr;
+}
+
+// Also in the blocks around it, of which only what stands directly in them counts.
+const Setting* find_in_reach(const Config& config, std::size_t block, const Condition& condition) {
+  if (const Setting* setting = find_inside(config, block, condition)) return setting;
+  while (block != 0) {
+    block = config.blocks[block].parent;
+    for (const std::size_t i : config.blocks[block].own) {
+      if (holds(condition, config.settings[i])) return &config.settings[i];
     }
-    return nullptr;
-  };
+  }
+  return nullptr;
+}
+
+bool holds_in(const Config& config, std::size_t block, const Condition& condition) {
+  std::size_t fitting = 0;
+  for (std::size_t i = config.blocks[block].first; i < config.blocks[block].last; ++i) {
+    if (holds(condition, config.settings[i]) && ++fitting == condition.least) return true;
+  }
+  return false;
+}
+
+// One scope of one policy: `block` and what is in it; requirements may also be met around it. `lacking` is what the whole file lacks.
+void check_scope(const Policy& policy, const Config& config, std::size_t block, std::span<const Condition* const> lacking, std::string_view file, std::vector<PolicyFinding>& out) {
   int line = config.blocks[block].line;
   for (const Condition& condition : policy.when) {
-    const Setting* setting = find(condition, in_scope);
+    const Setting* setting = find_inside(config, block, condition);
     if (setting == nullptr) return;
     if (block == 0 || policy.scopes.empty()) line = setting->line;
   }
@@ -195,28 +215,21 @@ void check_scope(const Policy& policy, const Config& config, std::size_t block, 
     out.push_back({.policy = policy.id, .severity = policy.severity, .file = std::string(file), .line = at, .message = std::move(message), .advice = policy.advice, .why = policy.why, .fix = policy.fix});
   };
   for (const Condition& condition : policy.require) {
-    if (find(condition, in_reach) != nullptr) continue;
+    if (find_in_reach(config, block, condition) != nullptr) continue;
     // Set, but to another value: point there rather than at the block.
     const Condition named{.path = condition.path};
-    const Setting* other = find(named, in_reach);
+    const Setting* other = find_in_reach(config, block, named);
     if (other != nullptr) report(other->line, fmt::format("{} ('{}' is '{}')", policy.summary, other->path, other->value));
     else report(line, fmt::format("{} ('{}' is not set)", policy.summary, condition.path));
   }
-  for (const Condition& condition : policy.in_file) {
-    if (find(condition, [](const Setting&) { return true; }) == nullptr) report(line, fmt::format("{} (no '{}' in the file)", policy.summary, condition.value.empty() ? condition.path : condition.value));
-  }
+  for (const Condition* condition : lacking) report(line, fmt::format("{} (no '{}' in the file)", policy.summary, condition->value.empty() ? condition->path : condition->value));
   for (const Condition& condition : policy.forbid) {
-    for (const Setting& setting : config.settings) {
-      if (!in_scope(setting) || !holds(condition, setting)) continue;
-      if (!condition.missing.empty()) {
-        const Condition excused{.path = condition.missing};
-        const bool met = std::ranges::any_of(config.settings, [&](const Setting& s) {
-          return (is_inside(config, s.block, setting.block) || is_inside(config, setting.block, s.block)) && holds(excused, s);
-        });
-        if (met) continue;
-      }
+    for (std::size_t i = config.blocks[block].first; i < config.blocks[block].last; ++i) {
+      const Setting& setting = config.settings[i];
+      if (!holds(condition, setting)) continue;
+      if (!condition.missing.empty() && find_in_reach(config, setting.block, {.path = condition.missing}) != nullptr) continue;
       // A secret is not repeated.
-      const bool secret = condition.shorter || condition.longer || same_glob("*secret*", setting.path) || same_glob("*passw*", setting.path) || same_glob("*requirepass*", setting.path) || same_glob("*key*", setting.path);
+      const bool secret = condition.shorter || condition.longer || std::ranges::any_of(kSecrets, [&](std::string_view word) { return setting.path.find(word) != std::string::npos; });
       report(setting.line, secret ? fmt::format("{} ('{}')", policy.summary, setting.path) : fmt::format("{} ('{}' is '{}')", policy.summary, setting.path, setting.value));
     }
   }
@@ -227,10 +240,8 @@ void check_policy(const Policy& policy, const Config& config, Format format, std
   const auto wanted = policy.format == Format::Json ? std::optional(Format::Yaml) : policy.format;
   if (wanted && *wanted != same) return;
   if (!policy.file_glob.empty() && !glob_match(policy.file_glob, std::filesystem::path(file).filename().string())) return;
-  const auto any = [&config](const Condition& condition, std::size_t block) {
-    std::size_t fitting = 0;
-    return std::ranges::any_of(config.settings, [&](const Setting& setting) { return is_inside(config, setting.block, block) && holds(condition, setting) && ++fitting == condition.least; });
-  };
+  std::size_t asked = SIZE_MAX;  // the document that was looked at last: its blocks stand side by side
+  bool wanted_document = false;
   const bool documents = config.blocks.size() > 1 && config.blocks[1].document;
   std::vector<std::size_t> chosen;
   for (std::size_t block = 0; block < config.blocks.size(); ++block) {
@@ -241,14 +252,23 @@ void check_policy(const Policy& policy, const Config& config, Format format, std
     if (!fits) continue;
     std::size_t document = block;
     while (document != 0 && !config.blocks[document].document) document = config.blocks[document].parent;
-    if (!std::ranges::all_of(policy.document, [&](const Condition& condition) { return any(condition, document); })) continue;
-    if (!std::ranges::all_of(policy.when, [&](const Condition& condition) { return any(condition, block); })) continue;
-    if (std::ranges::any_of(policy.unless, [&](const Condition& condition) { return any(condition, block); })) continue;
+    if (document != asked) {
+      asked = document;
+      wanted_document = std::ranges::all_of(policy.document, [&](const Condition& condition) { return holds_in(config, document, condition); });
+    }
+    if (!wanted_document) continue;
+    if (!std::ranges::all_of(policy.when, [&](const Condition& condition) { return holds_in(config, block, condition); })) continue;
+    if (std::ranges::any_of(policy.unless, [&](const Condition& condition) { return holds_in(config, block, condition); })) continue;
     chosen.push_back(block);
   }
-  for (const std::size_t block : chosen) {
-    // Of nested ones the innermost is looked at: it is the one to mend.
-    if (std::ranges::none_of(chosen, [&](std::size_t other) { return other != block && is_inside(config, other, block); })) check_scope(policy, config, block, file, out);
+  if (chosen.empty()) return;
+  std::vector<const Condition*> lacking;
+  for (const Condition& condition : policy.in_file) {
+    if (find_inside(config, 0, condition) == nullptr) lacking.push_back(&condition);
+  }
+  for (std::size_t i = 0; i < chosen.size(); ++i) {
+    // Of nested ones the innermost is looked at, which is the one to mend: what a block holds follows it.
+    if (i + 1 == chosen.size() || !is_inside(config, chosen[i + 1], chosen[i])) check_scope(policy, config, chosen[i], lacking, file, out);
   }
 }
 

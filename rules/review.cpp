@@ -103,6 +103,12 @@ Review review_cases(const Rule& rule) {
   Review review;
   std::vector<Mutant> mutants = mutants_of(rule);
   review.mutants = mutants.size();
+  std::size_t events = 0;
+  for (const RuleTest& test : rule.tests) events += test.events.size();
+  if (events * rule.match.size() * mutants.size() > kReviewStepsMax) {
+    review.too_large = true;
+    return review;
+  }
   // Another event of a busy host is no near miss, unless the name is all that the rule asks for.
   const bool only_names = std::ranges::all_of(mutants, &Mutant::name_only);
   std::vector<bool> missed(mutants.size());

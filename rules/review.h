@@ -26,7 +26,10 @@ struct Review {
   std::size_t positive = 0, near_misses = 0, noisy = 0;  // cases; known misses (`todo`) do not count
   std::vector<Mutant> survivors{};                       // which every case passes all the same
   std::size_t mutants = 0;
+  bool too_large = false;  // the cases hold more events than are run so often; nothing was looked at
 };
+// Events of the cases, times clauses, times mutants: a second or so.
+inline constexpr std::size_t kReviewStepsMax = 20'000'000;
 Review review_cases(const Rule& rule);
 
 }  // namespace culprit::rules

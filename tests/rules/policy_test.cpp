@@ -2,6 +2,8 @@
 
 #include <gmock/gmock.h>
 
+#include <algorithm>
+
 namespace culprit::rules {
 namespace {
 
@@ -78,6 +80,29 @@ TEST(Policies, FindingsPointAtTheLine) {
   ASSERT_EQ(postgres->size(), 1U);
   EXPECT_EQ((*postgres)[0].line, 2);
   EXPECT_EQ(policies->check("x", "what is this").error().code, Code::Unsupported);
+}
+
+// A file as large as one may be is a few seconds' work at most: each block looks only at what it holds (it took minutes when each
+// looked at all of the file).
+TEST(Policies, LargeFilesAreLinear) {
+  const auto policies = PolicySet::load(built_in_policies()).value();
+  std::string manifests;
+  std::string one = "items:\n";
+  constexpr std::size_t kMany = 3'000;
+  for (std::size_t i = 0; i < kMany; ++i) {
+    manifests += "apiVersion: apps/v1\nkind: Deployment\nspec: {template: {spec: {containers: [{image: 'x:1'}, {image: 'y:1', resources: {limits: {memory: 1Mi}}}]}}}\n---\n";
+    one += "  - {kind: Deployment, apiVersion: apps/v1, spec: {template: {spec: {containers: [{image: 'x:1'}]}}}}\n";
+  }
+  const auto count = [&](const std::string& text) {
+    const auto found = policies->check("all.yaml", text, Format::Yaml, "kubernetes");
+    EXPECT_TRUE(found) << found.error().message;
+    return std::ranges::count(*found, std::string("k8s-memory-limit"), &PolicyFinding::policy);
+  };
+  EXPECT_EQ(count(manifests), static_cast<std::ptrdiff_t>(kMany));
+  EXPECT_GE(count(one), 0);
+  std::string nginx = "http {\n";
+  for (std::size_t i = 0; i < kMany; ++i) nginx += "server { listen 80; location / { proxy_pass http://x; } }\n";
+  EXPECT_EQ(policies->check("nginx.conf", nginx + "}\n")->size(), 2 * kMany);
 }
 
 TEST(Policies, MistakesAreNamed) {
