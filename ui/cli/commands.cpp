@@ -192,9 +192,13 @@ int usage_error(const CLI::App& app, const CLI::ParseError& error, std::ostream&
     return kAnswered;
   }
   std::string message = one_line(error.what());
-  if (dynamic_cast<const CLI::ExtrasError*>(&error) != nullptr) {
-    const std::vector<std::string> rest = app.remaining(true);
-    const std::string word = rest.empty() ? "" : rest.front();
+  const std::vector<std::string> rest = app.remaining(true);
+  const std::string word = rest.empty() ? "" : rest.front();
+  const bool of_commands = !shown->get_subcommands([](const CLI::App*) { return true; }).empty();
+  if (shown != &app && of_commands && !word.empty() && !word.starts_with('-') && dynamic_cast<const CLI::RequiredError*>(&error) != nullptr) {
+    // A word that is no command leaves the group without one.
+    message = fmt::format("no command '{}' of {}{}", one_line(word), shown->get_name(), suggestion(*shown, word));
+  } else if (dynamic_cast<const CLI::ExtrasError*>(&error) != nullptr) {
     if (shown == &app && !word.starts_with('-'))
       message = fmt::format("no command '{}'{}", one_line(word), suggestion(app, word));
     else
