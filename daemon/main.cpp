@@ -20,6 +20,7 @@
 
 #include "daemon/api/server.h"
 #include "daemon/app/config_watch.h"
+#include "daemon/app/library.h"
 #include "daemon/app/live_backend.h"
 #include "daemon/app/notify.h"
 #include "daemon/app/rule_watch.h"
@@ -223,7 +224,9 @@ Result<int> run_worker(const Start& start, sensor::Role role) {
     knowledge = graph::Knowledge::load({});
   }
   if (!knowledge) return std::unexpected(knowledge.error());
-  ASSIGN(embed::Model model, recall::built_in_model());
+  std::string model_said;
+  ASSIGN(embed::Model model, recall::load_model(config.state_dir, model_said));
+  if (!model_said.empty()) log::warn("{}; going on with the built-in model", model_said);
   const auto modes = std::make_shared<const recall::Modes>(*knowledge, std::move(model));
   auto rules = rules::load_rules(config.rules_dir, {.knowledge = knowledge->get(), .run_tests = true});
   if (!rules) {
@@ -237,7 +240,8 @@ Result<int> run_worker(const Start& start, sensor::Role role) {
   app::Accounting accounting;
   app::DetectChannel detect({.name = "detect", .capacity = 64, .when_full = concurrent::WhenFull::Wait, .registry = &registry});
   const std::filesystem::path graph_file = config.state_dir / "graph.db";
-  ASSIGN(auto diagnosis, app::Diagnosis::start({clock, *store, accounting, detect, graph_file, host.boot_id(), modes, rule_book}));
+  ASSIGN(auto diagnosis, app::Diagnosis::start({clock, *store, accounting, detect, graph_file, host.boot_id(), modes, rule_book, host.name()}));
+  const app::Library library({clock, config, graph_file, modes, diagnosis->begun_anew()});
   // When the start fails half-way, everything ends in the order of an ordinary end: sources, pipeline, diagnosis.
   const AtEnd end_diagnosis([&detect] { (void)detect.close(); });
   ASSIGN(auto pipeline, app::Pipeline::start({config, clock, *store, registry, accounting, detect, std::move(role.control), [&diagnosis] { return diagnosis->something_wrong(); }}));

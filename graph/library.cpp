@@ -270,6 +270,19 @@ Result<std::vector<std::int64_t>> Library::without_vector(std::string_view model
   }
 }
 
+Result<std::string> Library::noted(std::string_view key) {
+  Query query = impl_->database->query("SELECT value FROM library_meta WHERE key = ?1");
+  query.bind(1, key);
+  ASSIGN(const bool row, query.next());
+  return row ? query.text(0) : std::string();
+}
+
+Result<void> Library::note(std::string_view key, std::string_view value) {
+  Query query = impl_->database->query("INSERT INTO library_meta(key, value) VALUES(?1, ?2) ON CONFLICT(key) DO UPDATE SET value = ?2");
+  query.bind(1, key).bind(2, value);
+  return query.run();
+}
+
 Result<void> Library::set_links(std::span<const std::int64_t> texts, std::span<const TextLink> links) {
   Database& database = *impl_->database;
   ASSIGN(Transaction transaction, Transaction::begin(database));

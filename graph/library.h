@@ -90,6 +90,9 @@ class Library {
   Result<std::vector<TextKind>> kinds();  // of every document, by id
   Result<std::vector<std::int64_t>> without_vector(std::string_view model);
 
+  // What was noted under the key; empty if nothing was.
+  Result<std::string> noted(std::string_view key);
+  Result<void> note(std::string_view key, std::string_view value);
   Result<void> set_links(std::span<const std::int64_t> texts, std::span<const TextLink> links);  // replaces theirs
   Result<std::vector<TextLink>> links(std::int64_t after, std::size_t limit);                     // pages by text
   Result<std::vector<TextLink>> links_of(std::string_view mode, std::size_t limit);

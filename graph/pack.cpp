@@ -66,6 +66,8 @@ Symptom read_symptom(Fields& f) {
   s.expr = f.text("expr");
   s.weight = f.number("weight", 0.01, 1.0).value_or(1.0);
   s.example = f.text("example");
+  s.produced = f.text("produced");
+  if (!s.produced.empty() && s.example.empty()) f.findings().add(f.line_of("produced"), fmt::format("'{}' has no example that '{}' could have printed", s.id, s.produced));
   if (s.channel == Channel::Log && s.literal.size() < kLogLiteralMin) {
     f.findings().add(f.line(), fmt::format("log symptom '{}' needs a literal of at least {} characters", s.id, kLogLiteralMin));
   }

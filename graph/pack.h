@@ -11,7 +11,7 @@
 //       name: Long lock waits behind DDL or an idle transaction
 //       severity: 4                      # 1 cosmetic .. 5 outage
 //       summary: ...
-//       symptoms: [{id: log-still-waiting, literal: still waiting for, regex: '…', weight: 0.9, example: '…'}]
+//       symptoms: [{id: log-still-waiting, literal: still waiting for, regex: '…', weight: 0.9, example: '…', produced: package version}]
 //       causes: [{id: migration, text: …, prior: 0.4, from: [other-mode]}]
 //       mitigations: [{id: end-blocker, kind: immediate, risk: medium, text: …, command: …}]
 //       versions: [{range: '>=14', effect: …, confidence: 0.9}]
@@ -50,6 +50,7 @@ struct Symptom {
   std::string expr{};     // for people and later engines: metric, kernel and wire conditions
   double weight = 1.0;  // (0, 1]: how much one sighting says for this mode
   std::string example{};
+  std::string produced{};  // the package and version that printed the example for real; empty = not tried (tests/knowledge/produce)
 };
 
 struct Cause {

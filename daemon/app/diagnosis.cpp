@@ -5,6 +5,7 @@
 
 #include <set>
 
+#include "daemon/app/topology.h"
 #include "daemon/base/log.h"
 #include "daemon/base/text.h"
 #include "daemon/detect/examine.h"
@@ -25,6 +26,7 @@ constexpr std::int64_t kRuleWindowNs = 60 * kNsPerSecond;   // before the onset
 constexpr std::int64_t kAskedForNs = 30 * kNsPerSecond;     // somebody who asked will ask again
 constexpr std::int64_t kLearnEveryNs = 60 * kNsPerSecond;   // verdicts are looked through anew
 constexpr std::size_t kLearnIncidentsMax = 200;             // the newest ones
+constexpr std::int64_t kTopologyEveryNs = 60 * kNsPerSecond;
 constexpr std::int64_t kPruneEveryNs = 86'400 * kNsPerSecond;
 constexpr std::int64_t kIncidentsKeptNs = 90 * 86'400 * kNsPerSecond;  // after they closed
 constexpr std::size_t kRuleEventsMax = 2'000'000;      // scanned for a window that the engine did not see
@@ -69,11 +71,14 @@ std::vector<std::string> GraphKnowledge::mitigations(std::string_view mode_id) c
 
 struct Diagnosis::Impl {
   explicit Impl(Parts p, graph::Store writer)
-      : parts(std::move(p)), graph_writer(std::move(writer)), knowledge(parts.knowledge), engine(parts.rules.current()), engine_from_ns(parts.clock.now_ns()) {}
+      : parts(std::move(p)), graph_writer(std::move(writer)), knowledge(parts.knowledge), topology(parts.host_name), engine(parts.rules.current()), engine_from_ns(parts.clock.now_ns()) {}
 
   Parts parts;
   graph::Store graph_writer;  // detect thread
   GraphKnowledge knowledge;
+  Topology topology;                // detect thread
+  std::int64_t topology_ns = 0;     // written up to then; 0 = not yet
+  bool begun_anew = false;
 
   struct Ranked {
     detect::Incident incident;
@@ -238,9 +243,15 @@ void Diagnosis::Impl::loop() {
 
 void Diagnosis::Impl::on_second(const DetectInput& input) {
   feed_rules(input);
+  topology.see(input.events);
+  if (topology_ns == 0) topology_ns = input.second_ns;
+  if (input.second_ns - kTopologyEveryNs >= topology_ns) {
+    if (auto done = topology.write(graph_writer, parts.clock.wall_ns(topology_ns), parts.clock.wall_ns(input.second_ns)); !done) log::warn("topology: {}; trying again in a minute", done.error().message);
+    topology_ns = input.second_ns;
+  }
   if (input.second_ns - kPruneEveryNs >= pruned_at_ns) {
     pruned_at_ns = input.second_ns;
-    if (auto done = graph_writer.prune(parts.clock.wall_ns(input.second_ns) - kIncidentsKeptNs); !done) log::warn("prune incidents: {}", done.error().message);
+    if (auto done = graph_writer.prune(parts.clock.wall_ns(input.second_ns) - kIncidentsKeptNs); !done) log::warn("prune incidents and topology: {}", done.error().message);
   }
   if (input.second_ns - kLearnEveryNs >= learned_at_ns) {
     learned_at_ns = input.second_ns;
@@ -361,12 +372,13 @@ Diagnosis::~Diagnosis() = default;
 Result<std::unique_ptr<Diagnosis>> Diagnosis::start(Parts parts) {
   std::string said;
   ASSIGN(auto writer, graph::Store::open_or_set_aside(parts.graph_file, said));
-  if (!said.empty()) log::warn("{}; import your documents again: culprit knowledge import", said);
+  if (!said.empty()) log::warn("{}; its documents are imported again from their files", said);
   if (auto written = writer.write_knowledge(parts.knowledge->known()); !written) {
     log::warn("write knowledge: {}; SQL readers see the old one", written.error().message);
   }
   ASSIGN(auto verdicts, writer.verdicts());
   auto impl = std::make_unique<Impl>(std::move(parts), std::move(writer));
+  impl->begun_anew = !said.empty();
   impl->knowledge.take_verdicts(std::move(verdicts));
   TRY(impl->restore());
   Impl* self = impl.get();
@@ -473,6 +485,8 @@ DiagnosisStats Diagnosis::stats() const {
   const MutexLock lock(impl_->mutex);
   return impl_->seen;
 }
+
+bool Diagnosis::begun_anew() const { return impl_->begun_anew; }
 
 void Diagnosis::take_verdicts(std::map<std::string, graph::Verdicts> verdicts) { impl_->knowledge.take_verdicts(std::move(verdicts)); }
 const std::shared_ptr<const recall::Modes>& Diagnosis::modes() const { return impl_->parts.knowledge; }

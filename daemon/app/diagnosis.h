@@ -63,6 +63,7 @@ class Diagnosis {
     std::string boot_id;
     std::shared_ptr<const recall::Modes> knowledge;
     rules::RuleBook& rules;  // the detect thread takes up its newest set each second
+    std::string host_name = "localhost";
   };
   static Result<std::unique_ptr<Diagnosis>> start(Parts parts);
   ~Diagnosis();  // the input channel must be closed before
@@ -83,6 +84,7 @@ class Diagnosis {
   // What people said so far about failure modes: the next ranking weighs them by it.
   void take_verdicts(std::map<std::string, graph::Verdicts> verdicts);
   const std::shared_ptr<const recall::Modes>& modes() const;
+  bool begun_anew() const;  // the database was damaged and set aside when this started
 
   // The rules in force, each with what it did and why it is off, if it is.
   struct RuleRow {

@@ -123,6 +123,16 @@ const std::vector<Field>& fields() {
        },
        [](const Config& config) { return fmt::format("[{}]", fmt::join(config.policy_files, ", ")); }, true},
       path_field("packs_dir", &Config::packs_dir, "your own knowledge packs (*.yaml)"),
+      text_field("embedding_url", &Config::embedding_url, "OpenAI-compatible /v1/embeddings for imported documents, or off: the built-in model"),
+      text_field("embedding_model", &Config::embedding_model, "the model it is asked for"),
+      {"embedding_allowed", "HOST or HOST:PORT that it may be at; none = loopback only",
+       [](Config& config, const std::string& text) -> Result<void> {
+         if (text.empty() || text.find('/') != std::string::npos) return fail(Code::Invalid, fmt::format("'{}' is neither HOST nor HOST:PORT", text));
+         config.embedding_allowed.push_back(text);
+         return {};
+       },
+       [](const Config& config) { return fmt::format("[{}]", fmt::join(config.embedding_allowed, ", ")); }, true},
+      text_field("embedding_key_file", &Config::embedding_key_file, "file whose first line it is sent as bearer token"),
       text_field("user", &Config::user, "whom the daemon becomes after start"),
       text_field("log_level", &Config::log_level, "debug, info, warn or error"),
   };

@@ -82,6 +82,12 @@ struct Config {
   // usual folders below /etc.
   std::vector<std::string> policy_files;
   std::filesystem::path packs_dir = "/etc/culprit/packs";
+  // An OpenAI-compatible endpoint that gives imported documents their vectors; the built-in model does otherwise. Never asked
+  // about log lines or while ranking.
+  std::string embedding_url = "off";
+  std::string embedding_model;
+  std::vector<std::string> embedding_allowed;  // "HOST" or "HOST:PORT" that may be spoken to; empty = loopback only
+  std::string embedding_key_file;              // its first line is sent as bearer token; empty = none
   std::string user = "culprit";  // whom the daemon becomes; "nobody" when there is no such user
   std::string log_level = "info";
 

@@ -3,13 +3,16 @@
 
 #include <algorithm>
 #include <cmath>
+#include <fstream>
 
+#include "daemon/base/log.h"
 #include "daemon/recall/recall.h"
 #include "graph/yaml.h"
 
 namespace culprit::recall {
 namespace {
 
+constexpr std::string_view kLinksKey = "links";  // "<packs> <model> <last text that has links>"
 constexpr std::size_t kBatch = 256;          // documents whose vectors and links are written at once
 constexpr std::size_t kLinksMax = 3;         // failure modes that one document speaks of
 constexpr std::size_t kLinkTextMax = 2'000;  // bytes of a document that decide about links
@@ -45,37 +48,99 @@ Result<std::vector<graph::TextLink>> Recall::links_for(const graph::StoredText& 
   return links;
 }
 
-Result<void> Recall::complete(const Progress& progress) {
+// Ids of texts only grow, and a changed text gets a new one: what has links is all up to an id, for these packs and this model.
+Result<void> Recall::add_links(const Progress& progress) {
+  const std::string maker = fmt::format("{} {} ", modes_->known().hash(), modes_->model().name());
+  ASSIGN(const std::string noted, library_->noted(kLinksKey));
+  std::int64_t after = 0;
+  if (noted.starts_with(maker)) after = static_cast<std::int64_t>(graph::parse_number(std::string_view(noted).substr(maker.size())).value_or(0));
+  ASSIGN(const graph::LibraryStats all, library_->stats());
+  std::size_t done = 0;
+  while (true) {
+    ASSIGN(const auto texts, library_->texts(after, kBatch));
+    if (texts.empty()) return {};
+    if (options_.stop.stop_requested()) return fail(Code::Busy, "told to stop");
+    std::vector<std::int64_t> ids;
+    std::vector<graph::TextLink> links;
+    for (const graph::StoredText& text : texts) {
+      ids.push_back(text.id);
+      ASSIGN(const auto of_text, links_for(text));
+      links.insert(links.end(), of_text.begin(), of_text.end());
+    }
+    TRY(library_->set_links(ids, links));
+    after = ids.back();
+    TRY(library_->note(kLinksKey, fmt::format("{}{}", maker, after)));
+    done += ids.size();
+    if (progress) progress("links", done, std::max<std::size_t>(done, static_cast<std::size_t>(all.documents)));
+  }
+}
+
+Result<void> Recall::add_vectors(const Progress& progress) {
   ASSIGN(const std::vector<std::int64_t> missing, library_->without_vector(embedder().name()));
   for (std::size_t at = 0; at < missing.size(); at += kBatch) {
+    if (options_.stop.stop_requested()) return fail(Code::Busy, "told to stop");
     const auto batch = std::span(missing).subspan(at, std::min(kBatch, missing.size() - at));
     ASSIGN(const auto texts, library_->texts(batch));
     std::vector<std::string> said;
     for (const graph::StoredText& text : texts) said.push_back(document_text(text.item));
-    ASSIGN(const auto vectors, embedder().embed(said));
-    if (vectors.size() != said.size()) return fail(Code::Io, fmt::format("'{}' gave {} vectors for {} texts", embedder().name(), vectors.size(), said.size()));
-    std::vector<graph::StoredVector> packed;
-    std::vector<graph::TextLink> links;
-    for (std::size_t i = 0; i < texts.size(); ++i) {
-      packed.push_back(pack_vector(texts[i].id, vectors[i]));
-      ASSIGN(const auto of_text, links_for(texts[i]));
-      links.insert(links.end(), of_text.begin(), of_text.end());
+    const auto vectors = embedder().embed(said);
+    if (!vectors && options_.embedder != nullptr) {
+      log::warn("{}; {} documents are found by their words until it answers", vectors.error().message, missing.size() - at);
+      return {};
     }
+    if (!vectors) return std::unexpected(vectors.error());
+    if (vectors->size() != said.size()) return fail(Code::Io, fmt::format("'{}' gave {} vectors for {} texts", embedder().name(), vectors->size(), said.size()));
+    std::vector<graph::StoredVector> packed;
+    for (std::size_t i = 0; i < texts.size(); ++i) packed.push_back(pack_vector(texts[i].id, (*vectors)[i]));
     TRY(library_->put_vectors(embedder().name(), packed));
-    TRY(library_->set_links(batch, links));
-    if (progress) progress("documents", at + batch.size(), missing.size());
+    if (progress) progress("vectors", at + batch.size(), missing.size());
   }
   return {};
 }
 
-Result<ImportCounts> Recall::import(const std::filesystem::path& path, std::int64_t now_ns, const Progress& progress) {
+Result<void> Recall::complete(const Progress& progress) {
   if (!library_) return fail(Code::Denied, "the library is open for reading only");
+  TRY(add_links(progress));
+  return add_vectors(progress);
+}
+
+Result<ImportCounts> Recall::import(const std::filesystem::path& path, std::int64_t now_ns, const Progress& progress) {
   std::error_code error;
   const std::filesystem::path whole = std::filesystem::weakly_canonical(path, error);
   if (error) return fail_errno(error.value(), "import '" + path.string() + "'");
   ASSIGN(const auto files, graph::list_import(whole));
+  return import_files(files, now_ns, progress);
+}
+
+Result<ImportCounts> Recall::reimport(std::int64_t now_ns, const Progress& progress) {
+  std::vector<std::filesystem::path> files;
+  std::ifstream list(source_list());
+  for (std::string line; std::getline(list, line) && files.size() < graph::kImportFilesMax;) {
+    if (line.starts_with('/')) files.emplace_back(line);
+  }
+  return import_files(files, now_ns, progress);
+}
+
+// Files only: what the program made itself (confirmed incidents) is in no file.
+Result<void> Recall::write_source_list() {
+  ASSIGN(const auto sources, library_->sources());
+  const std::filesystem::path part = source_list().string() + ".new";
+  std::ofstream out(part);
+  for (const graph::SourceInfo& source : sources) {
+    if (source.name.starts_with('/') && source.name.find('\n') == std::string::npos) out << source.name << "\n";
+  }
+  out.close();
+  std::error_code error;
+  if (out) std::filesystem::rename(part, source_list(), error);
+  if (!out || error) return fail(Code::Io, fmt::format("write '{}'", source_list().string()));
+  return {};
+}
+
+Result<ImportCounts> Recall::import_files(std::span<const std::filesystem::path> files, std::int64_t now_ns, const Progress& progress) {
+  if (!library_) return fail(Code::Denied, "the library is open for reading only");
   ImportCounts counts;
   for (const std::filesystem::path& file : files) {
+    if (options_.stop.stop_requested()) return fail(Code::Busy, "told to stop");
     ++counts.files;
     if (progress) progress("files", counts.files, files.size());
     graph::ImportFormat format{};
@@ -106,6 +171,7 @@ Result<ImportCounts> Recall::import(const std::filesystem::path& path, std::int6
     }
   }
   TRY(complete(progress));
+  TRY(write_source_list());
   TRY(save_index());
   return counts;
 }
@@ -125,13 +191,17 @@ Result<std::size_t> Recall::remove(std::string_view source) {
     const std::filesystem::path whole = std::filesystem::weakly_canonical(std::filesystem::path(source), error);
     if (!error) removed = library_->remove(whole.string());
   }
-  if (removed) TRY(save_index());
+  if (removed) {
+    TRY(write_source_list());
+    TRY(save_index());
+  }
   return removed;
 }
 
 Result<void> Recall::relink(const Progress& progress) {
   if (!library_) return fail(Code::Denied, "the library is open for reading only");
   TRY(library_->forget_vectors());
+  TRY(library_->note(kLinksKey, ""));
   TRY(complete(progress));
   return save_index();
 }

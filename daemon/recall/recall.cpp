@@ -30,7 +30,42 @@ constexpr std::size_t kPage = 4'096;          // rows read at a time
 
 }  // namespace
 
+std::string as_template(std::string_view text) {
+  std::string out;
+  for (std::size_t at = 0; at < text.size();) {
+    const char c = text[at];
+    if (c == '"' || c == '\'') {  // a quoted value, if it ends on this line; an apostrophe inside a word is none
+      const std::size_t end = text.find(c, at + 1);
+      const bool opens = at == 0 || std::string_view(" =:([{,").find(text[at - 1]) != std::string_view::npos;
+      if (opens && end != std::string_view::npos && text.substr(at, end - at).find('\n') == std::string_view::npos) {
+        out += '*';
+        at = end + 1;
+        continue;
+      }
+    }
+    if (std::isspace(static_cast<unsigned char>(c)) != 0) {
+      out += c;
+      ++at;
+      continue;
+    }
+    const std::size_t end = std::min(text.find_first_of(" \t\r\n\"", at + 1), text.size());
+    const std::string_view word = text.substr(at, end - at);
+    // Numbers, addresses, ids, paths, mail addresses and assignments are values; words are not.
+    const bool value = word.find_first_of("0123456789@/\\=") != std::string_view::npos;
+    out += value ? std::string_view("*") : word;
+    at = end;
+  }
+  return out;
+}
+
 Result<embed::Model> built_in_model() { return embed::Model::decode(built_in_model_bytes(), "built-in"); }
+
+Result<embed::Model> load_model(const std::filesystem::path& state, std::string& said) {
+  auto own = embed::Model::load(state / "model.bin");
+  if (own) return own;
+  if (own.error().code != Code::NotFound) said = own.error().message;
+  return built_in_model();
+}
 
 Modes::Modes(std::shared_ptr<const graph::Knowledge> known, embed::Model model) : known_(std::move(known)), model_(std::move(model)) {
   for (const graph::Document& document : known_->documents()) vectors_.push_back(model_.vector(mode_text(document)));
@@ -75,6 +110,7 @@ Recall::Recall(std::shared_ptr<const Modes> modes, Options options) : modes_(std
 
 const embed::Embedder& Recall::embedder() const { return options_.embedder != nullptr ? *options_.embedder : modes_->model(); }
 std::filesystem::path Recall::index_file() const { return options_.graph_file.string() + ".vectors"; }
+std::filesystem::path Recall::source_list() const { return options_.graph_file.string() + ".sources"; }
 
 Result<std::unique_ptr<Recall>> Recall::open(std::shared_ptr<const Modes> modes, const Options& options) {
   std::unique_ptr<Recall> recall(new Recall(std::move(modes), options));
@@ -172,7 +208,8 @@ Result<std::vector<DocumentAnswer>> Recall::documents(const Question& question) 
   ASSIGN(const auto by_words, library_->find(question.text, question.collection, wanted));
   for (const graph::TextScore& one : by_words) found[one.text].text = one.score;
 
-  const std::string texts[] = {question.text};
+  // What goes to a provider may be a log line: only its constant words do.
+  const std::string texts[] = {options_.embedder != nullptr ? as_template(question.text) : question.text};
   if (const auto asked = embedder().embed(texts); asked && index_) {
     const bool all = question.collection.empty() || members->second.size() > embed::kFlatVectorsMax;
     auto near = all ? index_->search(asked->front(), wanted) : index_->search_among(asked->front(), members->second, wanted);

@@ -9,14 +9,17 @@
 #include <functional>
 #include <memory>
 #include <optional>
+#include <stop_token>
 #include <string>
 #include <string_view>
 #include <unordered_map>
 #include <vector>
 
+#include "daemon/base/config.h"
 #include "daemon/base/result.h"
 #include "embed/index.h"
 #include "embed/model.h"
+#include "embed/provider.h"
 #include "graph/knowledge.h"
 #include "graph/library.h"
 
@@ -26,6 +29,14 @@ inline constexpr std::size_t kCandidatesMax = 200;  // of each kind, for one que
 
 // The model that the build trained from the packs.
 Result<embed::Model> built_in_model();
+// The one that `culprit knowledge train` left in the state folder, else the built-in; `said` tells why not, if one is there.
+Result<embed::Model> load_model(const std::filesystem::path& state, std::string& said);
+
+// The endpoint that the configuration names; null if it is off. Errors: as Provider::create, NotFound for its key.
+Result<std::unique_ptr<embed::Provider>> provider_of(const Config& config);
+
+// The text without its values (numbers, addresses, paths, quoted strings): what may leave the host about a log line.
+std::string as_template(std::string_view text);
 
 struct Question {
   std::string text{};
@@ -79,7 +90,9 @@ class Recall {
   struct Options {
     std::filesystem::path graph_file{};  // holds the library; if it does not exist the library is empty
     bool write = false;                  // creates it
-    const embed::Embedder* embedder = nullptr;  // for documents; null = the model of `modes`. Outlives the Recall
+    // For documents; null = the model of `modes`. Shared by all that were opened with it. One that does not answer costs its vectors, nothing else.
+    std::shared_ptr<const embed::Embedder> embedder{};
+    std::stop_token stop{};  // ends long work between two batches
   };
   static Result<std::unique_ptr<Recall>> open(std::shared_ptr<const Modes> modes, const Options& options);
 
@@ -88,6 +101,10 @@ class Recall {
 
   // Imports a file or folder. Files that cannot be read or parsed are named in `problems`, the others go on.
   Result<ImportCounts> import(const std::filesystem::path& path, std::int64_t now_ns, const Progress& progress);
+  // Imports what was imported before into the database that lay here, by the list of files beside it.
+  Result<ImportCounts> reimport(std::int64_t now_ns, const Progress& progress);
+  // Vectors and links that are missing, and links made with other packs or another model.
+  Result<void> complete(const Progress& progress);
   // A document made by the program, such as a confirmed incident.
   Result<void> put(std::string_view source, const graph::ImportItem& item, std::int64_t now_ns);
   Result<std::size_t> remove(std::string_view source);
@@ -102,10 +119,14 @@ class Recall {
  private:
   Recall(std::shared_ptr<const Modes> modes, Options options);
   Result<void> refresh();  // what changed in the file since
-  Result<void> complete(const Progress& progress);  // vectors and links of documents that lack them
+  Result<ImportCounts> import_files(std::span<const std::filesystem::path> files, std::int64_t now_ns, const Progress& progress);
+  Result<void> add_links(const Progress& progress);
+  Result<void> add_vectors(const Progress& progress);
+  Result<void> write_source_list();
   Result<std::vector<graph::TextLink>> links_for(const graph::StoredText& text) const;
   const embed::Embedder& embedder() const;
   std::filesystem::path index_file() const;
+  std::filesystem::path source_list() const;
   bool is_about(std::int64_t text, std::string_view middleware) const;
 
   std::shared_ptr<const Modes> modes_;

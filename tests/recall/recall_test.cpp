@@ -57,7 +57,7 @@ TEST(Modes, RecognisesTemplates) {
 
 class RecallTest : public ::testing::Test {
  protected:
-  std::unique_ptr<Recall> open(bool write = true, const embed::Embedder* embedder = nullptr) {
+  std::unique_ptr<Recall> open(bool write = true, std::shared_ptr<const embed::Embedder> embedder = nullptr) {
     auto opened = Recall::open(modes(), {.graph_file = folder_ / "graph.db", .write = write, .embedder = embedder});
     EXPECT_TRUE(opened) << opened.error().message;
     return std::move(*opened);
@@ -126,6 +126,7 @@ class FakeEmbedder final : public embed::Embedder {
  public:
   Result<std::vector<std::vector<float>>> embed(std::span<const std::string> texts) const override {
     if (dead) return fail(Code::Io, "dead");
+    if (texts.size() == 1) asked = texts[0];
     std::vector<std::vector<float>> vectors;
     for (const std::string& text : texts) vectors.push_back(text.find("oil") != std::string::npos || text.find("grease") != std::string::npos ? std::vector<float>{1, 0} : std::vector<float>{0, 1});
     return vectors;
@@ -133,19 +134,70 @@ class FakeEmbedder final : public embed::Embedder {
   std::size_t dimensions() const override { return 2; }
   std::string_view name() const override { return "fake"; }
   bool dead = false;
+  mutable std::string asked;
 };
 
 // Vectors of another embedder do not mix with those of the model; without it words still find.
 TEST_F(RecallTest, AnotherEmbedder) {
   folder_.write("a.jsonl", R"({"id":"1","title":"A","text":"the frobnicator is out of oil"})" "\n" R"({"id":"2","title":"B","text":"the disk is full"})" "\n");
   ASSERT_TRUE(open()->import(folder_ / "a.jsonl", 1, {}));
-  FakeEmbedder fake;
-  auto recall = open(true, &fake);
+  const auto shared = std::make_shared<FakeEmbedder>();  // the Recall shares it
+  FakeEmbedder& fake = *shared;
+  auto recall = open(true, shared);
   ASSERT_TRUE(recall->relink({}));
   EXPECT_EQ(found(*recall, "grease").at(0), "A");
   EXPECT_EQ(recall->library()->vector_ids("fake")->size(), 2U);
   fake.dead = true;
   EXPECT_EQ(found(*recall, "frobnicator").at(0), "A");
+  // Documents imported meanwhile are there, and get their vectors when it answers again.
+  folder_.write("b.jsonl", R"({"id":"3","title":"C","text":"grease on the gears"})" "\n");
+  const auto counts = recall->import(folder_ / "b.jsonl", 2, {});
+  ASSERT_TRUE(counts) << counts.error().message;
+  EXPECT_EQ(counts->documents.added, 1U);
+  EXPECT_EQ(found(*recall, "gears").at(0), "C");
+  EXPECT_EQ(recall->library()->vector_ids("fake")->size(), 2U);
+  fake.dead = false;
+  ASSERT_TRUE(recall->complete({}));
+  EXPECT_EQ(recall->library()->vector_ids("fake")->size(), 3U);
+  // The question is without its values.
+  (void)found(*recall, "user 'bob' at 10.0.0.7 cannot write /home/bob/x: didn't fit id=77");
+  EXPECT_EQ(fake.asked, "user * at * cannot write * didn't fit *");
+}
+
+// A database that was set aside is filled again from the files, as far as they are there; what is gone is named.
+TEST_F(RecallTest, ImportsAgainAfterDamage) {
+  std::filesystem::create_directories(folder_ / "wiki");
+  folder_.write("wiki/a.md", "# Printer\nIt jams.\n");
+  folder_.write("wiki/b.md", "# Lift\nIt is stuck between two floors.\n");
+  ASSERT_TRUE(open()->import(folder_ / "wiki", 1, {}));
+  for (const char* suffix : {"", "-wal", "-shm"}) std::filesystem::remove(folder_ / (std::string("graph.db") + suffix));
+  folder_.write("graph.db", std::string(100'000, 'x'));
+  std::string said;
+  ASSERT_TRUE(graph::Store::open_or_set_aside(folder_ / "graph.db", said));
+  EXPECT_THAT(said, HasSubstr("set aside"));
+  std::filesystem::remove(folder_ / "wiki/b.md");
+  auto recall = open();
+  const auto counts = recall->reimport(2, {});
+  ASSERT_TRUE(counts) << counts.error().message;
+  EXPECT_EQ(counts->documents.added, 1U);
+  EXPECT_EQ(counts->failed, 1U);
+  EXPECT_THAT(counts->problems.at(0), HasSubstr("b.md"));
+  EXPECT_EQ(found(*recall, "printer jams").at(0), "a: Printer");
+}
+
+// Links follow the packs: a mode that a new pack brings is linked to documents that were there before.
+TEST_F(RecallTest, LinksAreRenewedWithThePacks) {
+  folder_.write("a.md", "# Frobnicator\nThe frobnicator is out of oil and squeaks; oil it.\n");
+  ASSERT_TRUE(open()->import(folder_ / "a.md", 1, {}));
+  EXPECT_TRUE(open(false)->library()->links_of("toy/squeak", 10)->empty());
+  const graph::PackText toy{"toy.yaml",
+      "schema: 1\nmiddleware: toy\ntitle: Toy\nfailure_modes:\n  - {id: squeak, name: Frobnicator squeaks, summary: The frobnicator is out of oil and squeaks, "
+      "symptoms: [{id: log, literal: out of oil}], causes: [{id: x, text: No oil}], mitigations: [{id: y, kind: lasting, text: oil it}]}\n"};
+  const auto more = std::make_shared<const Modes>(graph::Knowledge::load({.packs = {toy}}).value(), built_in_model().value());
+  auto opened = Recall::open(more, {.graph_file = folder_ / "graph.db", .write = true});
+  ASSERT_TRUE(opened) << opened.error().message;
+  ASSERT_TRUE((*opened)->complete({}));
+  EXPECT_EQ((*opened)->library()->links_of("toy/squeak", 10)->size(), 1U);
 }
 
 // Only what somebody confirmed is experience; taking it back forgets it.

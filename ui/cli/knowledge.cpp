@@ -77,7 +77,8 @@ Json mode_document(const graph::Knowledge& known, const graph::FailureMode& mode
                                     {"regex", symptom.regex},
                                     {"expr", symptom.expr},
                                     {"weight", symptom.weight},
-                                    {"example", symptom.example}});
+                                    {"example", symptom.example},
+                                    {"produced", symptom.produced}});
   }
   for (const graph::Cause& cause : mode.causes)
     document["causes"].push_back(

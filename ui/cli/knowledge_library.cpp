@@ -36,6 +36,19 @@ recall::Progress progress_bar(const Session& session) {
   };
 }
 
+// The provider that culprit.yaml names; null if there is none.
+std::shared_ptr<const embed::Embedder> embedder_of(const Session& session) {
+  auto config = Config::load(own_folder(session) / "culprit.yaml");
+  if (!config) {
+    if (config.error().code != Code::NotFound) session.err << "culprit: " << config.error().message << "; going on with the built-in model\n";
+    return nullptr;
+  }
+  auto made = recall::provider_of(*config);
+  if (made) return std::move(*made);
+  session.err << "culprit: " << made.error().message << "; going on with the built-in model\n";
+  return nullptr;
+}
+
 bool is_pack(const std::filesystem::path& file) { return file.extension() == ".yaml" || file.extension() == ".yml"; }
 
 // A pack takes effect only if all packs together are good with it: nothing half imported.
@@ -183,6 +196,24 @@ Result<Exit> lint(const Session& session, const Options& options) {
   return clean ? shown : kBadInput;
 }
 
+// A damaged database is set aside; what was imported is imported again from its files.
+Result<Exit> rebuild(const Session& session, const Options&) {
+  ASSIGN(const auto modes, load_modes(session));
+  std::string said;
+  ASSIGN(auto store, graph::Store::open_or_set_aside(graph_file(session), said));
+  TRY(store.write_knowledge(modes->known()));
+  ASSIGN(const auto recall, open_recall(session, modes, true));
+  ASSIGN(const auto counts, recall->reimport(session.now_wall_ns(), progress_bar(session)));
+  for (const std::string& problem : counts.problems) session.err << "culprit: passed over: " << problem << "\n";
+  ASSIGN(const Exit shown, session.show_document({{"api", 1}, {"damage", said}, {"files", counts.files}, {"files_unchanged", counts.current}, {"files_failed", counts.failed}, {"added", counts.documents.added}, {"problems", counts.problems}},
+      [](const Json& document, const Style&) {
+        const std::string damage = text(document, "damage");
+        return fmt::format("{}{} files ({} unchanged, {} passed over), {} documents added\n", damage.empty() ? "the database is sound\n" : damage + "\n", whole(document, "files"), whole(document, "files_unchanged"),
+                           whole(document, "files_failed"), whole(document, "added"));
+      }));
+  return counts.failed > 0 ? kBadInput : shown;
+}
+
 // JSON lines that `import` reads again: what people said about failure modes, and documents.
 Result<Exit> export_library(const Session& session, const Options&) {
   ASSIGN(const auto modes, load_modes(session));
@@ -247,15 +278,16 @@ std::filesystem::path graph_file(const Session& session) { return library_folder
 
 Result<std::shared_ptr<const recall::Modes>> load_modes(const Session& session) {
   ASSIGN(auto known, load_knowledge(session));
-  auto own = embed::Model::load(model_file(session));
-  if (own) return std::make_shared<const recall::Modes>(std::move(known), std::move(*own));
-  if (own.error().code != Code::NotFound) session.err << "culprit: " << own.error().message << "; using the built-in model\n";
-  ASSIGN(embed::Model model, recall::built_in_model());
+  std::string said;
+  ASSIGN(embed::Model model, recall::load_model(library_folder(session), said));
+  if (!said.empty()) session.err << "culprit: " << said << "; using the built-in model\n";
   return std::make_shared<const recall::Modes>(std::move(known), std::move(model));
 }
 
 Result<std::unique_ptr<recall::Recall>> open_recall(const Session& session, std::shared_ptr<const recall::Modes> modes, bool write) {
-  return recall::Recall::open(std::move(modes), {.graph_file = graph_file(session), .write = write});
+  auto opened = recall::Recall::open(std::move(modes), {.graph_file = graph_file(session), .write = write, .embedder = embedder_of(session)});
+  if (!opened && opened.error().code == Code::Corrupt) return fail(Code::Corrupt, opened.error().message + "; to set it aside and import all again: culprit knowledge rebuild");
+  return opened;
 }
 
 void add_knowledge_library(CLI::App& app, Session& session) {
@@ -272,6 +304,7 @@ void add_knowledge_library(CLI::App& app, Session& session) {
   add("sources", "What was imported", sources);
   add("stats", "How much is known", stats);
   add("lint", "Is every failure mode complete?", lint)->add_option("PATH", options->paths, "Packs to check beside the others");
+  add("rebuild", "Check the database; a damaged one is set aside and filled again from the files", rebuild);
   add("export", "Documents and verdicts as JSON lines that import reads", export_library);
   add("train", "Train the embedding model from packs and own documents", train);
 }

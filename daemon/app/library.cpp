@@ -1,0 +1,51 @@
+#include "daemon/app/library.h"
+
+#include <pthread.h>
+
+#include <condition_variable>
+#include <mutex>
+
+#include "daemon/base/log.h"
+
+namespace culprit::app {
+namespace {
+
+constexpr std::chrono::seconds kLookEvery{60};
+
+}  // namespace
+
+Library::Library(Parts parts) : parts_(std::move(parts)) {
+  thread_ = std::jthread([this](const std::stop_token& stop) {
+    ::pthread_setname_np(::pthread_self(), "library");
+    run(stop);
+  });
+}
+
+Library::~Library() = default;
+
+void Library::run(const std::stop_token& stop) {
+  std::mutex mutex;
+  std::condition_variable_any wake;
+  while (!stop.stop_requested()) {
+    if (auto done = look(stop); !done && done.error().code != Code::Busy) log::warn("library: {}; trying again in a minute", done.error().message);
+    std::unique_lock lock(mutex);
+    wake.wait_for(lock, stop, kLookEvery, [] { return false; });
+  }
+}
+
+Result<void> Library::look(const std::stop_token& stop) {
+  if (provider_ == nullptr && parts_.config.embedding_url != "off") {
+    auto provider = recall::provider_of(parts_.config);
+    if (!provider) return std::unexpected(provider.error());
+    provider_ = std::move(*provider);
+  }
+  ASSIGN(const auto recall, recall::Recall::open(parts_.modes, {.graph_file = parts_.graph_file, .write = true, .embedder = provider_, .stop = stop}));
+  if (!parts_.begun_anew) return recall->complete({});
+  ASSIGN(const recall::ImportCounts counts, recall->reimport(parts_.clock.wall_ns(parts_.clock.now_ns()), {}));
+  parts_.begun_anew = false;
+  log::info("imported again: files={} documents={} failed={}", counts.files, counts.documents.added, counts.failed);
+  for (const std::string& problem : counts.problems) log::warn("not imported again: {}; do it yourself: culprit knowledge import", problem);
+  return {};
+}
+
+}  // namespace culprit::app
