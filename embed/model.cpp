@@ -89,7 +89,8 @@ Result<Model> Model::decode(std::string_view bytes, std::string_view origin) {
   data->rows.resize(header.rows * kDimensions);
   std::memcpy(data->scales.data(), body.data() + sizeof(header), data->scales.size() * sizeof(float));
   std::memcpy(data->rows.data(), body.data() + sizeof(header) + data->scales.size() * sizeof(float), data->rows.size());
-  if (!std::ranges::all_of(data->scales, [](float scale) { return std::isfinite(scale); })) return corrupt("a scale is not finite");
+  constexpr float kScaleMax = 1e6F;  // sums of rows stay finite
+  if (!std::ranges::all_of(data->scales, [](float scale) { return scale >= 0 && scale <= kScaleMax; })) return corrupt("a scale is not between 0 and 1,000,000");
   data->name = fmt::format("culprit-ngram-{}-{:016x}", kModelVersion, sum);
   return Model(std::move(data));
 }

@@ -26,4 +26,19 @@ std::vector<double> fuse(std::span<const Signals> candidates, const FuseWeights&
   return scores;
 }
 
+std::vector<double> fuse(std::span<const Signals> candidates, const std::vector<bool>& own, const FuseWeights& weights) {
+  std::vector<double> scores(candidates.size(), 0.0);
+  for (const bool side : {true, false}) {
+    std::vector<Signals> some;
+    for (std::size_t i = 0; i < candidates.size(); ++i) {
+      if (own[i] == side) some.push_back(candidates[i]);
+    }
+    const std::vector<double> of_some = fuse(some, weights);
+    for (std::size_t i = 0, at = 0; i < candidates.size(); ++i) {
+      if (own[i] == side) scores[i] = of_some[at++];
+    }
+  }
+  return scores;
+}
+
 }  // namespace culprit::graph

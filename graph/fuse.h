@@ -22,4 +22,8 @@ struct FuseWeights {
 // scores[i] of candidates[i]: z-scores of text and vector, and the link as it is. A kind in which all candidates are equal adds nothing.
 std::vector<double> fuse(std::span<const Signals> candidates, const FuseWeights& weights);
 
+// The same, where a known middleware narrows the question: its own candidates are compared with each other only, and the others
+// with each other.
+std::vector<double> fuse(std::span<const Signals> candidates, const std::vector<bool>& own, const FuseWeights& weights);
+
 }  // namespace culprit::graph

@@ -15,7 +15,6 @@ namespace culprit::graph {
 namespace {
 
 constexpr std::size_t kJsonDepthMax = 32;
-constexpr std::size_t kBinaryLook = 8'192;  // a NUL so early means that the file is no text
 constexpr std::size_t kTitleBytesMax = 500;
 constexpr std::uint64_t kVerdictsMax = 1'000'000;  // about one failure mode, from one source
 
@@ -74,7 +73,11 @@ class Sections {
   }
   void flush() {
     if (!trim(body_).empty()) {
-      std::string key = part_ == 0 ? fmt::format("{}", line_) : fmt::format("{}+{}", line_, part_);
+      // A page without line ends has all its headings on one line.
+      if (part_ == 0) same_line_ = line_ == flushed_line_ ? same_line_ + 1 : 0;
+      flushed_line_ = line_;
+      std::string key = same_line_ == 0 ? fmt::format("{}", line_) : fmt::format("{}.{}", line_, same_line_);
+      if (part_ > 0) key += fmt::format("+{}", part_);
       items_.push_back({.key = std::move(key), .title = title_, .body = std::string(trim(body_))});
       ++part_;
     }
@@ -84,6 +87,7 @@ class Sections {
   std::string stem_, title_, body_;
   std::size_t line_ = 1;
   std::size_t part_ = 0;
+  std::size_t flushed_line_ = 0, same_line_ = 0;
   std::vector<ImportItem> items_;
 };
 
@@ -293,7 +297,7 @@ bool import_format(const std::filesystem::path& file, ImportFormat& format) {
 
 Result<Imported> parse_import(std::string_view name, std::string_view bytes, ImportFormat format) {
   if (bytes.size() > kImportBytesMax) return fail(Code::Exhausted, fmt::format("'{}' has {} bytes, at most {} are imported", name, bytes.size(), kImportBytesMax));
-  if (bytes.substr(0, kBinaryLook).find('\0') != std::string_view::npos) return fail(Code::Invalid, fmt::format("'{}' is binary, not text", name));
+  if (const auto nul = bytes.find('\0'); nul != std::string_view::npos) return fail(Code::Invalid, fmt::format("'{}' is binary, not text: a NUL at byte {}", name, nul));
   std::vector<ImportItem> items;
   switch (format) {
     case ImportFormat::Markdown: items = parse_markdown(name, bytes); break;

@@ -33,7 +33,7 @@ Document mode_document(const FailureMode& mode) {
   for (const Cause& cause : mode.causes) document.body += " " + cause.text + ".";
   for (const Mitigation& mitigation : mode.mitigations) document.body += " " + mitigation.text + ".";
   for (const Symptom& symptom : mode.symptoms) {
-    document.signal += (symptom.example.empty() ? symptom.literal : symptom.example) + " " + symptom.expr + "\n";
+    document.signal += telling_part(symptom) + " " + (symptom.example.empty() ? "" : symptom.expr) + "\n";
   }
   document.origin = mode.origin;
   return document;

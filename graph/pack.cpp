@@ -17,6 +17,7 @@ namespace {
 
 constexpr std::size_t kListItemsMax = 256;   // symptoms, causes, … of one mode
 constexpr std::size_t kLogLiteralMin = 4;    // shorter literals would hit on most lines
+constexpr std::size_t kTellingBytes = 100;   // of an example, before its literal and again as much after
 constexpr std::string_view kChannels[] = {"log", "metric", "kernel", "event", "wire"};
 constexpr std::string_view kMitigationKinds[] = {"immediate", "lasting"};
 constexpr std::string_view kRisks[] = {"low", "medium", "high"};
@@ -35,9 +36,11 @@ std::string take_id(Fields& fields, std::string_view key = "id") {
   return id;
 }
 
-bool contains_ignoring_case(std::string_view text, std::string_view part) {
+// Where `part` begins in the text, ASCII case ignored; npos if it does not occur.
+std::size_t find_ignoring_case(std::string_view text, std::string_view part) {
   const auto same = [](char a, char b) { return std::tolower(static_cast<unsigned char>(a)) == std::tolower(static_cast<unsigned char>(b)); };
-  return !std::ranges::search(text, part, same).empty();
+  const auto found = std::ranges::search(text, part, same);
+  return found.empty() && !part.empty() ? std::string_view::npos : static_cast<std::size_t>(found.begin() - text.begin());
 }
 
 // Calls `read` with each map of the list under `key`.
@@ -79,7 +82,7 @@ Symptom read_symptom(Fields& f) {
   if (!regex.ok()) {
     f.findings().add(f.line_of("regex"), fmt::format("regex of '{}': {}", s.id, regex.error()));
   } else if (!s.example.empty() && s.channel == Channel::Log) {
-    if (!contains_ignoring_case(s.example, s.literal)) {
+    if (find_ignoring_case(s.example, s.literal) == std::string_view::npos) {
       f.findings().add(f.line_of("example"), fmt::format("the example of '{}' lacks its literal '{}'", s.id, s.literal));
     } else if (!s.regex.empty() && !RE2::PartialMatch(s.example, regex)) {
       f.findings().add(f.line_of("example"), fmt::format("the regex of '{}' does not match its example", s.id));
@@ -136,6 +139,17 @@ FailureMode read_mode(Fields& f, const Pack& pack, const Findings& findings) {
 }
 
 }  // namespace
+
+std::string telling_part(const Symptom& symptom) {
+  const std::string_view example = symptom.example;
+  if (example.empty()) return symptom.literal + " " + symptom.expr;
+  if (example.size() <= 2 * kTellingBytes) return symptom.example;
+  const std::size_t at = std::min(find_ignoring_case(example, symptom.literal), example.size());
+  std::size_t from = at == example.size() || at < kTellingBytes ? 0 : example.find(' ', at - kTellingBytes);
+  if (from > at) from = at;
+  const std::size_t to = example.find(' ', std::min(from + 2 * kTellingBytes, example.size()));
+  return std::string(example.substr(from, to == std::string_view::npos ? to : to - from));
+}
 
 std::string_view channel_name(Channel channel) { return kChannels[static_cast<std::size_t>(channel)]; }
 

@@ -53,6 +53,10 @@ struct Symptom {
   std::string produced{};  // the package and version that printed the example for real; empty = not tried (tests/knowledge/produce)
 };
 
+// What a sighting looks like, for search and training: the example where its literal is (real lines carry much that is not about
+// the failure), else literal and condition.
+std::string telling_part(const Symptom& symptom);
+
 struct Cause {
   std::string id{};
   std::string text{};

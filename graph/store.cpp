@@ -45,6 +45,15 @@ Incident read_incident(const Query& row) {
           .explanation = row.text(7)};
 }
 
+Result<std::map<std::string, Verdicts>> read_verdicts(Query&& query) {
+  std::map<std::string, Verdicts> result;
+  while (true) {
+    ASSIGN(const bool row, query.next());
+    if (!row) return result;
+    result[query.text(0)] = {query.integer(1), query.integer(2), query.integer(3)};
+  }
+}
+
 }  // namespace
 
 Store::Store(std::unique_ptr<Database> database) : database_(std::move(database)) {}
@@ -165,15 +174,14 @@ Result<std::vector<Feedback>> Store::feedback(IncidentId id) {
 }
 
 Result<std::map<std::string, Verdicts>> Store::verdicts() {
-  Query query = database_->query(
+  return read_verdicts(database_->query(
       "SELECT failure_mode, sum(right), sum(wrong), sum(partly) FROM (SELECT failure_mode, right, wrong, partly FROM verdict UNION ALL "
-      "SELECT failure_mode, right, wrong, partly FROM shared_verdict) GROUP BY failure_mode");
-  std::map<std::string, Verdicts> result;
-  while (true) {
-    ASSIGN(const bool row, query.next());
-    if (!row) return result;
-    result[query.text(0)] = {query.integer(1), query.integer(2), query.integer(3)};
-  }
+      "SELECT failure_mode, right, wrong, partly FROM shared_verdict) GROUP BY failure_mode"));
+}
+
+// Counts that were taken back to nothing say nothing.
+Result<std::map<std::string, Verdicts>> Store::own_verdicts() {
+  return read_verdicts(database_->query("SELECT failure_mode, right, wrong, partly FROM verdict WHERE right + wrong + partly > 0"));
 }
 
 }  // namespace culprit::graph

@@ -155,6 +155,7 @@ class Store {
   Result<std::vector<Feedback>> feedback(IncidentId id);
   // Verdicts so far by failure mode, also those that were imported, for priors.
   Result<std::map<std::string, Verdicts>> verdicts();
+  Result<std::map<std::string, Verdicts>> own_verdicts();  // without those that were imported: what is passed on
 
   // -- topology ---------------------------------------------------------------------------------------
   // Inserts nodes, or extends their intervals, in one transaction: all or none.

@@ -1,6 +1,7 @@
 #include "graph/yaml.h"
 
 #include <fmt/format.h>
+#include <yaml-cpp/depthguard.h>
 #include <yaml-cpp/eventhandler.h>
 #include <yaml-cpp/exceptions.h>
 #include <yaml-cpp/parser.h>
@@ -151,6 +152,8 @@ std::variant<std::vector<Yaml>, Problem> read_documents(std::string_view text) {
     while (parser.HandleNextDocument(builder)) {
       if (!builder.problem.empty()) break;
     }
+  } catch (const YAML::DeepRecursion& e) {
+    return Problem{{e.mark.line + 1, e.mark.column + 1}, fmt::format("nested deeper than {}", e.depth())};
   } catch (const YAML::Exception& e) {
     if (e.mark.is_null()) return Problem{1, e.msg};
     return Problem{{e.mark.line + 1, e.mark.column + 1}, e.msg};

@@ -11,8 +11,7 @@ std::vector<embed::TextGroup> text_groups(const graph::Knowledge& known) {
       group.texts.push_back(pack.middleware + " " + mode.name);
       for (const std::string& text : mode.paraphrases) group.texts.push_back(text);
       for (const graph::Symptom& symptom : mode.symptoms) {
-        const std::string& text = symptom.example.empty() ? symptom.literal + " " + symptom.expr : symptom.example;
-        if (text.size() > 1) group.texts.push_back(text);
+        if (std::string text = graph::telling_part(symptom); text.size() > 1) group.texts.push_back(std::move(text));
       }
       for (const graph::Cause& cause : mode.causes) group.texts.push_back(cause.text);
       groups.push_back(std::move(group));

@@ -31,6 +31,35 @@ TEST(Knowledge, ExamplesMatchTheirModes) {
   }
 }
 
+// What programs printed for real is kept for those that are Debian packages (tests/knowledge/produce), and names its package.
+TEST(Knowledge, ExamplesWereProduced) {
+  std::map<std::string, std::size_t> produced;
+  for (const Pack& pack : built_in().packs()) {
+    for (const FailureMode& mode : pack.modes) {
+      for (const Symptom& symptom : mode.symptoms) {
+        if (symptom.produced.empty()) continue;
+        ++produced[pack.middleware];
+        EXPECT_NE(symptom.produced.find_first_of("0123456789"), std::string::npos) << mode.id << ": no version in " << symptom.produced;
+        EXPECT_FALSE(symptom.example.empty()) << mode.id;
+      }
+    }
+  }
+  for (const char* middleware : {"postgresql", "mysql", "redis", "memcached", "nginx", "haproxy", "rabbitmq", "nats", "etcd", "zookeeper", "clickhouse", "go-runtime", "nodejs", "linux-kernel", "prometheus"}) {
+    EXPECT_GE(produced[middleware], 3U) << middleware;
+  }
+}
+
+// A long line is searched and learned by the part around its literal.
+TEST(Knowledge, TellingPartOfALine) {
+  const std::string noise(300, 'x');
+  EXPECT_EQ(telling_part({.literal = "is full", .example = "disk is full"}), "disk is full");
+  EXPECT_EQ(telling_part({.literal = "is full", .expr = "used > 1"}), "is full used > 1");
+  const std::string part = telling_part({.literal = "Is Full", .example = noise + " the disk is full now " + noise});
+  EXPECT_THAT(part, HasSubstr("the disk is full now"));
+  EXPECT_LT(part.size(), 400U);
+  EXPECT_FALSE(telling_part({.literal = "absent", .example = noise + " " + noise}).empty());
+}
+
 TEST(Knowledge, MatchesLogLines) {
   const struct { const char* line; const char* middleware; const char* first; } cases[] = {
       {"2026-01-01 10:00:00 UTC [71] FATAL:  sorry, too many clients already", "", "postgresql/too-many-clients"},

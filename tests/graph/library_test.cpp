@@ -41,6 +41,15 @@ TEST(Import, HtmlIsTextWithoutScripts) {
   for (const ImportItem& item : items->items) EXPECT_THAT(item.body, Not(::testing::ContainsRegex("alert|hidden|never|p\\{")));
 }
 
+// Headings of a page that is one line have keys of their own.
+TEST(Import, HtmlOnOneLine) {
+  const auto items = parse_import("a.html", "<h1>One</h1>first<h1>Two</h1>second" + std::string(kItemBytesMax, 'x') + "<h1>Three</h1>third", ImportFormat::Html);
+  ASSERT_TRUE(items);
+  std::vector<std::string> keys;
+  for (const ImportItem& item : items->items) keys.push_back(item.key);
+  EXPECT_THAT(keys, ElementsAre("1", "1.1", "1.1+1", "1.2"));
+}
+
 TEST(Import, JsonLines) {
   const auto items = parse_import("a.jsonl", R"({"id": "a", "title": "A", "text": "one", "collection": "c", "middleware": "redis"})" "\n\n" R"({"body": "two"})" "\n", ImportFormat::JsonLines);
   ASSERT_TRUE(items) << items.error().message;
@@ -79,6 +88,7 @@ TEST(Import, Verdicts) {
 // Hostile files are refused or cut, never followed.
 TEST(Import, HostileFiles) {
   EXPECT_EQ(parse_import("a.md", std::string("a\0b", 3), ImportFormat::Markdown).error().code, Code::Invalid);
+  EXPECT_THAT(parse_import("a.md", std::string(10'000, 'a') + std::string(1, '\0'), ImportFormat::Markdown).error().message, HasSubstr("a NUL at byte 10000"));
   EXPECT_EQ(parse_import("a.txt", std::string(kImportBytesMax + 1, 'x'), ImportFormat::Text).error().code, Code::Exhausted);
   std::string deep;
   for (int i = 0; i < 200'000; ++i) deep += "<div>";

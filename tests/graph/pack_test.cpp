@@ -35,12 +35,14 @@ TEST(Pack, MistakesAreNamed) {
       {"bad regex", kHead + kMode + "    symptoms: [{id: a, literal: abcd, regex: '(abcd'}]\n", {"toy.yaml:10: regex of 'a': missing )"}},
       {"example without literal", kHead + kMode + "    symptoms: [{id: a, literal: abcd, example: xyz}]\n", {"lacks its literal"}},
       {"example without match", kHead + kMode + "    symptoms: [{id: a, literal: abcd, regex: 'abcd\\d', example: abcdx}]\n", {"does not match its example"}},
+      {"produced what?", kHead + kMode + "    symptoms: [{id: a, literal: abcd, produced: toy 1.0}]\n", {"toy.yaml:10: 'a' has no example that 'toy 1.0' could have printed"}},
       {"log without literal", kHead + kMode + "    symptoms: [{id: a, regex: abcd}]\n", {"needs a literal"}},
       {"no cause", kHead + "  - {id: x, name: X, summary: S, mitigations: []}\n", {"toy.yaml:5: a failure mode lacks 'causes'"}},
       {"wrong schema", "schema: 2\nmiddleware: toy\ntitle: T\nfailure_modes: []\n", {"toy.yaml:1: this program reads schema 1"}},
       {"not a map", "- 1\n", {"toy.yaml:1: a pack must be a map"}},
       {"a mode that is text", kHead + "  - stuck\n", {"toy.yaml:5: a failure mode must be a map"}},
       {"broken yaml", "a: [", {"toy.yaml:1"}},
+      {"too deep", "a: " + std::string(100'000, '['), {"toy.yaml:1", "nested deeper than"}},
       {"bad port", "schema: 1\nmiddleware: toy\ntitle: T\nports: [70000]\nfailure_modes: []\n", {"toy.yaml:4: '70000' is no port number"}},
   };
   for (const auto& c : cases) {

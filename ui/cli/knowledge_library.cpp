@@ -6,6 +6,7 @@
 
 #include "daemon/base/text.h"
 #include "daemon/recall/groups.h"
+#include "daemon/recall/incidents.h"
 #include "embed/train.h"
 #include "graph/lint.h"
 #include "graph/store.h"
@@ -144,10 +145,11 @@ Result<Exit> stats(const Session& session, const Options&) {
   ASSIGN(const auto modes, load_modes(session));
   ASSIGN(const auto recall, open_recall(session, modes, false));
   const graph::Knowledge& known = modes->known();
-  std::size_t symptoms = 0, causes = 0, mitigations = 0, paraphrases = 0, links = 0;
+  std::size_t symptoms = 0, causes = 0, mitigations = 0, paraphrases = 0, links = 0, produced = 0;
   for (const graph::Pack& pack : known.packs()) {
     for (const graph::FailureMode& mode : pack.modes) {
       symptoms += mode.symptoms.size();
+      produced += static_cast<std::size_t>(std::ranges::count_if(mode.symptoms, [](const graph::Symptom& symptom) { return !symptom.produced.empty(); }));
       causes += mode.causes.size();
       mitigations += mode.mitigations.size();
       paraphrases += mode.paraphrases.size();
@@ -160,12 +162,12 @@ Result<Exit> stats(const Session& session, const Options&) {
   }
   return session.show_document(
       {{"api", 1}, {"middleware", known.packs().size()}, {"failure_modes", known.mode_count()}, {"incomplete", graph::lint(known).size()},
-       {"symptoms", symptoms}, {"causes", causes}, {"mitigations", mitigations}, {"paraphrases", paraphrases}, {"links_between_modes", links},
+       {"symptoms", symptoms}, {"examples_produced", produced}, {"causes", causes}, {"mitigations", mitigations}, {"paraphrases", paraphrases}, {"links_between_modes", links},
        {"sources", library.sources}, {"documents", library.documents}, {"document_links", library.links}, {"document_vectors", library.vectors},
        {"database_bytes", library.bytes}, {"model", modes->model().name()}, {"model_bytes", modes->model().bytes()}},
       [](const Json& document, const Style& style) {
         Table table({{""}, {"", Table::Align::Right}});
-        for (const char* key : {"middleware", "failure_modes", "incomplete", "symptoms", "causes", "mitigations", "paraphrases", "links_between_modes",
+        for (const char* key : {"middleware", "failure_modes", "incomplete", "symptoms", "examples_produced", "causes", "mitigations", "paraphrases", "links_between_modes",
                                 "sources", "documents", "document_links", "document_vectors", "database_bytes", "model_bytes"}) {
           table.add({key, whole(document, key)});
         }
@@ -214,13 +216,13 @@ Result<Exit> rebuild(const Session& session, const Options&) {
   return counts.failed > 0 ? kBadInput : shown;
 }
 
-// JSON lines that `import` reads again: what people said about failure modes, and documents.
+// JSON lines that `import` reads again, of this host's own experience (what came from others would count twice): what people said about failure modes, and documents.
 Result<Exit> export_library(const Session& session, const Options&) {
   ASSIGN(const auto modes, load_modes(session));
   ASSIGN(const auto recall, open_recall(session, modes, false));
   if (recall->library() == nullptr) return kAnswered;
   ASSIGN(auto store, graph::Store::open(graph_file(session), graph::Store::Mode::Read));
-  ASSIGN(const auto verdicts, store.verdicts());
+  ASSIGN(const auto verdicts, store.own_verdicts());
   for (const auto& [mode, counts] : verdicts) {
     session.out << Json{{"failure_mode", mode}, {"right", counts.right}, {"wrong", counts.wrong}, {"partly", counts.partly}}.dump() << "\n";
   }
@@ -228,6 +230,8 @@ Result<Exit> export_library(const Session& session, const Options&) {
     ASSIGN(const auto page, recall->library()->texts(after, 1'000));
     if (page.empty()) return kAnswered;
     for (const graph::StoredText& text : page) {
+      // What others confirmed they pass on themselves.
+      if (text.item.collection == recall::kIncidentCollection && !text.source.starts_with("incident:")) continue;
       session.out << Json{{"id", text.source + "#" + text.item.key}, {"collection", text.item.collection}, {"middleware", text.item.middleware},
                           {"title", text.item.title}, {"text", text.item.body}, {"signal", text.item.signal}}.dump() << "\n";
     }

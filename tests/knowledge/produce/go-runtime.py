@@ -2,7 +2,6 @@
 """What the Go runtime and its net/http print for the failure modes of Go programs."""
 import os
 import socket
-import time
 
 from stage import Stage
 
@@ -11,7 +10,6 @@ PROGRAMS = {
     "nil": "type order struct{ total int }\nfunc main() {\n var o *order\n println(o.total)\n}",
     "index": "import \"os\"\nfunc main() { s := []int{1, 2, 3}; println(s[len(os.Args)+2]) }",
     "asleep": "func main() { c := make(chan int); <-c }",
-    "leak": "import (\"os\"; \"os/signal\"; \"syscall\"; \"time\"; \"runtime\"; \"runtime/pprof\")\nfunc wait(c chan int) { <-c }\nfunc main() {\n go wait(make(chan int))\n s := make(chan os.Signal, 1)\n signal.Notify(s, syscall.SIGUSR1)\n time.Sleep(time.Second)\n runtime.GC()\n <-s\n pprof.Lookup(\"goroutine\").WriteTo(os.Stderr, 2)\n}",
     "accept": "import (\"net\"; \"net/http\"; \"os\")\nfunc main() {\n l, e := net.Listen(\"tcp\", \"127.0.0.1:\"+os.Args[1])\n if e != nil { panic(e) }\n http.Serve(l, nil)\n}",
     "deadline": "import (\"context\"; \"fmt\"; \"net/http\"; \"os\"; \"time\")\nfunc main() {\n c := http.Client{Timeout: 300 * time.Millisecond}\n _, e := c.Get(\"http://127.0.0.1:\" + os.Args[1] + \"/charge\")\n fmt.Println(e)\n x, stop := context.WithTimeout(context.Background(), 10*time.Millisecond)\n defer stop()\n <-x.Done()\n fmt.Println(\"query items:\", x.Err())\n}",
 }
@@ -27,7 +25,6 @@ with Stage("go-runtime", "golang-1.23-go") as stage:
     def run(name, *words):
         return stage.start(f"{name}.log", stage.folder / f"{name}.bin", *words)
 
-    leak = run("leak")
     for name in ("maps", "nil", "index", "asleep"):
         run(name)
     stage.log_line("concurrent-map", "log-fatal", "maps.log", "concurrent map")
@@ -43,7 +40,4 @@ with Stage("go-runtime", "golang-1.23-go") as stage:
     run("deadline", silent.getsockname()[1])
     stage.log_line("ctx-deadline", "log-client", "deadline.log", "Client.Timeout exceeded")
     stage.log_line("ctx-deadline", "log-deadline", "deadline.log", "query items:")
-    time.sleep(66)  # from the first on a goroutine says for how many minutes it waits, since the collector saw it wait
-    leak.send_signal(10)
-    stage.log_line("goroutine-leak", "log-dump", "leak.log", r"\[chan receive")
     raise SystemExit(1 if stage.failed else 0)

@@ -1,10 +1,7 @@
 #!/usr/bin/env python3
 """NATS' own words for its failure modes, over its text protocol."""
-import contextlib
 import json
 import re
-import socket
-import time
 
 from stage import Stage, ask, find
 
@@ -19,9 +16,6 @@ with Stage("nats", "nats-server", user="nobody") as stage:
     port = stage.port()
     stage.make("js")
     stage.write("nats.conf", f"""listen: "127.0.0.1:{port}"
-max_pending: 100000
-max_payload: 50000
-write_deadline: "300ms"
 logtime: false
 jetstream {{ store_dir: "{stage.folder}/js", max_file_store: 100000, max_memory_store: 100000 }}
 """)
@@ -32,15 +26,6 @@ jetstream {{ store_dir: "{stage.folder}/js", max_file_store: 100000, max_memory_
         line = stage.wait("nats.log", pattern)
         stage.line(mode, symptom, re.sub(r"^\[\d+\] \[\w+\] ", "", line) if line else line)
 
-    slow = socket.socket()
-    slow.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
-    slow.connect(("127.0.0.1", port))
-    slow.sendall((HELLO + "SUB news 1\r\n").encode())
-    time.sleep(0.3)
-    with contextlib.suppress(OSError):  # the server may make the publisher wait
-        ask(port, HELLO + f"PUB news 10000\r\n{'x' * 10000}\r\n" * 2000, seconds=3)
-    log_line("slow-consumer", "log-slow", "Slow Consumer Detected")
-    slow.close()
     answer = request(port, "nobody.there")
     stage.line("no-responders", "log-status", find(answer, "NATS/1.0 503"))
     stream = json.dumps({"name": "ORDERS", "subjects": ["orders"], "storage": "file", "retention": "limits"})

@@ -28,8 +28,9 @@ def start(stage, name, settings, *flags):
 with Stage("zookeeper", "zookeeper") as stage:
     port = stage.port()
     stage.make("alone")
-    start(stage, "alone", f"tickTime=500\ndataDir={stage.folder}/alone\nclientPort={port}\nclientPortAddress=127.0.0.1\nmaxClientCnxns=2\n", "-Dzookeeper.fsync.warningthresholdms=0",
-          "-Dfsync.warningthresholdms=0")
+    start(stage, "alone", f"tickTime=500\ndataDir={stage.folder}/alone\nclientPort={port}\nclientPortAddress=127.0.0.1\nmaxClientCnxns=2\n", "-Dzookeeper.fsync.warningthresholdms=-1",
+          "-Dfsync.warningthresholdms=-1")
+    stage.wait("alone.log", "audit is disabled")  # its last word before it serves
     stage.listens(port)
     peer = socket.create_connection(("127.0.0.1", port), 3)
     peer.sendall(connect_request(1000))
