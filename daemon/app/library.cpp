@@ -36,8 +36,12 @@ void Library::run(const std::stop_token& stop) {
 Result<void> Library::look(const std::stop_token& stop) {
   if (provider_ == nullptr && parts_.config.embedding_url != "off") {
     auto provider = recall::provider_of(parts_.config);
-    if (!provider) return std::unexpected(provider.error());
-    provider_ = std::move(*provider);
+    if (provider) {
+      provider_ = std::move(*provider);
+    } else if (provider.error().message != said_) {  // once, not each minute
+      said_ = provider.error().message;
+      log::warn("{}; the built-in model until it answers", said_);
+    }
   }
   ASSIGN(const auto recall, recall::Recall::open(parts_.modes, {.graph_file = parts_.graph_file, .write = true, .embedder = provider_, .stop = stop}));
   if (!parts_.begun_anew) return recall->complete({});

@@ -33,6 +33,7 @@ class Library {
 
   Parts parts_;
   std::shared_ptr<const embed::Embedder> provider_;  // its thread's
+  std::string said_;                                 // why there is none, last
   std::jthread thread_;
 };
 

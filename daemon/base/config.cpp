@@ -348,6 +348,7 @@ Result<void> Config::check() const {
   for (const auto& [key, bytes] : {std::pair{"control_ring_bytes", control_ring_bytes}, {"data_ring_bytes", data_ring_bytes}}) {
     if ((bytes & (bytes - 1)) != 0) return fail(Code::Invalid, fmt::format("{}: {} is not a power of two", at(key), bytes));
   }
+  if (embedding_url != "off" && embedding_model.empty()) return fail(Code::Invalid, fmt::format("{}: which model? embedding_model is missing", at("embedding_url")));
   if (log_level != "debug" && log_level != "info" && log_level != "warn" && log_level != "error") {
     return fail(Code::Invalid, fmt::format("{}: '{}' is none of debug, info, warn, error", at("log_level"), log_level));
   }

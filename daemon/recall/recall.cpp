@@ -19,7 +19,7 @@ namespace {
 // Measured with tests/bench/retrieval on its development half.
 constexpr double kLiteralBonus = 6.0;  // standard deviations, for a symptom of weight 1 that the text shows literally
 // As chosen by halves of the development queries, tried on the other halves (tests/bench/retrieval/weights.py).
-constexpr graph::FuseWeights kDocumentWeights{.text = 1.0, .vector = 1.0, .link = 0.6};
+constexpr graph::FuseWeights kDocumentWeights{.text = 1.0, .vector = 1.0, .link = 0.4};
 // A template that is like a failure mode without showing its tell-tale: how near it must be (cosine), how far before the
 // next (standard deviations), and what it then weighs (just enough for explain to take it up).
 constexpr double kLikeLeast = 0.45;
@@ -203,7 +203,9 @@ Result<std::vector<DocumentAnswer>> Recall::documents(const Question& question) 
   TRY(refresh());
   const auto members = collections_.find(question.collection);
   if (members == collections_.end()) return answers;
-  const std::size_t wanted = std::max(kCandidatesMax, question.limit);
+  // A small collection is compared whole: how far ahead the best are shows best among all.
+  const bool whole = members->second.size() <= embed::kFlatVectorsMax;
+  const std::size_t wanted = whole ? members->second.size() : std::max(kCandidatesMax, question.limit);
 
   std::unordered_map<std::int64_t, graph::Signals> found;
   ASSIGN(const auto by_words, library_->find(question.text, question.collection, wanted));
@@ -212,7 +214,7 @@ Result<std::vector<DocumentAnswer>> Recall::documents(const Question& question) 
   // What goes to a provider may be a log line: only its constant words do.
   const std::string texts[] = {options_.embedder != nullptr ? as_template(question.text) : question.text};
   if (const auto asked = embedder().embed(texts); asked && index_) {
-    const bool all = question.collection.empty() || members->second.size() > embed::kFlatVectorsMax;
+    const bool all = !whole;
     auto near = all ? index_->search(asked->front(), wanted) : index_->search_among(asked->front(), members->second, wanted);
     if (!near) return std::unexpected(near.error());
     for (const embed::Neighbour& one : *near) {

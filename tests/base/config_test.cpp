@@ -19,6 +19,10 @@ TEST(ConfigTest, EveryKeyOfTheFileIsRead) {
   ASSERT_EQ(config->services.size(), 1U);
   EXPECT_EQ(config->services[0].port, 8080);
   EXPECT_EQ(config->origins.at("page_port"), "c.yaml:2");
+  EXPECT_EQ(config->embedding_url, "off");
+  const auto provider = Config::parse("embedding_url: http://a:1/x\nembedding_model: m\nembedding_allowed: [a, 'b:2']\n", "c.yaml");
+  ASSERT_TRUE(provider) << provider.error().message;
+  EXPECT_EQ(provider->embedding_allowed, (std::vector<std::string>{"a", "b:2"}));
 }
 
 // Each mistake is answered with its file, its line and, where one is near, what was meant.
@@ -37,6 +41,8 @@ TEST(ConfigTest, MistakesNameTheirPlace) {
       {"a: [\n", "c.yaml:"},
       {"- a\n", "the configuration is a map"},
       {"log_level: loud\n", "none of debug, info, warn, error"},
+      {"embedding_url: http://127.0.0.1:11434/v1/embeddings\n", "c.yaml:1: embedding_url: which model? embedding_model is missing"},
+      {"embedding_allowed: ['http://a/b']\n", "neither HOST nor HOST:PORT"},
       {"slow_ms: 5\nslow_ms: 6\n", "c.yaml:2: 'slow_ms' was given at c.yaml:1 already"},
       {"? [a]\n: 1\n", "c.yaml:1: "},
   };

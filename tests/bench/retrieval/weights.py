@@ -11,7 +11,7 @@ import random
 import statistics
 import sys
 
-IN_FORCE = (1.0, 1.0, 0.6)  # daemon/recall/recall.cpp, kDocumentWeights
+IN_FORCE = (1.0, 1.0, 0.4)  # daemon/recall/recall.cpp, kDocumentWeights
 GRID = [(1.0, vector, link) for vector, link in itertools.product((0.5, 0.7, 1.0, 1.4, 2.0), (0.0, 0.2, 0.4, 0.6, 0.8))]
 HALVINGS = 10
 
@@ -38,7 +38,8 @@ class Query:
         if weights not in self.ranks:
             scores = [sum(weight * value for weight, value in zip(weights, values)) for values in zip(*self.kinds)]
             best = max((score for score, right in zip(scores, self.right) if right), default=math.inf)
-            self.ranks[weights] = 1 + sum(score > best for score in scores) if best < math.inf else 10**9
+            # Equal texts have equal scores: the wrong one counts as before the right one.
+            self.ranks[weights] = 1 + sum(score >= best and not right for score, right in zip(scores, self.right)) if best < math.inf else 10**9
         return self.ranks[weights]
 
 
