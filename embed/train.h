@@ -22,10 +22,10 @@ struct TextGroup {
 
 struct TrainOptions {
   std::size_t rows = 1U << 13U;  // a power of two, at most kModelRowsMax
-  std::size_t epochs = 12;
+  std::size_t epochs = 28;
   std::size_t batch = 64;
   float rate = 0.05F;
-  float temperature = 0.08F;
+  float temperature = 0.12F;
 };
 
 struct Trained {
