@@ -131,9 +131,12 @@ Result<void> Store::add_feedback(const Feedback& feedback) {
   put.bind(4, std::string_view(feedback.failure_mode)).bind(5, std::string_view(feedback.entity));
   put.bind(6, std::string_view(feedback.note)).bind(7, feedback.time_ns).bind(8, std::string_view(feedback.who));
   TRY(put.run());
-  Query count = database_->query(kCountVerdict);
-  count.bind(1, std::string_view(feedback.failure_mode)).bind(2, std::string_view(feedback.verdict));
-  TRY(count.run());
+  // A verdict on the whole answer is about no failure mode.
+  if (!feedback.failure_mode.empty()) {
+    Query count = database_->query(kCountVerdict);
+    count.bind(1, std::string_view(feedback.failure_mode)).bind(2, std::string_view(feedback.verdict));
+    TRY(count.run());
+  }
   return transaction.commit();
 }
 
@@ -181,7 +184,7 @@ Result<std::map<std::string, Verdicts>> Store::verdicts() {
 
 // Counts that were taken back to nothing say nothing.
 Result<std::map<std::string, Verdicts>> Store::own_verdicts() {
-  return read_verdicts(database_->query("SELECT failure_mode, right, wrong, partly FROM verdict WHERE right + wrong + partly > 0"));
+  return read_verdicts(database_->query("SELECT failure_mode, right, wrong, partly FROM verdict WHERE right + wrong + partly > 0 AND failure_mode <> ''"));
 }
 
 }  // namespace culprit::graph

@@ -1,10 +1,12 @@
 #include "daemon/recall/incidents.h"
 
+#include <fmt/chrono.h>
 #include <fmt/format.h>
 
 #include <algorithm>
 #include <nlohmann/json.hpp>
 
+#include "daemon/base/clock.h"
 
 namespace culprit::recall {
 namespace {
@@ -30,13 +32,16 @@ graph::ImportItem incident_item(const graph::Incident& incident, std::span<const
     }
   }
   for (const graph::Feedback& one : said) {
-    if (one.verdict == "wrong") {
+    if (one.rank == 0) {
+      item.body += fmt::format("The answer as a whole was {}.\n", one.verdict == "partly" ? "partly right" : one.verdict);
+    } else if (one.verdict == "wrong") {
       item.body += fmt::format("It was not {}.\n", one.failure_mode);
     } else {
       item.body += fmt::format("The cause was {} at {}.\n", one.failure_mode, one.entity);
       item.signal += one.failure_mode + "\n";
     }
     if (!one.note.empty()) item.body += one.note + "\n";
+    if (!one.who.empty()) item.body += fmt::format("Said by {} on {:%F}.\n", one.who, fmt::gmtime(static_cast<std::time_t>(one.time_ns / kNsPerSecond)));
   }
   if (json.is_object() && json.contains("candidates") && json["candidates"].is_array()) {
     for (const auto& candidate : json["candidates"]) {

@@ -80,6 +80,7 @@ TEST(Import, Verdicts) {
   Store store = std::move(*Store::open(folder / "graph.db", Store::Mode::Write));
   for (int again = 0; again < 2; ++again) ASSERT_TRUE(library.put("a.jsonl", "h", read->items, 1, read->verdicts));
   EXPECT_EQ(store.verdicts()->at("redis/down").right, 3);
+  EXPECT_TRUE(store.own_verdicts()->empty());  // what others said is not passed on as ours
   ASSERT_TRUE(library.remove("a.jsonl"));
   EXPECT_TRUE(store.verdicts()->empty());
   EXPECT_EQ(parse_import("a", R"({"failure_mode":"x","right":-1,"wrong":0,"partly":0})", ImportFormat::JsonLines).error().code, Code::Invalid);

@@ -139,6 +139,8 @@ TEST_F(StoreTest, FeedbackIsCountedOncePerCandidate) {
   Feedback whole{.incident = id, .rank = 0, .verdict = "wrong", .note = "it was the firewall", .who = "ops"};
   ASSERT_TRUE(store.add_feedback(whole));
   EXPECT_EQ(store.feedback(id)->front().who, "ops");
+  EXPECT_FALSE(store.verdicts()->contains(""));
+  EXPECT_EQ(store.own_verdicts()->size(), 1U);
   ASSERT_TRUE(store.undo_feedback(id, 0));
   feedback.verdict = "perhaps";
   EXPECT_EQ(store.add_feedback(feedback).error().code, Code::Invalid);

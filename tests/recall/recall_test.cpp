@@ -206,13 +206,16 @@ TEST_F(RecallTest, ConfirmedIncidentsAreFound) {
   graph::Incident incident{.service = "shop", .opened_ns = 1, .updated_ns = 2, .headline = "shop answers slowly",
                            .explanation = R"({"symptoms":[{"text":"p99 rose to 3 s"}],"candidates":[{"rank":1,"title":"locks in postgres","next":["end the blocker"]}]})"};
   incident.id = store.save(incident).value();
-  std::vector<graph::Feedback> said = {{.incident = incident.id, .rank = 1, .verdict = "right", .failure_mode = "postgresql/lock-wait", .entity = "service:postgres", .note = "we killed the migration"}};
+  std::vector<graph::Feedback> said = {{.incident = incident.id, .rank = 1, .verdict = "right", .failure_mode = "postgresql/lock-wait", .entity = "service:postgres", .note = "we killed the migration", .time_ns = 1'795'392'000'000'000'000, .who = "ann"}};
+  said.push_back({.incident = incident.id, .rank = 0, .verdict = "partly"});
   ASSERT_TRUE(remember_incident(modes(), folder_ / "graph.db", incident, said, 3));
   auto recall = open(false);
   const auto answers = recall->documents({.text = "checkout hangs since the migration", .collection = std::string(kIncidentCollection)});
   ASSERT_EQ(answers->size(), 1U);
   EXPECT_THAT(answers->front().document.item.body, HasSubstr("we killed the migration"));
   EXPECT_THAT(answers->front().document.item.body, HasSubstr("end the blocker"));
+  EXPECT_THAT(answers->front().document.item.body, HasSubstr("Said by ann on 2026-11-23."));
+  EXPECT_THAT(answers->front().document.item.body, HasSubstr("The answer as a whole was partly right."));
   EXPECT_THAT(answers->front().modes, Contains("postgresql/lock-wait"));
   ASSERT_TRUE(remember_incident(modes(), folder_ / "graph.db", incident, {}, 4));
   EXPECT_TRUE(found(*recall, "migration", std::string(kIncidentCollection)).empty());
