@@ -360,6 +360,12 @@ Result<std::vector<TextScore>> Library::find(std::string_view text, std::string_
   }
 }
 
+Result<std::string> Library::mark() {
+  ASSIGN(const std::int64_t count, impl_->number("SELECT count(*) FROM text"));
+  ASSIGN(const std::int64_t last, impl_->number("SELECT max(id) FROM text"));
+  return fmt::format("{}/{}", count, last);
+}
+
 Result<std::int64_t> Library::version() {
   // data_version changes with commits of others, total_changes with our own.
   ASSIGN(const std::int64_t others, impl_->number("PRAGMA data_version"));

@@ -104,6 +104,7 @@ class Library {
   // Full text: the best `limit` of a collection (empty = all). Common words are left out where there are many documents.
   Result<std::vector<TextScore>> find(std::string_view text, std::string_view collection, std::size_t limit);
 
+  Result<std::string> mark();      // changes when documents come, change or go, and with nothing else
   Result<std::int64_t> version();  // changes with every write by anybody
   Result<LibraryStats> stats();
 

@@ -6,6 +6,7 @@
 #include <mutex>
 
 #include "daemon/base/log.h"
+#include "graph/library.h"
 
 namespace culprit::app {
 namespace {
@@ -43,8 +44,19 @@ Result<void> Library::look(const std::stop_token& stop) {
       log::warn("{}; the built-in model until it answers", said_);
     }
   }
+  // Opening it all takes a quarter of a second for 20,000 documents: only when documents came or something is missing.
+  if (!documents_) {
+    ASSIGN(documents_, graph::Library::open(parts_.graph_file, graph::Library::Mode::Write));
+  }
+  ASSIGN(const std::string mark, documents_->mark());
+  const std::string now = mark + " " + std::string(provider_ != nullptr ? provider_->name() : parts_.modes->model().name());
+  if (now == done_ && !parts_.begun_anew) return {};
   ASSIGN(const auto recall, recall::Recall::open(parts_.modes, {.graph_file = parts_.graph_file, .write = true, .embedder = provider_, .stop = stop}));
-  if (!parts_.begun_anew) return recall->complete({});
+  if (!parts_.begun_anew) {
+    ASSIGN(const std::size_t missing, recall->complete({}));
+    done_ = missing == 0 ? now : std::string();
+    return {};
+  }
   ASSIGN(const recall::ImportCounts counts, recall->reimport(parts_.clock.wall_ns(parts_.clock.now_ns()), {}));
   parts_.begun_anew = false;
   log::info("imported again: files={} documents={} failed={}", counts.files, counts.documents.added, counts.failed);

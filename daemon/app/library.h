@@ -7,6 +7,8 @@
 
 #include <filesystem>
 #include <memory>
+#include <optional>
+#include <string>
 #include <thread>
 
 #include "daemon/base/clock.h"
@@ -34,6 +36,8 @@ class Library {
   Parts parts_;
   std::shared_ptr<const embed::Embedder> provider_;  // its thread's
   std::string said_;                                 // why there is none, last
+  std::optional<graph::Library> documents_;          // to see whether there is anything to do
+  std::string done_;                                 // its mark when all was done, with the embedder's name
   std::jthread thread_;
 };
 

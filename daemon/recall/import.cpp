@@ -75,7 +75,7 @@ Result<void> Recall::add_links(const Progress& progress) {
   }
 }
 
-Result<void> Recall::add_vectors(const Progress& progress) {
+Result<std::size_t> Recall::add_vectors(const Progress& progress) {
   ASSIGN(const std::vector<std::int64_t> missing, library_->without_vector(embedder().name()));
   for (std::size_t at = 0; at < missing.size(); at += kBatch) {
     if (options_.stop.stop_requested()) return fail(Code::Busy, "told to stop");
@@ -86,7 +86,7 @@ Result<void> Recall::add_vectors(const Progress& progress) {
     const auto vectors = embedder().embed(said);
     if (!vectors && options_.embedder != nullptr) {
       log::warn("{}; {} documents are found by their words until it answers", vectors.error().message, missing.size() - at);
-      return {};
+      return missing.size() - at;
     }
     if (!vectors) return std::unexpected(vectors.error());
     if (vectors->size() != said.size()) return fail(Code::Io, fmt::format("'{}' gave {} vectors for {} texts", embedder().name(), vectors->size(), said.size()));
@@ -95,10 +95,10 @@ Result<void> Recall::add_vectors(const Progress& progress) {
     TRY(library_->put_vectors(embedder().name(), packed));
     if (progress) progress("vectors", at + batch.size(), missing.size());
   }
-  return {};
+  return std::size_t{0};
 }
 
-Result<void> Recall::complete(const Progress& progress) {
+Result<std::size_t> Recall::complete(const Progress& progress) {
   if (!library_) return fail(Code::Denied, "the library is open for reading only");
   TRY(add_links(progress));
   return add_vectors(progress);
@@ -180,7 +180,8 @@ Result<void> Recall::put(std::string_view source, const graph::ImportItem& item,
   if (!library_) return fail(Code::Denied, "the library is open for reading only");
   const std::string_view parts[] = {item.title, item.body, item.signal};
   TRY(library_->put(source, graph::hash_texts(parts), std::span(&item, 1), now_ns));
-  return complete({});
+  TRY(complete({}));
+  return {};
 }
 
 Result<std::size_t> Recall::remove(std::string_view source) {

@@ -103,8 +103,9 @@ class Recall {
   Result<ImportCounts> import(const std::filesystem::path& path, std::int64_t now_ns, const Progress& progress);
   // Imports what was imported before into the database that lay here, by the list of files beside it.
   Result<ImportCounts> reimport(std::int64_t now_ns, const Progress& progress);
-  // Vectors and links that are missing, and links made with other packs or another model.
-  Result<void> complete(const Progress& progress);
+  // Vectors and links that are missing, and links made with other packs or another model. Answers how many documents still lack
+  // a vector, because the embedder did not answer.
+  Result<std::size_t> complete(const Progress& progress);
   // A document made by the program, such as a confirmed incident.
   Result<void> put(std::string_view source, const graph::ImportItem& item, std::int64_t now_ns);
   Result<std::size_t> remove(std::string_view source);
@@ -121,7 +122,7 @@ class Recall {
   Result<void> refresh();  // what changed in the file since
   Result<ImportCounts> import_files(std::span<const std::filesystem::path> files, std::int64_t now_ns, const Progress& progress);
   Result<void> add_links(const Progress& progress);
-  Result<void> add_vectors(const Progress& progress);
+  Result<std::size_t> add_vectors(const Progress& progress);  // those that it could not add
   Result<void> write_source_list();
   Result<std::vector<graph::TextLink>> links_for(const graph::StoredText& text) const;
   const embed::Embedder& embedder() const;

@@ -1,8 +1,6 @@
 #!/usr/bin/env python3
 """memcached's own words for its failure modes."""
-import socket
-
-from stage import Stage, ask, find
+from stage import Stage, ask, find, knock
 
 with Stage("memcached", "memcached", user="nobody") as stage:
     port = stage.port()
@@ -18,12 +16,7 @@ with Stage("memcached", "memcached", user="nobody") as stage:
     port = stage.port()
     stage.start("full.log", "memcached", "-p", port, "-l", "127.0.0.1", "-c", "20", "-U", "0", "-v", "-t", "1", "-o", "no_maxconns_fast")
     stage.listens(port)
-    held = []
-    for _ in range(40):
-        peer = socket.socket()
-        peer.setblocking(False)
-        peer.connect_ex(("127.0.0.1", port))
-        held.append(peer)
+    held = knock(port, 40)
     stage.log_line("conn-limit", "log-open", "full.log", "Too many open connections")
     for peer in held:
         peer.close()

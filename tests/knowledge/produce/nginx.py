@@ -6,7 +6,7 @@ import struct
 import threading
 import time
 
-from stage import Stage, ask
+from stage import Stage, ask, knock
 
 stop = threading.Event()
 
@@ -91,12 +91,7 @@ http {{ access_log off; {paths} proxy_read_timeout 500ms; proxy_next_upstream of
         stage.write(f"{name}.conf", f"{common % (name, name)} {settings} http {{ access_log off; {paths} server {{ listen 127.0.0.1:{port}; }} }}")
         stage.start(f"{name}.out", "nginx", "-c", stage.folder / f"{name}.conf", "-e", stage.folder / f"{name}.log", limits=limits)
         stage.listens(port)
-        held = []
-        for _ in range(30):
-            peer = socket.socket()
-            peer.setblocking(False)
-            peer.connect_ex(("127.0.0.1", port))
-            held.append(peer)
+        held = knock(port, 30)
         time.sleep(0.5)
         for peer in held:
             peer.close()

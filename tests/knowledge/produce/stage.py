@@ -180,6 +180,17 @@ def without_time(line):
     return re.sub(r"^\[?\d{4}[-/]\d\d[-/]\d\d[T ]\d\d:\d\d:\d\d[.,]?\d*(Z|[+-]\d\d:?\d\d)?\]?\s*", "", line) if line else line
 
 
+def knock(port, count):
+    """So many connections that are not waited for."""
+    held = []
+    for _ in range(count):
+        peer = socket.socket()
+        peer.setblocking(False)
+        peer.connect_ex(("127.0.0.1", port))
+        held.append(peer)
+    return held
+
+
 def ask(port, data, seconds=3, until=None):
     """Sends bytes to a loopback port and answers what comes back."""
     with socket.create_connection(("127.0.0.1", port), seconds) as peer:
