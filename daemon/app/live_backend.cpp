@@ -179,10 +179,11 @@ Result<Json> LiveBackend::services() {
 
 Result<Json> LiveBackend::why(const api::WhyRequest& request) {
   const auto names = service_names();
-  if (std::ranges::find(names, request.service) == names.end()) {
+  const std::string service = parts_.pipeline.kernel_name(request.service);
+  if (std::ranges::find(names, service) == names.end()) {
     return fail(Code::NotFound, fmt::format("no service '{}' was seen", request.service));
   }
-  ASSIGN(const auto explanation, parts_.diagnosis.why(request.service, static_cast<std::int64_t>(request.since_s * kNsPerSecond)));
+  ASSIGN(const auto explanation, parts_.diagnosis.why(service, static_cast<std::int64_t>(request.since_s * kNsPerSecond)));
   return explain::to_json(explanation);
 }
 

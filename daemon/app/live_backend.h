@@ -61,6 +61,7 @@ class LiveBackend final : public api::Backend {
   api::Json completeness() const;
   Result<api::Json> recent_changes() const;
   std::vector<std::string> problems() const;
+  Result<std::vector<stream::Event>> lines_of_threads(const std::vector<stream::Event>& spans, std::int64_t budget_ns, stream::Completeness& complete) const;
   Result<stream::Filter> resolve(const stream::Filter& filter) const;  // `near`, by who calls whom now
   api::Json incident_row(graph::Store& graph, const graph::Incident& row) const;
 

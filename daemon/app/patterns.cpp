@@ -57,11 +57,8 @@ Result<Json> LiveBackend::logs(const api::LogsQuery& request) {
   before.where.to_ns = query.from_ns;
   before.where.from_ns = query.from_ns - kBeforeNs;
   ASSIGN(const auto earlier, parts_.store.aggregate(before));
-  complete.whole = complete.whole && earlier.completeness.whole && earlier.groups_left_out == 0;
-  complete.budget_spent = complete.budget_spent || earlier.completeness.budget_spent;
-  complete.rows_lost += earlier.completeness.rows_lost;
-  complete.blocks_read += earlier.completeness.blocks_read;
-  complete.blocks_left_out += earlier.completeness.blocks_left_out;
+  add_completeness(complete, earlier.completeness);
+  complete.whole = complete.whole && earlier.groups_left_out == 0;
   std::set<std::pair<std::string, std::string>> known;
   for (const stream::AggregateRow& row : earlier.rows) known.emplace(row.group[0], row.group[1]);
   std::vector<std::pair<const std::pair<std::string, std::string>*, Pattern*>> order;

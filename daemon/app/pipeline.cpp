@@ -4,6 +4,8 @@
 #include <malloc.h>
 #include <unistd.h>
 
+#include <deque>
+#include <map>
 #include <set>
 #include <variant>
 
@@ -61,6 +63,11 @@ struct StreamInput {
   ingest::Batch batch = {};  // of other tools, instead of events
   std::int64_t second_ns = 0;  // not 0: these are the last events of that second
 };
+struct Waiting {
+  std::int64_t ready_ns = 0;
+  ingest::Batch batch;
+};
+constexpr std::uint64_t kWaitingEventsMax = 20'000;
 constexpr std::size_t kStreamBytesMax = 1024 * sizeof(StreamInput);  // 1,024 hand-overs of up to 256 events
 
 }  // namespace
@@ -68,7 +75,7 @@ constexpr std::size_t kStreamBytesMax = 1024 * sizeof(StreamInput);  // 1,024 ha
 struct Pipeline::Impl : track::Sink {
   explicit Impl(Parts p)
       : config(p.config), clock(p.clock), store(p.store), accounting(p.accounting), detect(p.detect), something_wrong(std::move(p.something_wrong)),
-        track_in({.name = "track", .capacity = 256, .when_full = concurrent::WhenFull::Wait, .registry = &p.registry}),
+        join(host.name()), track_in({.name = "track", .capacity = 256, .when_full = concurrent::WhenFull::Wait, .registry = &p.registry}),
         stream_in({.name = "stream", .bytes_max = kStreamBytesMax, .when_full = concurrent::WhenFull::Wait, .registry = &p.registry}),
         series(&p.registry) {}
 
@@ -79,6 +86,9 @@ struct Pipeline::Impl : track::Sink {
   DetectChannel& detect;
   std::function<bool()> something_wrong;
   Host host;
+  ingest::Join join;  // stream thread
+  std::deque<Waiting> waiting;  // stream thread: batches whose requests the kernel tells a moment later
+  std::uint64_t waiting_events = 0;
 
   concurrent::Channel<TrackInput> track_in;
   concurrent::Channel<StreamInput> stream_in;  // from the track thread, each receiver, whoever adds; to the stream thread
@@ -95,6 +105,8 @@ struct Pipeline::Impl : track::Sink {
   std::shared_ptr<const TrackView> track_seen GUARDED_BY(mutex) = std::make_shared<TrackView>();
   logs::MinerStats miner_seen GUARDED_BY(mutex);
   ingest::RollupStats rollup_seen GUARDED_BY(mutex);
+  ingest::JoinStats join_seen GUARDED_BY(mutex);
+  std::map<std::string, std::string> names_seen GUARDED_BY(mutex);
   std::vector<std::string> told_seen GUARDED_BY(mutex);
   std::string failed GUARDED_BY(mutex);
   std::int64_t lost_at_ns GUARDED_BY(mutex) = 0;
@@ -143,6 +155,7 @@ struct Pipeline::Impl : track::Sink {
   void stream_loop();
   void name_logs(std::vector<stream::Event>& events);
   void take_batch(ingest::Batch batch, DetectInput& second);
+  void take_waiting(std::int64_t now_ns, DetectInput& second);
   std::shared_ptr<const TrackView> track_view_locked() const {
     const MutexLock lock(mutex);
     return track_seen;
@@ -458,6 +471,7 @@ void Pipeline::Impl::name_logs(std::vector<stream::Event>& events) {
 // Events of other tools; what the detector reads of them comes from the rollup, second by second.
 void Pipeline::Impl::take_batch(ingest::Batch batch, DetectInput& second) {
   const std::int64_t now = clock.now_ns();
+  join.told(batch.events, now, clock.wall_offset_ns());
   name_logs(batch.events);
   for (const stream::Event& event : batch.events) {
     if (event.kind == stream::Kind::Span || event.kind == stream::Kind::Log) rollup.add(event, now);
@@ -476,17 +490,42 @@ void Pipeline::Impl::take_batch(ingest::Batch batch, DetectInput& second) {
   batch.settle(stored.has_value());
 }
 
+void Pipeline::Impl::take_waiting(std::int64_t now_ns, DetectInput& second) {
+  while (!waiting.empty() && waiting.front().ready_ns <= now_ns) {
+    ingest::Batch batch = std::move(waiting.front().batch);
+    waiting.pop_front();
+    waiting_events -= batch.events.size();
+    take_batch(std::move(batch), second);
+  }
+}
+
 void Pipeline::Impl::stream_loop() {
   const AtEnd no_more([this] {  // if this thread fails, nobody waits for it, nor for room that its batches hold
     (void)stream_in.close();
+    waiting.clear();
     for (StreamInput rest; stream_in.recv(rest) == concurrent::Outcome::Done;) rest = {};
   });
   DetectInput second;  // everything since the last marker
   StreamInput input;
   std::int64_t pruned_at = clock.now_ns();
   std::int64_t trimmed_at = pruned_at;
-  while (stream_in.recv(input) == concurrent::Outcome::Done) {
-    if (input.batch) take_batch(std::move(input.batch), second);
+  while (true) {
+    const std::int64_t wait_ns = waiting.empty() ? -1 : std::max(kNsPerMs, waiting.front().ready_ns - clock.now_ns());
+    const auto outcome = stream_in.recv(input, {.timeout_ns = wait_ns});
+    if (outcome == concurrent::Outcome::Closed) break;
+    if (input.batch) {
+      const std::int64_t now = clock.now_ns();
+      // Behind one that waits, too: what came first is stored first. Beyond the bound nothing waits.
+      std::int64_t ready = join.ready_ns(input.batch.events, now);
+      if (!waiting.empty()) ready = std::max(ready, waiting.back().ready_ns);
+      waiting_events += input.batch.events.size();
+      waiting.push_back({ready, std::move(input.batch)});
+      take_waiting(waiting_events > kWaitingEventsMax ? ready : now, second);
+    } else {
+      take_waiting(clock.now_ns(), second);
+    }
+    join.kernel(input.events, clock.now_ns());
+    if (input.second_ns != 0) join.release(clock.now_ns(), false, input.events);
     name_logs(input.events);
     if (input.second_ns != 0) {
       const auto view = track_view_locked();
@@ -517,6 +556,8 @@ void Pipeline::Impl::stream_loop() {
         miner_seen = miner.stats();
         rollup_seen = rollup.stats();
         told_seen = rollup.services();
+        join_seen = join.stats();
+        names_seen = join.names();
       }
       second.second_ns = input.second_ns;
       told_bytes = 0;
@@ -524,6 +565,10 @@ void Pipeline::Impl::stream_loop() {
     }
     input = {};
   }
+  take_waiting(INT64_MAX, second);
+  std::vector<stream::Event> rest;
+  join.release(clock.now_ns(), true, rest);
+  if (auto stored = store.append(std::move(rest)); !stored) log::warn("store events: {}; counted as dropped", stored.error().message);
 }
 
 Pipeline::Pipeline(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
@@ -589,6 +634,17 @@ bool Pipeline::ingest(ingest::Batch&& batch) { return impl_->stream_in.send(Stre
 ingest::RollupStats Pipeline::rollup_stats() const {
   const MutexLock lock(impl_->mutex);
   return impl_->rollup_seen;
+}
+
+ingest::JoinStats Pipeline::join_stats() const {
+  const MutexLock lock(impl_->mutex);
+  return impl_->join_seen;
+}
+
+std::string Pipeline::kernel_name(const std::string& service) const {
+  const MutexLock lock(impl_->mutex);
+  const auto found = impl_->names_seen.find(service);
+  return found == impl_->names_seen.end() ? service : found->second;
 }
 
 std::vector<std::string> Pipeline::told_services() const {

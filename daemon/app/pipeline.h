@@ -25,6 +25,7 @@
 #include "daemon/collect/collector.h"
 #include "daemon/collect/sensor_client.h"
 #include "daemon/concurrent/channel.h"
+#include "daemon/ingest/join.h"
 #include "daemon/ingest/rollup.h"
 #include "daemon/ingest/source.h"
 #include "daemon/logs/miner.h"
@@ -95,6 +96,8 @@ class Pipeline {
   // Events of other tools, from any thread; waits while the stream is busy. False once it ends.
   bool ingest(ingest::Batch&& batch);
   ingest::RollupStats rollup_stats() const;
+  ingest::JoinStats join_stats() const;
+  std::string kernel_name(const std::string& service) const;  // of a service that calls itself so; itself if it is the same
   std::vector<std::string> told_services() const;  // that other tools told of
   std::uint64_t told_left_out() const;             // events that are stored, but beyond what rules look at in a second
 

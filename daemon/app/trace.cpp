@@ -1,10 +1,13 @@
 // The document of one trace: its spans as a tree, what each waited for, and the log lines that belong to it.
 #include <fmt/format.h>
 
+#include <algorithm>
+#include <charconv>
 #include <map>
 #include <set>
 
 #include "daemon/app/live_backend.h"
+#include "daemon/app/span_waits.h"
 #include "daemon/app/stream_backend.h"
 #include "daemon/ingest/record.h"
 
@@ -16,6 +19,9 @@ using api::Json;
 constexpr std::size_t kSpansMax = 5'000;
 constexpr std::size_t kLinesMax = 2'000;
 constexpr std::size_t kDepthMax = 200;
+constexpr std::size_t kTracesMax = 100;      // of the kernel's own ids that spans of one trace carry
+constexpr std::size_t kThreadsMax = 16;      // whose lines are looked for by thread and time
+constexpr std::int64_t kAfterAnswerNs = 2 * kNsPerMs;  // access logs are written after the answer
 
 struct Node {
   const stream::Event* event = nullptr;
@@ -35,30 +41,119 @@ bool seen_by_kernel(const stream::Event& event) { return !event.attribute("threa
 
 std::int64_t start_ns(const stream::Event& event) { return event.time_ns - static_cast<std::int64_t>(event.value * kNsPerSecond); }
 
+// The event with what the kernel saw of it: its own, or, after both were joined, the program's.
+const stream::Event* kernel_view(const Node& node) {
+  if (node.kernel != nullptr) return node.kernel;
+  return node.event->attribute("self").empty() ? nullptr : node.event;
+}
+
+// Where the time of a span went; null if nobody knows. Of a call: what the callee's own span does not explain is the network's.
+Json kernel_json(const std::vector<Node>& nodes, std::size_t at, const SpanWaitsReader& reader) {
+  const Node& node = nodes[at];
+  if (const stream::Event* seen = kernel_view(node); seen != nullptr) {
+    double self_s = 0;
+    const std::string_view self = seen->attribute("self");
+    (void)std::from_chars(self.data(), self.data() + self.size(), self_s);
+    const SpanWaits waits = reader.of(node.event->entity, seen->attribute("process.pid"), start_ns(*node.event), node.event->time_ns, std::min(self_s, node.event->value));
+    return {{"network_s", waits.network_s}, {"run_queue_s", waits.run_queue_s}, {"disk_s", waits.disk_s}, {"lock_s", waits.lock_s}, {"cpu_s", waits.cpu_s},
+            {"estimated", true}, {"of_second", reader.knows(node.event->entity)}};
+  }
+  if (node.event->attribute("span.kind") != "client" || node.children.size() != 1) return nullptr;
+  const stream::Event& callee = *nodes[node.children.front()].event;
+  if (callee.entity == node.event->entity) return nullptr;
+  return {{"network_s", std::max(0.0, node.event->value - callee.value)}, {"estimated", false}};
+}
+
 }  // namespace
+
+// Lines without a trace that a span's thread wrote while it worked at that span: those that came too early or too late to be joined in
+// the stream. What several requests shared is nobody's.
+Result<std::vector<stream::Event>> LiveBackend::lines_of_threads(const std::vector<stream::Event>& spans, std::int64_t budget_ns, stream::Completeness& complete) const {
+  std::map<std::pair<std::string, std::string>, std::vector<const stream::Event*>> threads;
+  for (const stream::Event& span : spans) {
+    const std::string_view pid = span.attribute("process.pid"), tid = span.attribute("thread.id");
+    if (pid.empty() || tid.empty() || !span.attribute("culprit.ambiguous").empty()) continue;
+    if (threads.size() < kThreadsMax || threads.contains({std::string(pid), std::string(tid)})) threads[{std::string(pid), std::string(tid)}].push_back(&span);
+  }
+  std::vector<stream::Event> found;
+  for (const auto& [thread, of] : threads) {
+    stream::Query query;
+    query.kinds = {stream::Kind::Log};
+    query.attributes = {{"process.pid", thread.first}, {"thread.id", thread.second}};
+    query.from_ns = INT64_MAX;
+    query.to_ns = INT64_MIN;
+    for (const stream::Event* span : of) {
+      query.from_ns = std::min(query.from_ns, start_ns(*span));
+      query.to_ns = std::max(query.to_ns, span->time_ns + kAfterAnswerNs);
+    }
+    query.limit = kLinesMax;
+    query.budget_ns = std::max(kNsPerMs, budget_ns / static_cast<std::int64_t>(threads.size()));
+    ASSIGN(const stream::Completeness part, parts_.store.scan(query, [&](const stream::Event& line) {
+      if (line.trace_id[0] != 0 || line.trace_id[1] != 0 || found.size() >= kLinesMax) return true;
+      const stream::Event* inner = nullptr;
+      for (const stream::Event* span : of) {
+        if (line.time_ns < start_ns(*span) || line.time_ns > span->time_ns + kAfterAnswerNs) continue;
+        if (inner == nullptr || start_ns(*span) > start_ns(*inner)) inner = span;
+      }
+      if (inner == nullptr) return true;
+      found.push_back(line);
+      found.back().span_id = inner->span_id;
+      found.back().attributes.emplace_back("joined_by", "thread");
+      return true;
+    }));
+    add_completeness(complete, part);
+  }
+  return found;
+}
 
 Result<Json> LiveBackend::trace(const std::string& id) {
   std::uint64_t wanted[2] = {0, 0};
   if (!ingest::parse_trace_id(id, wanted)) return fail(Code::Invalid, fmt::format("'{}' is no trace id: 32 hexadecimal digits", id.substr(0, 64)));
+  const std::int64_t deadline_ns = parts_.clock.now_ns() + kQueryBudgetNs;
   std::vector<stream::Event> spans, lines;
   bool truncated = false;
-  stream::Query query;
-  query.kinds = {stream::Kind::Span, stream::Kind::Log};
-  ASSIGN(query.filter, stream::parse_filter(fmt::format("trace_id = {:016x}{:016x}", wanted[0], wanted[1])));
-  query.newest_first = true;  // what people ask about was found a moment ago
-  query.budget_ns = kQueryBudgetNs;
-  ASSIGN(const stream::Completeness complete, parts_.store.scan(query, [&](const stream::Event& event) {
-    auto& to = event.kind == stream::Kind::Span ? spans : lines;
-    if (to.size() < (event.kind == stream::Kind::Span ? kSpansMax : kLinesMax)) {
-      to.push_back(event);
-    } else {
-      truncated = true;
+  stream::Completeness complete;
+  const auto left_ns = [&] { return std::max(kNsPerMs, deadline_ns - parts_.clock.now_ns()); };
+  const auto collect = [&](const std::string& filter) -> Result<void> {
+    stream::Query query;
+    query.kinds = {stream::Kind::Span, stream::Kind::Log};
+    ASSIGN(query.filter, stream::parse_filter(filter));
+    query.newest_first = true;  // what people ask about was found a moment ago
+    query.budget_ns = left_ns();
+    ASSIGN(const stream::Completeness part, parts_.store.scan(query, [&](const stream::Event& event) {
+      auto& to = event.kind == stream::Kind::Span ? spans : lines;
+      if (to.size() < (event.kind == stream::Kind::Span ? kSpansMax : kLinesMax)) {
+        to.push_back(event);
+      } else {
+        truncated = true;
+      }
+      return true;
+    }));
+    add_completeness(complete, part);
+    return {};
+  };
+  const std::string own = fmt::format("{:016x}{:016x}", wanted[0], wanted[1]);
+  TRY(collect("trace_id = " + own));
+  if (spans.empty() && lines.empty()) {
+    if (complete.budget_spent) {
+      return fail(Code::Busy, fmt::format("trace {} was not found in the {} s that a question may take, which did not reach all that is stored: ask again, or use 'culprit events' with a time", id,
+                                          kQueryBudgetNs / kNsPerSecond));
     }
-    return true;
-  }));
+    return fail(Code::NotFound, fmt::format("no span and no log line of trace {} is stored", id));
+  }
+  // What the kernel saw of the same calls before anybody had named the trace has the kernel's own id.
+  std::set<std::string> others;
+  for (const stream::Event& span : spans) {
+    if (const auto other = span.attribute("kernel.trace_id"); !other.empty() && other != own && others.size() < kTracesMax) others.emplace(other);
+  }
+  if (!others.empty()) TRY(collect(fmt::format("trace_id in ({})", fmt::join(others, ", "))));
+  const auto by_end = [](const stream::Event& a, const stream::Event& b) { return a.time_ns < b.time_ns; };
   std::ranges::reverse(spans);
   std::ranges::reverse(lines);
-  if (spans.empty() && lines.empty()) return fail(Code::NotFound, fmt::format("no span and no log line of trace {} is stored", id));
+  std::ranges::stable_sort(spans, by_end);
+  ASSIGN(const std::vector<stream::Event> near, lines_of_threads(spans, left_ns(), complete));
+  lines.insert(lines.end(), near.begin(), near.end());
+  std::ranges::stable_sort(lines, by_end);
 
   // A request that a program told of and that the kernel saw as well is one: same parent, same service, overlapping.
   std::vector<Node> nodes;
@@ -66,6 +161,8 @@ Result<Json> LiveBackend::trace(const std::string& id) {
   for (const stream::Event& event : spans) {
     if (seen_by_kernel(event)) continue;
     by_id.emplace(event.span_id, nodes.size());
+    // Who was called without a header names the kernel's id of its caller.
+    if (std::uint64_t kernel = 0; ingest::parse_span_id(event.attribute("kernel.span_id"), kernel)) by_id.emplace(kernel, nodes.size());
     nodes.push_back({&event, nullptr, parent_of(event), {}});
   }
   for (const stream::Event& event : spans) {
@@ -74,6 +171,11 @@ Result<Json> LiveBackend::trace(const std::string& id) {
     Node* twin = nullptr;
     for (Node& node : nodes) {
       if (seen_by_kernel(*node.event) || node.kernel != nullptr || node.event->attribute("span.kind") != "server") continue;
+      if (node.event->attribute("kernel.span_id") == fmt::format("{:016x}", event.span_id)) {
+        twin = &node;
+        break;
+      }
+      if (!node.event->attribute("kernel.span_id").empty()) continue;
       const bool overlap = start_ns(*node.event) < event.time_ns && start_ns(event) < node.event->time_ns;
       if (node.event->entity == event.entity && overlap && (parent == 0 || node.parent == parent || node.event->span_id == event.span_id)) twin = &node;
     }
@@ -102,6 +204,11 @@ Result<Json> LiveBackend::trace(const std::string& id) {
     begin = std::min(begin, start_ns(*node.event));
     end = std::max(end, node.event->time_ns);
   }
+  std::vector<std::string> entities;
+  for (const Node& node : nodes) {
+    if (kernel_view(node) != nullptr && std::ranges::find(entities, node.event->entity) == entities.end()) entities.push_back(node.event->entity);
+  }
+  ASSIGN(const SpanWaitsReader kernel, SpanWaitsReader::read(parts_.store, std::move(entities), begin, end, left_ns()));
   Json rows = Json::array();
   std::set<std::size_t> shown;  // ids that name each other as parents would never end
   const std::function<void(std::size_t, std::size_t)> show = [&](std::size_t at, std::size_t depth) {
@@ -119,8 +226,8 @@ Result<Json> LiveBackend::trace(const std::string& id) {
     rows.push_back({{"depth", depth}, {"service", event.entity.starts_with("service:") ? event.entity.substr(8) : event.entity}, {"name", event.name},
                     {"kind", event.attribute("span.kind")}, {"start", wall(start_ns(event))}, {"offset_s", static_cast<double>(start_ns(event) - begin) / kNsPerSecond},
                     {"duration_s", event.value}, {"error", event.severity >= stream::kError || !event.attribute("error.type").empty()}, {"text", event.body},
-                    {"span_id", fmt::format("{:016x}", event.span_id)}, {"seen_by", nodes[at].kernel != nullptr ? "both" : seen_by_kernel(event) ? "kernel" : "program"},
-                    {"waits", waits}, {"attributes", attributes}});
+                    {"span_id", fmt::format("{:016x}", event.span_id)}, {"seen_by", nodes[at].kernel != nullptr || event.attribute("seen_by") == "both" ? "both" : seen_by_kernel(event) ? "kernel" : "program"},
+                    {"waits", waits}, {"kernel", kernel_json(nodes, at, kernel)}, {"attributes", attributes}});
     for (const std::size_t child : nodes[at].children) show(child, depth + 1);
   };
   for (const std::size_t root : roots) show(root, 0);
@@ -130,7 +237,8 @@ Result<Json> LiveBackend::trace(const std::string& id) {
     const std::string_view severity = line.severity == stream::kUnset ? "" : line.severity >= stream::kError ? "error" : line.severity >= stream::kWarn ? "warn" : "info";
     logs.push_back({{"time", wall(line.time_ns)}, {"offset_s", nodes.empty() ? 0.0 : static_cast<double>(line.time_ns - begin) / kNsPerSecond},
                     {"service", line.entity.starts_with("service:") ? line.entity.substr(8) : line.entity}, {"severity", severity.empty() ? Json(nullptr) : Json(severity)},
-                    {"span_id", line.span_id == 0 ? Json(nullptr) : Json(fmt::format("{:016x}", line.span_id))}, {"body", line.body}});
+                    {"span_id", line.span_id == 0 ? Json(nullptr) : Json(fmt::format("{:016x}", line.span_id))},
+                    {"joined_by", line.attribute("joined_by").empty() ? "trace" : "thread"}, {"body", line.body}});
   }
   return Json{{"api", 1}, {"trace_id", fmt::format("{:016x}{:016x}", wanted[0], wanted[1])}, {"start", nodes.empty() ? Json(nullptr) : Json(wall(begin))},
               {"duration_s", nodes.empty() ? 0.0 : static_cast<double>(end - begin) / kNsPerSecond}, {"truncated", truncated}, {"spans", rows}, {"logs", logs},

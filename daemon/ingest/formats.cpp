@@ -73,6 +73,39 @@ std::int64_t unix_wall_ns(double value) {
   return value > 1e8 ? static_cast<std::int64_t>(value * 1e9) : 0;
 }
 
+const std::array<std::string_view, 4> kPidNames = {"pid", "process.pid", "process_id", "processId"};
+const std::array<std::string_view, 5> kThreadNames = {"tid", "thread.id", "thread_id", "threadId", "threadid"};
+
+std::size_t digits_of(std::string_view text) { return std::min(text.find_first_not_of("0123456789"), text.size()); }
+
+// Who wrote a plain line, as far as its head says so: "123#124: " (nginx: process and thread), "cron[123]: ", "123:M " (redis), and,
+// where nothing else can be meant, "[123] " (PostgreSQL's default).
+void take_process(std::string_view line, bool brackets, stream::Event& event, Decoded& out) {
+  const std::string_view head = line.substr(0, 160);
+  const auto put = [&](std::string_view pid, std::string_view tid) {
+    if (pid.empty() || pid.size() > 10) return false;
+    add_attribute(event.attributes, "process.pid", pid, out);
+    if (!tid.empty() && tid.size() <= 10) add_attribute(event.attributes, "thread.id", tid, out);
+    return true;
+  };
+  if (const std::size_t count = digits_of(head); count > 0 && head.size() > count + 2 && head[count] == ':' && std::string_view("MSCX").find(head[count + 1]) != std::string_view::npos && head[count + 2] == ' ') {
+    put(head.substr(0, count), {});
+    return;
+  }
+  for (std::size_t at = head.find_first_of("#["); at != std::string_view::npos; at = head.find_first_of("#[", at + 1)) {
+    const std::string_view after = head.substr(at + 1);
+    const std::string_view number = after.substr(0, digits_of(after)), rest = after.substr(number.size());
+    if (head[at] == '#') {
+      std::size_t begin = at;
+      while (begin > 0 && head[begin - 1] >= '0' && head[begin - 1] <= '9') --begin;
+      if (rest.starts_with(": ") && !number.empty() && put(head.substr(begin, at - begin), number)) return;
+    } else if (!number.empty() && at > 0 && (rest.starts_with("]: ") ? head[at - 1] != ' ' : brackets && rest.starts_with("] "))) {
+      put(number, {});
+      return;
+    }
+  }
+}
+
 // One field of a structured line (JSON, logfmt) into the event.
 void take_field(std::string_view key, std::string_view value, bool is_text, const Context& context, stream::Event& event, std::string& message, Decoded& out) {
   double number = 0;
@@ -107,6 +140,9 @@ void take_field(std::string_view key, std::string_view value, bool is_text, cons
     event.entity = "service:" + bounded_text(value, kNameBytesMax, out);
     return;
   }
+  const bool counted = digits_of(value) == value.size() && !value.empty() && value.size() <= 10;
+  if (counted && among(kPidNames, key)) key = "process.pid";
+  else if (counted && among(kThreadNames, key)) key = "thread.id";
   if (event.attributes.size() < kAttributesFromLine) add_attribute(event.attributes, key, value, out);
   else ++out.cut;
 }
@@ -468,10 +504,14 @@ bool LineFormat::read(std::string_view line, const Context& context, stream::Eve
         event.body.clear();
       }
       read_plain(line, context, event, out);
+      take_process(line, false, event, out);
       return true;  // every line is of this form
     }
   }
-  if (kind_ == Kind::Plain || !fits) read_plain(line, context, event, out);
+  if (kind_ == Kind::Plain || !fits) {
+    read_plain(line, context, event, out);
+    take_process(line, name_ == "postgresql", event, out);
+  }
   return fits;
 }
 

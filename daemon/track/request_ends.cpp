@@ -145,6 +145,7 @@ void Requests::finish(RequestRef ref, std::int64_t end_ns, bool failed) {
     }
     if (request->http) {
       request->client_address = Network::address_text(socket->id.remote_addr);
+      request->client_port = socket->id.remote_port;
       request->client_service = network_.peer_name(*socket);
     }
   }
@@ -195,7 +196,7 @@ void Requests::span(const Request& request, std::int64_t end_ns, bool failed, do
   event.trace_id[1] = request.trace.trace_id[1];
   event.span_id = request.trace.span_id;
   auto& attributes = event.attributes;
-  attributes.reserve(12);
+  attributes.reserve(14);
   attributes.emplace_back("service", service->name);
   attributes.emplace_back("http.request.method", request.method);
   attributes.emplace_back("url.path", request.path);
@@ -204,6 +205,7 @@ void Requests::span(const Request& request, std::int64_t end_ns, bool failed, do
   attributes.emplace_back("thread.id", std::to_string(request.tid));
   attributes.emplace_back("process.pid", std::to_string(request.tgid));
   if (!request.client_address.empty()) attributes.emplace_back("client.address", request.client_address);
+  if (request.client_port != 0) attributes.emplace_back("client.port", std::to_string(request.client_port));
   if (!request.client_service.empty()) attributes.emplace_back("client.service", request.client_service);
   if (request.parent_span != 0) attributes.emplace_back("parent.span_id", fmt::format("{:016x}", request.parent_span));
   if (request.ambiguous) attributes.emplace_back("culprit.ambiguous", "true");

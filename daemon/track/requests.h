@@ -56,6 +56,7 @@ class Requests {
     std::uint64_t parent_span = 0;
     bool trace_given = false;
     std::string method, path, client_address, client_service;
+    std::uint16_t client_port = 0;
     std::vector<Wait> waits;
     double waits_summed_s = 0;              // beyond calls_per_request
   };

@@ -1,21 +1,45 @@
 // The daemon without its sensor: everything from receivers to answers, for tests with real clients that need neither
-// root nor a kernel. bare_daemon STATE_DIR SOCKET [KEY=VALUE...]; ends with SIGTERM.
+// root nor a kernel. bare_daemon STATE_DIR SOCKET [KEY=VALUE...]; ends with SIGTERM. kernel=PIPE: what it reads there takes
+// the place of what tracking would make of the kernel's records.
 #include <signal.h>
 #include <sys/socket.h>
 #include <sys/signalfd.h>
 
 #include <cstdio>
+#include <fstream>
+#include <thread>
+
 #include <fmt/format.h>
 
 #include "daemon/api/server.h"
 #include "daemon/app/live_backend.h"
 #include "daemon/base/log.h"
+#include "daemon/ingest/record.h"
 #include "daemon/stream/embedded_store.h"
 
 namespace culprit {
 namespace {
 
-Result<void> run(const Config& config) {
+// The sensor's part in a play: spans as tracking makes them, a JSON object a line, until the pipe's writer ends.
+void play_kernel(const std::string& pipe, app::Pipeline& pipeline) {
+  std::ifstream in(pipe);
+  for (std::string line; std::getline(in, line);) {
+    const api::Json said = api::Json::parse(line, nullptr, false);
+    if (!said.is_object()) continue;
+    stream::Event event;
+    event.kind = stream::Kind::Span;
+    event.time_ns = said.value("end_ns", std::int64_t{0});
+    event.value = said.value("duration_s", 0.0);
+    event.entity = said.value("entity", "");
+    event.name = said.value("name", "");
+    (void)ingest::parse_trace_id(said.value("trace_id", ""), event.trace_id);
+    (void)ingest::parse_span_id(said.value("span_id", ""), event.span_id);
+    for (const auto& [key, value] : said.at("attributes").items()) event.attributes.emplace_back(key, value.get<std::string>());
+    pipeline.add({std::move(event)});
+  }
+}
+
+Result<void> run(const Config& config, const std::string& kernel) {
   sigset_t signals;
   sigemptyset(&signals);
   sigaddset(&signals, SIGTERM);
@@ -47,10 +71,13 @@ Result<void> run(const Config& config) {
   sources.start(*pipeline);
   app::LiveBackend backend({config, clock, *store, registry, accounting, *pipeline, *diagnosis, sources, graph_file, clock.now_ns(), "test", "test", rule_book});
   ASSIGN(auto server, api::Server::start(std::move(listeners), backend, {}));
+  std::jthread player;  // ends when its writer does
+  if (!kernel.empty()) player = std::jthread([&] { play_kernel(kernel, *pipeline); });
   std::puts("ready");
   std::fflush(stdout);
   int signal = 0;
   ::sigwait(&signals, &signal);
+  if (player.joinable()) player.join();
   server.reset();
   sources.stop();
   pipeline.reset();
@@ -82,7 +109,12 @@ int main(int argc, char** argv) {
   }
   config.state_dir = arguments[0];
   config.socket = arguments[1];
+  std::string kernel;
   for (std::size_t i = 2; i < arguments.size(); ++i) {
+    if (arguments[i].starts_with("kernel=")) {
+      kernel = arguments[i].substr(7);
+      continue;
+    }
     const std::size_t equals = arguments[i].find('=');
     if (equals == std::string::npos) continue;
     if (auto set = config.set(arguments[i].substr(0, equals), arguments[i].substr(equals + 1), "command line"); !set) {
@@ -91,7 +123,7 @@ int main(int argc, char** argv) {
     }
   }
   std::filesystem::create_directories(config.state_dir);
-  const auto done = run(config);
+  const auto done = run(config, kernel);
   if (!done) log::error("{}", done.error().message);
   return done ? 0 : 7;
 }

@@ -2,6 +2,7 @@
 
 Each class skips nothing: a program that is missing fails its test (./dev setup installs them).
 """
+import http.client
 import json
 import os
 import pathlib
@@ -48,6 +49,7 @@ class Bare:
         config = {"otlp_http": f"127.0.0.1:{self.port}", "otlp_grpc": f"127.0.0.1:{grpc_port}", **settings, "sources": list(sources)}
         (self.folder / "c.yaml").write_text(json.dumps(config))  # JSON is YAML
         self.children = []
+        self.kernel = None
 
     def __enter__(self):
         self.start()
@@ -61,7 +63,8 @@ class Bare:
         self.start()
 
     def start(self):
-        self.process = subprocess.Popen([DAEMON, str(self.folder / "state"), str(self.socket), str(self.folder / "c.yaml")],
+        more = [f"kernel={self.kernel}"] if self.kernel else []
+        self.process = subprocess.Popen([DAEMON, str(self.folder / "state"), str(self.socket), str(self.folder / "c.yaml"), *more],
                                         stdout=subprocess.PIPE)
         if self.process.stdout.readline() != b"ready\n":
             raise AssertionError("the daemon did not start; its reason is above")
@@ -108,14 +111,18 @@ class Bare:
             return answer.status
 
 
+def install_sdk():
+    lock, installed = HERE / "otel/package-lock.json", HERE / "otel/node_modules/.package-lock.json"
+    if not installed.exists() or installed.stat().st_mtime < lock.stat().st_mtime:
+        subprocess.run(["npm", "--prefix", str(HERE / "otel"), "ci", "--no-audit", "--no-fund", "--no-progress"], check=True, stdout=subprocess.DEVNULL)
+
+
 class OpenTelemetry(unittest.TestCase):
     COUNT = 1500
 
     @classmethod
     def setUpClass(cls):
-        lock, installed = HERE / "otel/package-lock.json", HERE / "otel/node_modules/.package-lock.json"
-        if not installed.exists() or installed.stat().st_mtime < lock.stat().st_mtime:
-            subprocess.run(["npm", "--prefix", str(HERE / "otel"), "ci", "--no-audit", "--no-fund", "--no-progress"], check=True, stdout=subprocess.DEVNULL)
+        install_sdk()
 
     # Every span, log record and data point of the SDK arrives exactly once, over each transport.
     def test_sdk(self):
@@ -135,6 +142,60 @@ class OpenTelemetry(unittest.TestCase):
                 trace = daemon.ask("trace", done.stdout.strip())
                 self.assertEqual([(row["depth"], row["name"]) for row in trace["spans"]], [(0, "GET /orders/{id}"), (1, "SELECT orders")])
                 self.assertEqual([row["body"] for row in trace["logs"]], [f"order {self.COUNT - 1} failed"])
+
+
+class Joined(unittest.TestCase):
+    COUNT = 40
+
+    # Each request is seen by the kernel (played: the client tells what it saw of its connection) and told by the server's SDK: one
+    # span of both, whether a header names the trace or not; the server's own line, which only names its process, is its line.
+    def test_a_call_is_counted_once(self):
+        install_sdk()
+        daemon = Bare()
+        log = daemon.folder / "orders.log"
+        daemon.kernel = daemon.folder / "kernel"
+        os.mkfifo(daemon.kernel)
+        config = json.loads((daemon.folder / "c.yaml").read_text())
+        config["sources"] = [{"type": "file", "name": "orders", "path": str(log), "service": "node", "format": "json", "from": "beginning"}]
+        (daemon.folder / "c.yaml").write_text(json.dumps(config))
+        with daemon, open(daemon.kernel, "w", buffering=1) as kernel, \
+             subprocess.Popen(["node", "serve.mjs", daemon.url, str(log)], cwd=HERE / "otel", stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as node:
+            port, pid = node.stdout.readline().split()
+
+            def request(number, header):
+                trace, parent = f"{number + 1:032x}", f"{number + 1:016x}"
+                connection = http.client.HTTPConnection("127.0.0.1", int(port))
+                connection.connect()
+                client = connection.sock.getsockname()[1]
+                begin = time.clock_gettime_ns(time.CLOCK_BOOTTIME)
+                connection.request("GET", f"/orders/{number}", headers={"traceparent": f"00-{trace}-{parent}-01"} if header else {})
+                self.assertEqual(connection.getresponse().read(), b"ok")
+                end = time.clock_gettime_ns(time.CLOCK_BOOTTIME)
+                connection.close()
+                seen = {"entity": "service:node", "name": "GET /orders/{id}", "end_ns": end, "duration_s": (end - begin) / 1e9, "span_id": f"{0xaaaa0000 + number:016x}",
+                        "trace_id": trace if header else f"{0xbbbb0000 + number:032x}",
+                        "attributes": {"http.request.method": "GET", "url.path": "/orders/{id}", "http.response.status_code": "200", "thread.id": pid, "process.pid": pid,
+                                       "client.port": str(client), "wait.postgres": "0.015000", "self": "0.006000", **({"parent.span_id": parent} if header else {})}}
+                kernel.write(json.dumps(seen) + "\n")
+
+            # The first tells the daemon that this service tells; what it was told with is the one that may be there twice.
+            request(0, True)
+            wait_for("the service's first telling", lambda: daemon.ask("status")["join"]["late"] + daemon.ask("status")["join"]["by_trace"])
+            before = len(daemon.events("--kind", "span"))
+            for i in range(1, self.COUNT + 1):
+                request(i, i % 2 == 0)
+            joined = wait_for("all pairs", lambda: (join := daemon.ask("status")["join"])["by_time"] + join["by_trace"] + join["late"] > self.COUNT and join)
+            self.assertEqual((joined["by_time"], joined["alone"], joined["pushed_out"], joined["held"]), (self.COUNT // 2, 0, 0, 0), joined)
+            spans = daemon.events("--kind", "span")
+            self.assertEqual(len(spans) - before, self.COUNT)
+            self.assertEqual({span["entity"] for span in spans}, {"service:node"})  # though it calls itself orders
+            daemon.settled("orders", self.COUNT + 1)
+            shown = daemon.ask("trace", f"{self.COUNT + 1:032x}")
+            self.assertEqual([(row["seen_by"], row["waits"]["wait.postgres"]) for row in shown["spans"]], [("both", "0.015000")])
+            self.assertAlmostEqual(shown["spans"][0]["kernel"]["lock_s"], 0.006)  # nothing is known of its seconds: the rest of its own time
+            self.assertEqual([line["body"] for line in shown["logs"]], [f"looked up /orders/{self.COUNT}"])
+            traced = [line for line in daemon.events("--kind", "log") if line["trace_id"]]
+            self.assertGreaterEqual(len(traced), self.COUNT, daemon.ask("status")["join"])
 
 
 class Prometheus(unittest.TestCase):

@@ -51,6 +51,34 @@ TEST(AccessLogs, TellMethodRouteStatusAndTime) {
   EXPECT_EQ(read("nginx", cases[0].line).event.time_ns, 1'700'000'000LL * kNsPerSecond - kOffset);
 }
 
+// Who wrote a line, in the ways that common programs say it; what is no process is none.
+TEST(Lines, NameTheirProcess) {
+  const struct {
+    const char* spec;
+    const char* line;
+    const char* pid;
+    const char* thread;
+  } cases[] = {
+      {"json", R"({"pid":4211,"tid":4212,"msg":"x"})", "4211", "4212"},
+      {"json", R"({"process_id":"4211","threadId":"main","msg":"x"})", "4211", ""},
+      {"logfmt", "level=info pid=4211 thread_id=7 msg=x", "4211", "7"},
+      {"plain", "2023/11/14 22:13:20 [error] 4211#4212: *1 connect() failed", "4211", "4212"},
+      {"auto", "Nov 14 22:13:20 host cron[4211]: (root) CMD (x)", "4211", ""},
+      {"redis", "4211:M 14 Nov 2023 22:13:20.000 * Ready to accept connections", "4211", ""},
+      {"postgresql", "2023-11-14 22:13:20.000 UTC [4211] LOG:  checkpoint starting", "4211", ""},
+      {"plain", "2023-11-14 22:13:20.000 UTC [4211] something", "", ""},
+      {"plain", "took items[4] and 12#", "", ""},
+      {"plain", "[ 4211.123456] a line of the kernel's", "", ""},
+      {"json", R"({"pid":-1,"tid":99999999999,"msg":"x"})", "", ""},
+  };
+  for (const auto& c : cases) {
+    SCOPED_TRACE(c.line);
+    const Read got = read(c.spec, c.line);
+    EXPECT_EQ(at(got.event, "process.pid"), c.pid);
+    EXPECT_EQ(at(got.event, "thread.id"), c.thread);
+  }
+}
+
 TEST(StructuredLines, JsonAndLogfmt) {
   const Read json = read("json", R"({"time":"2023-11-14T22:13:20Z","level":"error","msg":"pool exhausted","trace_id":"0102030405060708090a0b0c0d0e0f10","service":"order","n":3})");
   EXPECT_TRUE(json.fits);

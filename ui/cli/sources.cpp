@@ -2,6 +2,8 @@
 // waterfall.
 #include <fmt/format.h>
 
+#include <cstdlib>
+
 #include "daemon/base/text.h"
 #include "ui/cli/offline.h"
 
@@ -78,6 +80,22 @@ std::string bar(double offset, double duration, double whole_s, std::size_t widt
   return std::string(begin, ' ') + std::string(end - begin, '=');
 }
 
+// What the kernel says of a span's own time; parts that nobody would feel are left out.
+std::string kernel_waits(const Json& kernel, double duration_s, bool first) {
+  if (!kernel.is_object()) return {};
+  static constexpr std::pair<const char*, const char*> kParts[] = {{"run_queue_s", "run queue"}, {"disk_s", "disk"}, {"lock_s", "lock or sleep"}, {"cpu_s", "CPU"}};
+  std::string out;
+  const auto add = [&](std::string_view what, double seconds) {
+    if (seconds < std::max(1e-5, duration_s / 100)) return;
+    out += fmt::format("{}{} {}", first && out.empty() ? "" : ", ", what, format_seconds(seconds));
+  };
+  if (!truth(kernel, "estimated")) add("network", number_or(kernel, "network_s", 0));
+  else if (truth(kernel, "of_second")) {
+    for (const auto& [key, name] : kParts) add(name, number_or(kernel, key, 0));
+  }
+  return out;
+}
+
 std::string render_trace(const Json& document, const Style& style) {
   const double whole_s = number_or(document, "duration_s", 0);
   std::string out = fmt::format("trace {}, {}, {} spans, {} log lines\n", text(document, "trace_id"), format_seconds(whole_s), list(document, "spans").size(), list(document, "logs").size());
@@ -86,8 +104,9 @@ std::string render_trace(const Json& document, const Style& style) {
     std::string waits;
     for (const auto& [key, value] : field(row, "waits").items()) {
       const std::string seconds = scalar(value);
-      waits += fmt::format("{}{} {}", waits.empty() ? "" : ", ", one_line(key.starts_with("wait.") ? key.substr(5) : key), seconds);
+      if (key != "self") waits += fmt::format("{}{} {}", waits.empty() ? "" : ", ", one_line(key.starts_with("wait.") ? key.substr(5) : key), format_seconds(std::strtod(seconds.c_str(), nullptr)));
     }
+    waits += kernel_waits(field(row, "kernel"), number_or(row, "duration_s", 0), waits.empty());
     table.add({std::string(std::min<std::size_t>(20, static_cast<std::size_t>(number_or(row, "depth", 0))) * 2, ' ') + text(row, "service") + ": " + text(row, "name") + (truth(row, "error") ? "  ERROR" : ""),
                format_seconds(number_or(row, "duration_s", 0)), bar(number_or(row, "offset_s", 0), number_or(row, "duration_s", 0), whole_s, 30), text(row, "seen_by"), waits});
   }

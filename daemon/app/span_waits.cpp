@@ -1,0 +1,83 @@
+#include "daemon/app/span_waits.h"
+
+#include <algorithm>
+
+#include "daemon/base/clock.h"
+
+namespace culprit::app {
+namespace {
+
+constexpr std::size_t kEntitiesMax = 64;
+constexpr std::size_t kSlowMax = 10'000;
+
+double seconds_of(std::int64_t ns) { return static_cast<double>(ns) / kNsPerSecond; }
+
+}  // namespace
+
+SpanWaits split_own_time(std::int64_t start_ns, std::int64_t end_ns, double self_s, double slow_s, const Seconds& seconds) {
+  SpanWaits waits;
+  waits.network_s = std::max(0.0, seconds_of(end_ns - start_ns) - self_s);
+  const double whole_s = std::max(1e-9, seconds_of(end_ns - start_ns));
+  for (auto second = seconds.lower_bound(start_ns); second != seconds.end() && second->first - kNsPerSecond < end_ns; ++second) {
+    const std::int64_t overlap_ns = std::min(end_ns, second->first) - std::max(start_ns, second->first - kNsPerSecond);
+    if (overlap_ns <= 0) continue;
+    const auto value = [&](std::string_view series) {
+      const auto found = second->second.find(series);
+      return found == second->second.end() ? 0.0 : found->second;
+    };
+    const double own_s = self_s * seconds_of(overlap_ns) / whole_s;
+    const double all_s = std::max(own_s, value("request.rate") * value("request.self.mean"));
+    const double share = all_s > 0 ? own_s / all_s : 0;
+    waits.cpu_s += value("cpu.time") * share;
+    waits.run_queue_s += value("cpu.run_queue.wait") * share;
+    waits.disk_s += value("disk.wait") * share;
+  }
+  // Together they are no more than the own time; what the probe timed itself goes first.
+  waits.disk_s = std::min(self_s, std::max(waits.disk_s, slow_s));
+  const double others_s = waits.cpu_s + waits.run_queue_s;
+  if (const double left_s = self_s - waits.disk_s; others_s > left_s) {
+    waits.cpu_s *= left_s / others_s;
+    waits.run_queue_s *= left_s / others_s;
+  }
+  waits.lock_s = std::max(0.0, self_s - waits.disk_s - waits.cpu_s - waits.run_queue_s);
+  return waits;
+}
+
+Result<SpanWaitsReader> SpanWaitsReader::read(const stream::EventStore& store, std::vector<std::string> entities, std::int64_t from_ns, std::int64_t to_ns, std::int64_t budget_ns) {
+  SpanWaitsReader reader;
+  if (entities.size() > kEntitiesMax) entities.resize(kEntitiesMax);
+  if (entities.empty()) return reader;
+  stream::Query query;
+  query.kinds = {stream::Kind::Sample};
+  query.entities = entities;
+  query.names = {"cpu.time", "cpu.run_queue.wait", "disk.wait", "request.rate", "request.self.mean"};
+  query.from_ns = from_ns;
+  query.to_ns = to_ns + kNsPerSecond;
+  query.budget_ns = budget_ns;
+  TRY(store.scan(query, [&](const stream::Event& event) {
+    // A summary of a minute is no second.
+    reader.seconds_[event.entity][event.time_ns][event.name] = event.value;
+    return true;
+  }));
+  query.kinds = {stream::Kind::Kernel};
+  query.names = {"syscall.slow"};
+  query.to_ns = to_ns;
+  query.limit = kSlowMax;
+  TRY(store.scan(query, [&](const stream::Event& event) {
+    reader.slow_.push_back({event.time_ns - static_cast<std::int64_t>(event.value * kNsPerSecond), event.time_ns, std::string(event.attribute("process.pid"))});
+    return true;
+  }));
+  return reader;
+}
+
+SpanWaits SpanWaitsReader::of(const std::string& entity, std::string_view pid, std::int64_t start_ns, std::int64_t end_ns, double self_s) const {
+  double slow_s = 0;
+  for (const Slow& call : slow_) {
+    if (call.pid == pid && call.start_ns >= start_ns && call.end_ns <= end_ns) slow_s += seconds_of(call.end_ns - call.start_ns);
+  }
+  static const Seconds kNone;
+  const auto found = seconds_.find(entity);
+  return split_own_time(start_ns, end_ns, self_s, slow_s, found == seconds_.end() ? kNone : found->second);
+}
+
+}  // namespace culprit::app

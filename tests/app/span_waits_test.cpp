@@ -1,0 +1,64 @@
+#include "daemon/app/span_waits.h"
+
+#include <gtest/gtest.h>
+
+#include "daemon/base/clock.h"
+#include "daemon/stream/embedded_store.h"
+
+namespace culprit::app {
+namespace {
+
+constexpr std::int64_t kSecond = kNsPerSecond;
+
+// A request gets of a second's sums what its own time is of all own time there; together never more than its own time.
+TEST(SpanWaitsTest, OwnTimeIsSplitByTheSecondsSums) {
+  const Seconds alone = {{11 * kSecond, {{"cpu.time", 0.1}, {"cpu.run_queue.wait", 0.2}, {"disk.wait", 0.3}, {"request.rate", 1}, {"request.self.mean", 0.8}}}};
+  const Seconds busy = {{11 * kSecond, {{"cpu.time", 0.1}, {"cpu.run_queue.wait", 0.2}, {"disk.wait", 0.3}, {"request.rate", 10}, {"request.self.mean", 0.8}}}};
+  const Seconds overloaded = {{11 * kSecond, {{"cpu.time", 2}, {"cpu.run_queue.wait", 6}}}};
+  const struct {
+    const char* name;
+    const Seconds& seconds;
+    double self_s, slow_s, network, cpu, run_queue, disk, lock;
+  } cases[] = {
+      {"the only request", alone, 0.8, 0, 0.1, 0.1, 0.2, 0.3, 0.2},
+      {"one of ten", busy, 0.8, 0, 0.1, 0.01, 0.02, 0.03, 0.74},
+      {"a slow fsync of its own", busy, 0.8, 0.5, 0.1, 0.01, 0.02, 0.5, 0.27},
+      {"many threads wait", overloaded, 0.8, 0, 0.1, 0.2, 0.6, 0, 0},
+      {"nothing is known", {}, 0.8, 0, 0.1, 0, 0, 0, 0.8},
+      {"all of it was a callee's", alone, 0, 0, 0.9, 0, 0, 0, 0},
+  };
+  for (const auto& c : cases) {
+    SCOPED_TRACE(c.name);
+    const SpanWaits waits = split_own_time(10 * kSecond + kSecond / 20, 11 * kSecond - kSecond / 20, c.self_s, c.slow_s, c.seconds);
+    EXPECT_NEAR(waits.network_s, c.network, 1e-9);
+    EXPECT_NEAR(waits.cpu_s, c.cpu, 1e-9);
+    EXPECT_NEAR(waits.run_queue_s, c.run_queue, 1e-9);
+    EXPECT_NEAR(waits.disk_s, c.disk, 1e-9);
+    EXPECT_NEAR(waits.lock_s, c.lock, 1e-9);
+  }
+}
+
+// Only slow calls of the request's own process, within it, are its disk time.
+TEST(SpanWaitsTest, SlowCallsWithinTheSpanCount) {
+  FakeClock clock(100 * kSecond);
+  auto store = stream::EmbeddedStore::open({}, clock).value();
+  std::vector<stream::Event> events;
+  for (const auto& [end_ns, pid] : {std::pair{12 * kSecond, "7"}, {12 * kSecond, "8"}, {40 * kSecond, "7"}}) {
+    stream::Event event;
+    event.time_ns = end_ns;
+    event.kind = stream::Kind::Kernel;
+    event.entity = "service:shop";
+    event.name = "syscall.slow";
+    event.value = 0.4;
+    event.attributes = {{"process.pid", pid}};
+    events.push_back(std::move(event));
+  }
+  ASSERT_TRUE(store->append(std::move(events)));
+  const auto reader = SpanWaitsReader::read(*store, {"service:shop"}, 10 * kSecond, 13 * kSecond, kSecond).value();
+  EXPECT_FALSE(reader.knows("service:shop"));  // no sample of any second
+  EXPECT_NEAR(reader.of("service:shop", "7", 10 * kSecond, 13 * kSecond, 3).disk_s, 0.4, 1e-9);
+  EXPECT_NEAR(reader.of("service:shop", "7", 10 * kSecond, 11 * kSecond, 1).disk_s, 0, 1e-9);
+}
+
+}  // namespace
+}  // namespace culprit::app
