@@ -244,7 +244,7 @@ Result<int> run_worker(const Start& start, sensor::Role role) {
   const app::Library library({clock, config, graph_file, modes, diagnosis->begun_anew()});
   // When the start fails half-way, everything ends in the order of an ordinary end: sources, pipeline, diagnosis.
   const AtEnd end_diagnosis([&detect] { (void)detect.close(); });
-  ASSIGN(auto pipeline, app::Pipeline::start({config, clock, *store, registry, accounting, detect, std::move(role.control), [&diagnosis] { return diagnosis->something_wrong(); }}));
+  ASSIGN(auto pipeline, app::Pipeline::start({config, clock, *store, registry, accounting, detect, std::move(role.control), config.state_dir, [&diagnosis] { return diagnosis->something_wrong(); }}));
   const AtEnd end_sources([&sources] { sources.stop(); });
   sources.start(*pipeline);
   app::LiveBackend backend({config, clock, *store, registry, accounting, *pipeline, *diagnosis, sources, graph_file, started_ns, CULPRIT_VERSION, user.name, rule_book});

@@ -2,7 +2,6 @@
 #include <fmt/format.h>
 
 #include <map>
-#include <set>
 
 #include "daemon/app/live_backend.h"
 #include "daemon/app/stream_backend.h"
@@ -34,15 +33,22 @@ Result<Json> LiveBackend::logs(const api::LogsQuery& request) {
   if (!request.service.empty()) query.entities = {"service:" + request.service};
   std::map<std::pair<std::string, std::string>, Pattern> patterns;
   bool truncated = false;
+  // Lines of templates that became one are one kind, whatever id they were given.
+  std::map<std::string, std::string> names;
+  const auto name_of = [&](const std::string& name) -> const std::string& {
+    const auto found = names.find(name);
+    return found != names.end() ? found->second : names.emplace(name, parts_.pipeline.pattern(name, {}).name).first->second;
+  };
   query.budget_ns = kQueryBudgetNs / 2;
   ASSIGN(stream::Completeness complete, parts_.store.scan(query, [&](const stream::Event& event) {
-    auto found = patterns.find({event.entity, event.name});
+    const std::string& name = name_of(event.name);
+    auto found = patterns.find({event.entity, name});
     if (found == patterns.end()) {
       if (patterns.size() >= kPatternsMax) {
         truncated = true;
         return true;
       }
-      found = patterns.try_emplace({event.entity, event.name}).first;
+      found = patterns.try_emplace({event.entity, name}).first;
       found->second.example = event.body;
     }
     Pattern& pattern = found->second;
@@ -59,12 +65,22 @@ Result<Json> LiveBackend::logs(const api::LogsQuery& request) {
   ASSIGN(const auto earlier, parts_.store.aggregate(before));
   add_completeness(complete, earlier.completeness);
   complete.whole = complete.whole && earlier.groups_left_out == 0;
-  std::set<std::pair<std::string, std::string>> known;
-  for (const stream::AggregateRow& row : earlier.rows) known.emplace(row.group[0], row.group[1]);
+  std::map<std::pair<std::string, std::string>, std::int64_t> known;  // when it was there first before the window
+  for (const stream::AggregateRow& row : earlier.rows) {
+    const auto [found, is_new] = known.emplace(std::pair(row.group[0], name_of(row.group[1])), row.first_ns);
+    if (!is_new) found->second = std::min(found->second, row.first_ns);
+  }
+  const std::int64_t window_wall_ns = parts_.clock.wall_ns(query.from_ns);
   std::vector<std::pair<const std::pair<std::string, std::string>*, Pattern*>> order;
   for (auto& [key, pattern] : patterns) {
-    // When nothing older is stored at all, everything would be new: then nothing is.
-    pattern.is_new = !known.empty() && !known.contains(key);
+    // The sightings reach back beyond what is stored. When nothing older was ever seen, everything would be new: then nothing is.
+    const Pipeline::KnownPattern seen = parts_.pipeline.pattern(key.second, key.first);
+    if (!seen.text.empty()) pattern.text = seen.text;
+    const auto before_window = known.find(key);
+    if (before_window != known.end()) pattern.first_ns = std::min(pattern.first_ns, before_window->second);
+    if (seen.sighting) pattern.first_ns = std::min(pattern.first_ns, seen.sighting->first_wall_ns - parts_.clock.wall_offset_ns());
+    const bool something_older = !known.empty() || (seen.began_wall_ns != 0 && seen.began_wall_ns < window_wall_ns);
+    pattern.is_new = something_older && pattern.first_ns >= query.from_ns;
     order.emplace_back(&key, &pattern);
   }
   std::ranges::stable_sort(order, [](const auto& a, const auto& b) {

@@ -9,6 +9,7 @@
 // is lost between the rings and the store without a counter.
 #pragma once
 
+#include <filesystem>
 #include <functional>
 #include <memory>
 #include <optional>
@@ -29,6 +30,7 @@
 #include "daemon/ingest/rollup.h"
 #include "daemon/ingest/source.h"
 #include "daemon/logs/miner.h"
+#include "daemon/logs/sightings.h"
 #include "daemon/sensor/facts.h"
 #include "daemon/stream/store.h"
 #include "daemon/track/tracker.h"
@@ -78,6 +80,7 @@ class Pipeline {
     Accounting& accounting;
     DetectChannel& detect;
     Fd control;  // the worker's end towards its supervisor
+    std::filesystem::path logs_folder;  // where templates and their sightings are kept over restarts; empty: nowhere
     std::function<bool()> something_wrong;  // asked now and then, from the sensor thread: then the probes look closely
   };
   static Result<std::unique_ptr<Pipeline>> start(Parts parts);
@@ -92,6 +95,15 @@ class Pipeline {
   collect::CollectorCounts collector_counts() const;
   logs::MinerStats miner_stats() const;
   const SeriesMap& series() const;
+
+  // What is known of a kind of line at an entity, beyond what is stored.
+  struct KnownPattern {
+    std::string name;  // of the template that it is part of now
+    std::string text;  // as it is now; empty if it was forgotten
+    std::optional<logs::Sighting> sighting;
+    std::int64_t began_wall_ns = 0;  // of the first line of all
+  };
+  KnownPattern pattern(std::string_view name, std::string_view entity) const;
 
   // Events of other tools, from any thread; waits while the stream is busy. False once it ends.
   bool ingest(ingest::Batch&& batch);

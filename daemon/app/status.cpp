@@ -102,7 +102,7 @@ Result<Json> LiveBackend::status() {
                  {"calls_ambiguous", track.calls_ambiguous}, {"lines_ambiguous", track.lines_ambiguous}, {"lines_dropped", track.lines_dropped}, {"lines_cut", track.lines_cut},
                  {"spans_sampled_out", track.spans_sampled_out}, {"processes_refused", track.processes_refused}, {"services_refused", track.services_refused},
                  {"sockets_evicted", track.sockets_evicted}, {"edges_refused", track.edges_refused}, {"requests_refused", track.requests_refused}}},
-      {"logs", {{"lines", miner.lines}, {"templates", miner.templates}, {"overflow", miner.overflow}, {"cut", miner.cut}}},
+      {"logs", {{"lines", miner.lines}, {"templates", miner.templates}, {"evicted", miner.evicted}, {"merged", miner.merged}, {"cut", miner.cut}}},
       {"join", {{"by_trace", join.by_trace}, {"by_time", join.by_time}, {"late", join.late}, {"alone", join.alone}, {"pushed_out", join.pushed_out}, {"lines", join.lines}, {"held", join.held}}},
       {"detect", {{"services", diagnosis.detector.services}, {"services_refused", diagnosis.detector.services_refused},
                   {"series_too_long", parts_.pipeline.series().refused_long()},

@@ -10,9 +10,10 @@
 //
 // Deterministic: the same lines in the same order give the same templates and ids. A template's id is the hash of
 // its text when it was made; the text may become more general later, the id stays. Merged templates keep one id;
-// resolve() tells it for those given out before. Limits: templates_max templates (what would be a further one
-// falls into "<overflow>", counted), words_max words and line_bytes_max bytes of a line are looked at. Threads: one
-// owner.
+// resolve() tells it for those given out before. save() and load() carry all of this over a restart, so that an id means
+// the same kind of line after it, whatever comes first then. Limits: templates_max templates, of which the one that was used
+// longest ago makes room for a new one (counted; about 1 KB each with all indexes, docs/performance.md), words_max words and
+// line_bytes_max bytes of a line are looked at. Threads: one owner.
 #pragma once
 
 #include <cstdint>
@@ -30,7 +31,7 @@ namespace culprit::logs {
 std::string template_name(std::uint64_t id);  // "t:" and 16 hex digits: an event's name
 
 struct MinerOptions {
-  std::size_t templates_max = 10'000;
+  std::size_t templates_max = 100'000;
   std::size_t words_max = 256;
   std::size_t line_bytes_max = 8192;
   bool headers = true;       // take headers off first
@@ -55,7 +56,8 @@ struct Match {
 
 struct MinerStats {
   std::uint64_t lines = 0, templates = 0;
-  std::uint64_t overflow = 0;  // lines that found no template within the limit
+  std::uint64_t evicted = 0;   // templates that made room for others
+  std::uint64_t evicted_lines = 0;  // that these had
   std::uint64_t cut = 0;       // lines longer than what is looked at
   std::uint64_t merged = 0;    // templates that became part of another
 };
@@ -68,9 +70,16 @@ class Miner {
   Miner& operator=(Miner&&) noexcept;
 
   Match add(std::string_view line);
-  std::vector<Template> templates() const;  // most lines first, then by text; the overflow, if any, is one
+  std::vector<Template> templates() const;  // most lines first, then by text
   MinerStats stats() const;
   std::uint64_t resolve(std::uint64_t id) const;  // the id of the template that it is part of now; else itself
+  // (id, what it became part of), in order, since the last call.
+  std::vector<std::pair<std::uint64_t, std::uint64_t>> take_merges();
+  std::string_view text(std::uint64_t id) const;  // as it is now; empty if it is unknown or forgotten; valid until the next add()
+
+  // Errors of load: Corrupt, with the offset.
+  std::string save() const;
+  static Result<Miner> load(std::string_view saved, MinerOptions options = {});
 
  private:
   struct State;

@@ -52,7 +52,7 @@ TEST(PipelineTest, ManyThreadsAddAtOnceAndNothingIsLost) {
   Accounting accounting;
   DetectChannel detect({.name = "detect", .capacity = 64});
   auto [supervisor, control] = silent_supervisor();
-  auto pipeline = Pipeline::start({config, clock, *store, registry, accounting, detect, std::move(control), [] { return false; }}).value();
+  auto pipeline = Pipeline::start({config, clock, *store, registry, accounting, detect, std::move(control), {}, [] { return false; }}).value();
   ingest::Intake intake({}, [&](ingest::Batch&& batch) { return pipeline->ingest(std::move(batch)); });
   const auto source = std::make_shared<ingest::SourceState>("test", "test", "here");
   std::vector<std::jthread> threads;
@@ -92,7 +92,7 @@ TEST(PipelineTest, RulesAreToldWhatOtherToolsSend) {
   Accounting accounting;
   DetectChannel detect({.name = "detect", .capacity = 64});
   auto [supervisor, control] = silent_supervisor();
-  auto pipeline = Pipeline::start({config, clock, *store, registry, accounting, detect, std::move(control), [] { return false; }}).value();
+  auto pipeline = Pipeline::start({config, clock, *store, registry, accounting, detect, std::move(control), {}, [] { return false; }}).value();
   ingest::Intake intake({}, [&](ingest::Batch&& batch) { return pipeline->ingest(std::move(batch)); });
   const auto source = std::make_shared<ingest::SourceState>("test", "test", "here");
   ASSERT_TRUE(intake.submit(source, some(stream::Kind::Alert, 1, "an alert"), 10'000));
@@ -121,7 +121,7 @@ TEST(PipelineTest, AThreadThatFailsHoldsNobodyUp) {
   Accounting accounting;
   DetectChannel detect({.name = "detect", .capacity = 64});
   auto [supervisor, control] = silent_supervisor();
-  auto pipeline = Pipeline::start({config, clock, store, registry, accounting, detect, std::move(control), [] { return false; }}).value();
+  auto pipeline = Pipeline::start({config, clock, store, registry, accounting, detect, std::move(control), {}, [] { return false; }}).value();
   ingest::Intake intake({.events_max = kRoom}, [&](ingest::Batch&& batch) { return pipeline->ingest(std::move(batch)); });
   const auto source = std::make_shared<ingest::SourceState>("test", "test", "here");
   Result<void> taken;

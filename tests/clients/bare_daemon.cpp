@@ -67,7 +67,7 @@ Result<void> run(const Config& config, const std::string& kernel) {
   int silent[2];  // a supervisor that never says a word
   if (::socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, silent) != 0) return fail_errno(errno, "socketpair");
   const Fd supervisor(silent[1]);
-  ASSIGN(auto pipeline, app::Pipeline::start({config, clock, *store, registry, accounting, detect, Fd(silent[0]), [&diagnosis] { return diagnosis->something_wrong(); }}));
+  ASSIGN(auto pipeline, app::Pipeline::start({config, clock, *store, registry, accounting, detect, Fd(silent[0]), config.state_dir, [&diagnosis] { return diagnosis->something_wrong(); }}));
   sources.start(*pipeline);
   app::LiveBackend backend({config, clock, *store, registry, accounting, *pipeline, *diagnosis, sources, graph_file, clock.now_ns(), "test", "test", rule_book});
   ASSIGN(auto server, api::Server::start(std::move(listeners), backend, {}));

@@ -279,6 +279,37 @@ class Logs(unittest.TestCase):
             self.assertIn('"shop"', (daemon.folder / "state/sources.yaml").read_text())
         shutil.rmtree(folder)
 
+    # Kinds of lines keep their ids and first sights over a restart, whatever comes first after it; what was never seen is new, and first.
+    def test_templates_over_a_restart(self):
+        folder = pathlib.Path(tempfile.mkdtemp())
+        log = folder / "shop.log"
+        log.touch()
+        kinds = ["order {} placed", "payment of order {} failed: card refused", "stock of item {} is low", "cart {} was left"]
+        with Bare([{"type": "file", "name": "shop", "path": str(log), "from": "beginning"}]) as daemon:
+            def write(lines):
+                with log.open("a") as out:
+                    out.writelines(line + "\n" for line in lines)
+
+            def names():
+                return {kind: {line["name"] for line in daemon.events("--kind", "log") if line["body"].startswith(kind.split("{")[0])} for kind in kinds}
+            write(kind.format(i) for kind in kinds for i in range(10))
+            write(f"user {name} logged in again" for name in ("anna", "berta", "carl", "dora", "emil", "fritz", "gustav", "hanna"))
+            daemon.settled("shop", 48)
+            before = names()
+            self.assertEqual({len(of) for of in before.values()}, {1}, before)
+            time.sleep(1.1)  # the lines before are older than the window that is asked for below
+            daemon.restart()
+            began = time.monotonic()
+            write(["user ida logged in again", *(kind.format(99) for kind in reversed(kinds)), "disk sda is on fire"])
+            daemon.settled("shop", 6)
+            self.assertEqual(names(), before)
+            patterns = daemon.ask("logs", "--since", f"{max(1, int(time.monotonic() - began + 1))}s")["patterns"]
+            self.assertEqual([(row["pattern"], row["new"]) for row in patterns if row["new"]], [("disk sda is on fire", True)], patterns)
+            self.assertEqual(patterns[0]["pattern"], "disk sda is on fire")
+            again = next(row for row in patterns if row["pattern"] == "user <*> logged in again")
+            self.assertLess(again["first"], patterns[0]["first"])
+        shutil.rmtree(folder)
+
     # nginx writes its access log, is told to rotate it, and every request is there once with its route and status.
     def test_nginx_with_rotation(self):
         port = free_port()
