@@ -78,24 +78,57 @@ ingest::KubernetesOptions kubernetes_options(const SourceRule& rule, const std::
   return {rule.get("server"), rule.get("namespace"), rule.get("token_file"), rule.get("ca_file"), state_dir / "positions" / rule.name};
 }
 
-Result<ingest::ScrapeOptions> scrape_options(const SourceRule& rule) {
+struct ScrapeTargets {
+  std::vector<ingest::ScrapeOptions> targets;
+  std::size_t dropped = 0;  // by target_relabel
+};
+
+Result<std::shared_ptr<const ingest::Relabel>> relabel_of(const SourceRule& rule, const char* key) {
+  const std::string steps = rule.get(key);
+  if (steps.empty()) return nullptr;
+  ASSIGN(const auto parsed, parse_relabel(steps));
+  auto relabel = ingest::Relabel::create(parsed);
+  if (!relabel) return std::unexpected(relabel.error().context(key));
+  return std::make_shared<const ingest::Relabel>(std::move(*relabel));
+}
+
+Result<ScrapeTargets> scrape_targets(const SourceRule& rule) {
   ingest::ScrapeOptions options;
-  ASSIGN(options.url, ingest::Scraper::url_of(rule.get("target")));
   const auto interval = parse_duration_ns(rule.get("interval", "15s"));
   if (!interval || *interval < kNsPerSecond) return fail(Code::Invalid, fmt::format("interval '{}': a length of at least 1s", rule.get("interval")));
   options.interval_ns = *interval;
   if (const std::string service = rule.get("service"); !service.empty()) options.target.entity = service == "host" ? "host" : "service:" + service;
   options.target.keep = words_of(rule.get("keep"));
   options.target.drop = words_of(rule.get("drop"));
-  if (const std::string steps = rule.get("relabel"); !steps.empty()) {
-    ASSIGN(const auto parsed, parse_relabel(steps));
-    ASSIGN(auto relabel, ingest::Relabel::create(parsed));
-    options.target.relabel = std::make_shared<const ingest::Relabel>(std::move(relabel));
+  for (const std::string& label : words_of(rule.get("labels"))) {
+    const std::size_t equals = label.find('=');
+    if (equals == std::string::npos || equals == 0) return fail(Code::Invalid, fmt::format("labels '{}': NAME=VALUE, with commas between", label));
+    options.target.labels.emplace_back(label.substr(0, equals), label.substr(equals + 1));
   }
-  return options;
+  ASSIGN(options.target.relabel, relabel_of(rule, "relabel"));
+  ASSIGN(const auto of_targets, relabel_of(rule, "target_relabel"));
+  ScrapeTargets all;
+  for (const std::string& target : words_of(rule.get("target"))) {
+    ASSIGN(options.url, ingest::Scraper::url_of(target));
+    std::optional<ingest::ScrapeOptions> wanted = of_targets == nullptr ? options : ingest::Scraper::relabel(options, *of_targets);
+    if (wanted) all.targets.push_back(std::move(*wanted));
+    else ++all.dropped;
+  }
+  return all;
 }
 
 }  // namespace
+
+Json source_counts(const ingest::SourceStats& source) {
+  Json dropped = Json::object();
+  std::uint64_t lost = 0;
+  for (std::size_t reason = 0; reason < ingest::kDrops; ++reason) {
+    lost += source.dropped[reason];
+    if (source.dropped[reason] > 0) dropped[std::string(ingest::drop_name(static_cast<ingest::Drop>(reason)))] = source.dropped[reason];
+  }
+  const std::uint64_t settled = source.stored + lost;
+  return {{"produced", std::max(source.produced, settled)}, {"stored", source.stored}, {"in_flight", source.produced > settled ? source.produced - settled : 0}, {"dropped", dropped}};
+}
 
 std::string TrackResolver::service_of_pid(std::uint32_t pid) const {
   if (pipeline_ == nullptr) return {};
@@ -203,10 +236,11 @@ struct Sources::Impl {
       if (watcher) source.kubernetes = std::move(*watcher);
       else source.fail(watcher.error().message);
     } else if (source.rule.type == "scrape") {
-      auto options = scrape_options(source.rule);
-      if (!options) return source.fail(options.error().message);
+      auto all = scrape_targets(source.rule);
+      if (!all) return source.fail(all.error().message);
+      if (all->targets.empty()) return source.state->set_state("off", "target_relabel drops all of its targets");
       std::vector<std::pair<ingest::ScrapeOptions, ingest::SourcePtr>> targets;
-      targets.emplace_back(std::move(*options), source.state);
+      for (ingest::ScrapeOptions& options : all->targets) targets.emplace_back(std::move(options), source.state);
       source.scraper = ingest::Scraper::start(std::move(targets), *intake, parts.clock, resolver);
     }
   }
@@ -327,11 +361,21 @@ Result<Json> Sources::test(const SourceRule& rule) const {
     if (decoded.rejected > 0) document["problems"].push_back(decoded.rejected_why);
     show(decoded.events);
   } else if (rule.type == "scrape") {
-    ASSIGN(const auto options, scrape_options(rule));
-    ASSIGN(const auto decoded, ingest::Scraper::probe(options, context));
-    document["text"] = fmt::format("{} samples, {} of them cumulative", decoded.records, decoded.baselines);
-    if (decoded.rejected > 0) document["problems"].push_back(fmt::format("{} rejected: {}", decoded.rejected, decoded.rejected_why));
-    show(decoded.events);
+    ASSIGN(const auto all, scrape_targets(rule));
+    std::uint64_t samples = 0, cumulative = 0;
+    for (const ingest::ScrapeOptions& options : all.targets) {
+      auto decoded = ingest::Scraper::probe(options, context);
+      if (!decoded) {
+        if (all.targets.size() == 1) return std::unexpected(decoded.error());
+        document["problems"].push_back(decoded.error().message);
+        continue;
+      }
+      samples += decoded->records;
+      cumulative += decoded->baselines;
+      if (decoded->rejected > 0) document["problems"].push_back(fmt::format("{}: {} rejected: {}", options.url, decoded->rejected, decoded->rejected_why));
+      show(decoded->events);
+    }
+    document["text"] = fmt::format("{} targets, {} dropped by target_relabel; {} samples, {} of them cumulative", all.targets.size(), all.dropped, samples, cumulative);
   } else {
     TRY(ingest::SyslogServer::open(rule.get("listen"), protocol_of(rule)));
     document["text"] = fmt::format("'{}' can be listened on", rule.get("listen"));
@@ -377,20 +421,13 @@ std::vector<ingest::SourceStats> Sources::stats() const {
 Json Sources::document() const {
   Json rows = Json::array();
   for (const ingest::SourceStats& source : stats()) {
-    Json dropped = Json::object();
-    std::uint64_t lost = 0;
-    for (std::size_t reason = 0; reason < ingest::kDrops; ++reason) {
-      lost += source.dropped[reason];
-      if (source.dropped[reason] > 0) dropped[std::string(ingest::drop_name(static_cast<ingest::Drop>(reason)))] = source.dropped[reason];
-    }
-    const std::uint64_t settled = source.stored + lost;
-    rows.push_back({{"source", source.name}, {"type", source.type}, {"target", source.target}, {"state", source.state}, {"text", source.text},
-                    {"produced", std::max(source.produced, settled)}, {"stored", source.stored},
-                    {"in_flight", source.produced > settled ? source.produced - settled : 0}, {"dropped", dropped}, {"requests", source.requests},
+    Json row = source_counts(source);
+    row.update({{"source", source.name}, {"type", source.type}, {"target", source.target}, {"state", source.state}, {"text", source.text}, {"requests", source.requests},
                     {"refused", source.refused}, {"malformed", source.malformed}, {"bytes", source.bytes}, {"times_corrected", source.times_corrected},
                     {"cut", source.cut}, {"baselines", source.baselines},
                     {"last_event", source.last_event_ns == 0 ? Json(nullptr) : Json(format_wall(impl_->parts.clock.wall_ns(source.last_event_ns)))},
                     {"last_error", source.last_error.empty() ? Json(nullptr) : Json(source.last_error)}});
+    rows.push_back(std::move(row));
   }
   Json rollup = Json::object();
   if (impl_->pipeline != nullptr) {

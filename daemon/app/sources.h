@@ -31,6 +31,9 @@ class TrackResolver final : public ingest::Resolver {
   const Pipeline* pipeline_ = nullptr;
 };
 
+// produced, stored, in_flight and dropped of a source. Counters are read one after the other: what is settled was produced.
+api::Json source_counts(const ingest::SourceStats& source);
+
 class Sources {
  public:
   struct Parts {

@@ -48,15 +48,9 @@ Result<Json> LiveBackend::status() {
 
   for (const ingest::SourceStats& source : parts_.sources.stats()) {
     if (source.requests == 0 && source.produced == 0) continue;  // nobody uses it
-    std::uint64_t lost = 0;
-    Json dropped = Json::object();
-    for (std::size_t reason = 0; reason < ingest::kDrops; ++reason) {
-      lost += source.dropped[reason];
-      if (source.dropped[reason] > 0) dropped[std::string(ingest::drop_name(static_cast<ingest::Drop>(reason)))] = source.dropped[reason];
-    }
-    const std::uint64_t settled = source.stored + lost;
-    sources.push_back({{"source", "ingest:" + source.name}, {"produced", std::max(source.produced, settled)}, {"stored", source.stored},
-                       {"in_flight", source.produced > settled ? source.produced - settled : 0}, {"dropped", dropped}, {"per_s", rate(source.produced)}});
+    Json row = source_counts(source);
+    row.update({{"source", "ingest:" + source.name}, {"per_s", rate(source.produced)}});
+    sources.push_back(std::move(row));
   }
 
   Json channels = Json::array();

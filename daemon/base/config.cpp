@@ -188,7 +188,7 @@ Result<SourceRule> parse_source(const YAML::Node& node, const std::string& name)
   SourceRule rule;
   for (const auto& entry : node) {
     const auto key = entry.first.as<std::string>();
-    if (key == "relabel" && entry.second.IsSequence()) {  // the one option that is more than a text
+    if (key.ends_with("relabel") && entry.second.IsSequence()) {  // the options that are more than a text
       YAML::Emitter text;
       text << YAML::Flow << entry.second;
       rule.options[key] = text.c_str();
@@ -281,7 +281,7 @@ Result<std::vector<RelabelStep>> parse_relabel(const std::string& yaml) {
 const std::vector<SourceType>& source_types() {
   static const std::vector<SourceType> kTypes = {
       {"file", {"path"}, {"format", "service", "from"}},
-      {"scrape", {"target"}, {"interval", "service", "keep", "drop", "relabel"}},
+      {"scrape", {"target"}, {"interval", "service", "keep", "drop", "relabel", "labels", "target_relabel"}},
       {"journald", {}, {"path", "units", "from"}},
       {"kubernetes", {"server"}, {"namespace", "token_file", "ca_file"}},
       {"syslog", {"listen"}, {"protocol", "service"}},
@@ -305,7 +305,11 @@ Result<void> check_source(const SourceRule& rule) {
   for (const std::string& key : type->required) {
     if (rule.get(key).empty()) return fail(Code::Invalid, fmt::format("{} source: '{}' is missing", rule.type, key));
   }
-  if (const std::string relabel = rule.get("relabel"); !relabel.empty()) TRY(parse_relabel(relabel));
+  for (const char* key : {"relabel", "target_relabel"}) {
+    const std::string steps = rule.get(key);
+    if (steps.empty()) continue;
+    if (auto parsed = parse_relabel(steps); !parsed) return std::unexpected(parsed.error().context(key));
+  }
   return {};
 }
 

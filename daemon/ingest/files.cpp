@@ -19,6 +19,7 @@
 #include "daemon/base/log.h"
 #include "daemon/base/text.h"
 #include "daemon/ingest/position.h"
+#include "daemon/ingest/source_thread.h"
 
 namespace culprit::ingest {
 namespace {
@@ -333,15 +334,7 @@ Result<std::unique_ptr<FileFollower>> FileFollower::start(FilesOptions options, 
   auto impl = std::make_unique<Impl>(std::move(options), std::move(format), std::move(source), intake, clock, resolver);
   impl->load_positions();
   Impl* self = impl.get();
-  impl->thread = std::jthread([self](const std::stop_token& stop) {
-    ::pthread_setname_np(::pthread_self(), "files");
-    try {
-      self->loop(stop);
-    } catch (const std::exception& e) {
-      log::error("files '{}': {}; no longer read", self->options.pattern, e.what());
-      self->source->set_state("failed", e.what());
-    }
-  });
+  impl->thread = start_source_thread("files", fmt::format("files '{}'", impl->options.pattern), {impl->source}, [self](const std::stop_token& stop) { self->loop(stop); });
   return std::unique_ptr<FileFollower>(new FileFollower(std::move(impl)));
 }
 

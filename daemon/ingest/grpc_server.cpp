@@ -11,7 +11,8 @@
 #include <map>
 #include <thread>
 
-#include "daemon/base/log.h"
+#include "daemon/ingest/accept.h"
+#include "daemon/ingest/source_thread.h"
 
 namespace culprit::ingest {
 namespace {
@@ -34,7 +35,7 @@ struct Connection {
 struct GrpcServer::Impl {
   GrpcShared shared;
   Options options;
-  Fd listener;
+  Acceptor acceptor;
   SourcePtr state;
   const Clock& clock;
   Fd wake;
@@ -42,8 +43,8 @@ struct GrpcServer::Impl {
   std::string buffer = std::string(kReadBytes, '\0');
   std::jthread thread;  // last: ends before what it uses
 
-  Impl(Receivers& receivers, const Options& chosen, Fd fd, SourcePtr counted, const Clock& time)
-      : shared{receivers, chosen.limits}, options(chosen), listener(std::move(fd)), state(std::move(counted)), clock(time), wake(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)) {}
+  Impl(Receivers& receivers, const Options& chosen, Fd fd, const SourcePtr& counted, const Clock& time)
+      : shared{receivers, chosen.limits}, options(chosen), acceptor(std::move(fd), counted), state(counted), clock(time), wake(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)) {}
 
   void accept_one();
   bool read_from(Connection& connection);
@@ -53,7 +54,7 @@ struct GrpcServer::Impl {
 };
 
 void GrpcServer::Impl::accept_one() {
-  Fd fd(::accept4(listener.get(), nullptr, nullptr, SOCK_CLOEXEC | SOCK_NONBLOCK));
+  Fd fd = acceptor.accept(clock.now_ns());
   if (!fd) return;
   if (connections.size() >= options.connections_max) {
     ++state->refused;
@@ -132,7 +133,7 @@ void GrpcServer::Impl::loop(const std::stop_token& stop) {
   });
   std::vector<pollfd> waits;
   while (!stop.stop_requested()) {
-    waits.assign({{wake.get(), POLLIN, 0}, {listener.get(), POLLIN, 0}});
+    waits.assign({{wake.get(), POLLIN, 0}, {acceptor.poll_fd(clock.now_ns()), POLLIN, 0}});
     for (const auto& [fd, connection] : connections) {
       // Who does not read what we said is not listened to.
       const bool full = connection.waiting.size() > options.limits.waiting_bytes_max;
@@ -158,18 +159,10 @@ GrpcServer::GrpcServer(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
 GrpcServer::~GrpcServer() = default;
 
 Result<std::unique_ptr<GrpcServer>> GrpcServer::start(Fd listener, Receivers& receivers, SourcePtr state, const Clock& clock, const Options& options) {
-  auto impl = std::make_unique<Impl>(receivers, options, std::move(listener), std::move(state), clock);
+  auto impl = std::make_unique<Impl>(receivers, options, std::move(listener), state, clock);
   if (!impl->wake) return fail_errno(errno, "start the gRPC receiver");
   Impl* self = impl.get();
-  impl->thread = std::jthread([self](const std::stop_token& stop) {
-    ::pthread_setname_np(::pthread_self(), "otlp-grpc");
-    try {
-      self->loop(stop);
-    } catch (const std::exception& e) {
-      log::error("OTLP over gRPC: {}; no longer taken", e.what());
-      self->state->set_state("failed", e.what());
-    }
-  });
+  impl->thread = start_source_thread("otlp-grpc", "OTLP over gRPC", {impl->state}, [self](const std::stop_token& stop) { self->loop(stop); });
   return std::unique_ptr<GrpcServer>(new GrpcServer(std::move(impl)));
 }
 

@@ -12,6 +12,7 @@
 #include "daemon/base/handle.h"
 #include "daemon/base/log.h"
 #include "daemon/ingest/position.h"
+#include "daemon/ingest/source_thread.h"
 
 namespace culprit::ingest {
 namespace {
@@ -242,15 +243,7 @@ Result<std::unique_ptr<JournalFollower>> JournalFollower::start(JournalOptions o
   TRY(check(options));
   auto impl = std::make_unique<Impl>(std::move(options), std::move(source), intake, clock, resolver);
   Impl* self = impl.get();
-  impl->thread = std::jthread([self](const std::stop_token& stop) {
-    ::pthread_setname_np(::pthread_self(), "journal");
-    try {
-      self->loop(stop);
-    } catch (const std::exception& e) {
-      log::error("journal: {}; no longer read", e.what());
-      self->source->set_state("failed", e.what());
-    }
-  });
+  impl->thread = start_source_thread("journal", "journal", {impl->source}, [self](const std::stop_token& stop) { self->loop(stop); });
   return std::unique_ptr<JournalFollower>(new JournalFollower(std::move(impl)));
 }
 

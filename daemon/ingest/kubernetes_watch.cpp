@@ -12,6 +12,7 @@
 #include "daemon/base/text.h"
 #include "daemon/ingest/curl.h"
 #include "daemon/ingest/position.h"
+#include "daemon/ingest/source_thread.h"
 
 namespace culprit::ingest {
 namespace {
@@ -322,15 +323,7 @@ Result<std::unique_ptr<KubernetesWatcher>> KubernetesWatcher::start(KubernetesOp
   auto impl = std::make_unique<Impl>(std::move(options), std::move(base), std::move(source), intake, clock, resolver);
   if (!impl->multi) return fail(Code::Exhausted, "libcurl did not start");
   Impl* self = impl.get();
-  impl->thread = std::jthread([self](const std::stop_token& stop) {
-    ::pthread_setname_np(::pthread_self(), "kubernetes");
-    try {
-      self->loop(stop);
-    } catch (const std::exception& e) {
-      log::error("Kubernetes events: {}; no longer read", e.what());
-      self->source->set_state("failed", e.what());
-    }
-  });
+  impl->thread = start_source_thread("kubernetes", "Kubernetes events", {impl->source}, [self](const std::stop_token& stop) { self->loop(stop); });
   return std::unique_ptr<KubernetesWatcher>(new KubernetesWatcher(std::move(impl)));
 }
 

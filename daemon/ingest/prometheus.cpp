@@ -284,7 +284,11 @@ Result<void> decode_exposition(std::string_view text, const ScrapeTarget& target
       out.reject(fmt::format("more than {} samples", kScrapeSamplesMax));
       continue;
     }
-    sample.labels.insert(sample.labels.end(), target.labels.begin(), target.labels.end());
+    for (const auto& label : target.labels) {  // the target's win, as with Prometheus' honor_labels: false
+      const auto said = std::ranges::find(sample.labels, label.first, &std::pair<std::string, std::string>::first);
+      if (said != sample.labels.end()) said->first = "exported_" + said->first;
+      sample.labels.push_back(label);
+    }
     Family family = Family::Unknown;
     for (const std::string_view suffix : {"", "_total", "_bucket", "_count", "_sum"}) {
       if (!sample.name.ends_with(suffix)) continue;

@@ -4,8 +4,8 @@
 
 #include <thread>
 
-#include "daemon/base/log.h"
 #include "daemon/ingest/curl.h"
+#include "daemon/ingest/source_thread.h"
 
 namespace culprit::ingest {
 namespace {
@@ -149,15 +149,9 @@ std::unique_ptr<Scraper> Scraper::start(std::vector<std::pair<ScrapeOptions, Sou
     impl->targets.push_back({std::move(options), std::move(source), 0, nullptr});
   }
   Impl* self = impl.get();
-  impl->thread = std::jthread([self](const std::stop_token& stop) {
-    ::pthread_setname_np(::pthread_self(), "scrape");
-    try {
-      self->loop(stop);
-    } catch (const std::exception& e) {
-      log::error("scrape: {}; no longer done", e.what());
-      for (auto& target : self->targets) target.source->set_state("failed", e.what());
-    }
-  });
+  std::vector<SourcePtr> sources;
+  for (const auto& target : impl->targets) sources.push_back(target.source);
+  impl->thread = start_source_thread("scrape", "scrape", std::move(sources), [self](const std::stop_token& stop) { self->loop(stop); });
   return std::unique_ptr<Scraper>(new Scraper(std::move(impl)));
 }
 
@@ -165,6 +159,26 @@ Result<std::string> Scraper::url_of(const std::string& target) {
   if (target.starts_with("http://") || target.starts_with("https://")) return target;
   if (target.find("://") != std::string::npos || target.find(':') == std::string::npos) return fail(Code::Invalid, fmt::format("target '{}': a URL of http or https, or HOST:PORT", target));
   return "http://" + target + (target.find('/') == std::string::npos ? "/metrics" : "");
+}
+
+std::optional<ScrapeOptions> Scraper::relabel(ScrapeOptions options, const Relabel& relabel) {
+  const std::size_t scheme = options.url.find("://"), path = std::min(options.url.find('/', scheme + 3), options.url.size());
+  stream::Attributes labels = std::move(options.target.labels);
+  labels.insert(labels.end(), {{"__scheme__", options.url.substr(0, scheme)}, {"__address__", options.url.substr(scheme + 3, path - scheme - 3)},
+                               {"__metrics_path__", path < options.url.size() ? options.url.substr(path) : "/metrics"}});
+  std::string name = "target";  // of no meaning here; steps that took it away would drop samples, not targets
+  if (!relabel.apply(name, labels)) return std::nullopt;
+  options.target.labels.clear();
+  std::string parts[3];
+  for (auto& [key, value] : labels) {
+    if (key == "__scheme__") parts[0] = value;
+    else if (key == "__address__") parts[1] = value;
+    else if (key == "__metrics_path__") parts[2] = value;
+    else if (!key.starts_with("__") && !value.empty()) options.target.labels.emplace_back(key, value);
+  }
+  if (parts[1].empty() || (parts[0] != "http" && parts[0] != "https")) return std::nullopt;
+  options.url = fmt::format("{}://{}{}{}", parts[0], parts[1], parts[2].starts_with('/') ? "" : "/", parts[2]);
+  return options;
 }
 
 Result<Decoded> Scraper::probe(const ScrapeOptions& options, const Context& context) {

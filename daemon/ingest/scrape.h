@@ -4,6 +4,7 @@
 #pragma once
 
 #include <memory>
+#include <optional>
 
 #include "daemon/ingest/prometheus.h"
 #include "daemon/ingest/source.h"
@@ -26,6 +27,10 @@ class Scraper {
 
   // Errors: Invalid: no URL of http or https.
   static Result<std::string> url_of(const std::string& target);
+  // Prometheus' relabel_configs of a target: its labels are __scheme__, __address__, __metrics_path__ (with the query) and those of
+  // `options`; then the URL is what the first three say, and the labels without "__" are those of its samples. Nothing if the target is
+  // dropped, or left without an address.
+  static std::optional<ScrapeOptions> relabel(ScrapeOptions options, const Relabel& relabel);
   // One scrape, for `culprit sources test`. Errors: Io (no answer), Invalid.
   static Result<Decoded> probe(const ScrapeOptions& options, const Context& context);
 

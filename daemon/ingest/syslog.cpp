@@ -9,10 +9,11 @@
 #include <map>
 #include <thread>
 
-#include "daemon/base/log.h"
+#include "daemon/ingest/accept.h"
 #include "daemon/ingest/http_server.h"
 #include "daemon/ingest/line_time.h"
 #include "daemon/logs/header.h"
+#include "daemon/ingest/source_thread.h"
 
 namespace culprit::ingest {
 namespace {
@@ -197,7 +198,8 @@ struct SyslogServer::Impl {
     Fd fd;
     SyslogFramer framer;
   };
-  Sockets sockets;
+  Fd datagram;
+  Acceptor acceptor;
   std::string service;
   SourcePtr source;
   Intake& intake;
@@ -218,7 +220,7 @@ void SyslogServer::Impl::read_datagrams() {
   std::string buffer(kSyslogBytesMax, '\0');
   const Context now = context();
   for (std::size_t i = 0; i < kBatchEvents; ++i) {
-    const ssize_t got = ::recv(sockets.datagram.get(), buffer.data(), buffer.size(), MSG_DONTWAIT);
+    const ssize_t got = ::recv(datagram.get(), buffer.data(), buffer.size(), MSG_DONTWAIT);
     if (got < 0) break;
     ++source->requests;
     source->bytes += static_cast<std::uint64_t>(got);
@@ -266,12 +268,12 @@ void SyslogServer::Impl::loop(const std::stop_token& stop) {
     (void)!::write(wake.get(), &one, sizeof(one));
   });
   while (!stop.stop_requested()) {
-    std::vector<pollfd> waits = {{wake.get(), POLLIN, 0}, {sockets.datagram.get(), POLLIN, 0}, {sockets.stream.get(), POLLIN, 0}};
+    std::vector<pollfd> waits = {{wake.get(), POLLIN, 0}, {datagram.get(), POLLIN, 0}, {acceptor.poll_fd(clock.now_ns()), POLLIN, 0}};
     for (const auto& [fd, connection] : connections) waits.push_back({fd, POLLIN, 0});
     if (::poll(waits.data(), waits.size(), kPollMs) <= 0) continue;
     if (waits[1].revents != 0) read_datagrams();
     if (waits[2].revents != 0) {
-      Fd accepted(::accept4(sockets.stream.get(), nullptr, nullptr, SOCK_CLOEXEC | SOCK_NONBLOCK));
+      Fd accepted = acceptor.accept(clock.now_ns());
       if (accepted && connections.size() >= kConnectionsMax) {
         ++source->refused;
         source->set_error(fmt::format("more than {} connections", kConnectionsMax));
@@ -307,17 +309,9 @@ SyslogServer::SyslogServer(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) 
 SyslogServer::~SyslogServer() = default;
 
 std::unique_ptr<SyslogServer> SyslogServer::start(Sockets sockets, std::string service, SourcePtr source, Intake& intake, const Clock& clock, const Resolver& resolver) {
-  auto impl = std::unique_ptr<Impl>(new Impl{std::move(sockets), std::move(service), std::move(source), intake, clock, resolver, Fd(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)), {}, {}});
+  auto impl = std::unique_ptr<Impl>(new Impl{std::move(sockets.datagram), Acceptor(std::move(sockets.stream), source), std::move(service), source, intake, clock, resolver, Fd(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)), {}, {}});
   Impl* self = impl.get();
-  impl->thread = std::jthread([self](const std::stop_token& stop) {
-    ::pthread_setname_np(::pthread_self(), "syslog");
-    try {
-      self->loop(stop);
-    } catch (const std::exception& e) {
-      log::error("syslog: {}; no longer read", e.what());
-      self->source->set_state("failed", e.what());
-    }
-  });
+  impl->thread = start_source_thread("syslog", "syslog", {impl->source}, [self](const std::stop_token& stop) { self->loop(stop); });
   return std::unique_ptr<SyslogServer>(new SyslogServer(std::move(impl)));
 }
 

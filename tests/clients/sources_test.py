@@ -337,6 +337,42 @@ class Files(unittest.TestCase):
 
 
 class Metrics(unittest.TestCase):
+    # Debian's Prometheus scrapes our /metrics: promtool finds nothing to mend, and each series that we show is in Prometheus.
+    def test_prometheus_scrapes_us(self):
+        port, prometheus = free_port(), free_port()
+        with Bare([{"type": "syslog", "name": "net", "listen": f"127.0.0.1:{free_port()}"}], page_port=port) as daemon:
+            daemon.post("/alerts", {"service": "shop", "name": "Checkout fails"})  # a source that was used shows more
+            text = urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics").read()
+            checked = subprocess.run(["promtool", "check", "metrics"], input=text, capture_output=True)
+            self.assertEqual((checked.returncode, checked.stderr), (0, b""), checked.stdout)
+            (daemon.folder / "p.yml").write_text(json.dumps({"global": {"scrape_interval": "1s"}, "scrape_configs": [{"job_name": "culprit", "static_configs": [{"targets": [f"127.0.0.1:{port}"]}]}]}))
+            daemon.child("prometheus", f"--config.file={daemon.folder / 'p.yml'}", f"--storage.tsdb.path={daemon.folder / 'tsdb'}", f"--web.listen-address=127.0.0.1:{prometheus}")
+
+            def query(text):
+                try:
+                    with urllib.request.urlopen(f"http://127.0.0.1:{prometheus}/api/v1/query?query={urllib.parse.quote(text)}") as answer:
+                        return json.load(answer)["data"]["result"]
+                except OSError:
+                    return []
+            wait_for("a scrape", lambda: (found := query('up{job="culprit"}')) and found[0]["value"][1] == "1", 60)
+            ours = {line.split("{")[0].split(" ")[0] for line in text.decode().splitlines() if line and not line.startswith("#")}
+            stored = {row["metric"]["__name__"] for row in query('{job="culprit"}')}
+            self.assertLessEqual(ours, stored)
+
+    # Several targets, of which relabeling drops one, moves one and names both.
+    def test_target_relabeling(self):
+        port = free_port()
+        steps = [{"source_labels": ["__address__"], "regex": ".*:1", "action": "drop"},
+                 {"source_labels": ["__address__"], "regex": "nowhere:(.*)", "target_label": "__address__", "replacement": "127.0.0.1:$1"},
+                 {"source_labels": ["__address__"], "regex": ".*:(.*)", "target_label": "port", "replacement": "$1"}]
+        with Bare([{"type": "scrape", "name": "two", "target": f"nowhere:{port}, 127.0.0.1:1", "interval": "1s", "service": "two", "labels": "env=test", "target_relabel": steps},
+                   {"type": "scrape", "name": "none", "target": "127.0.0.1:1", "target_relabel": steps}], page_port=port) as daemon:
+            wait_for("two scrapes", lambda: daemon.source("two")["requests"] > 2)
+            self.assertEqual((daemon.source("two")["state"], daemon.source("none")["state"]), ("running", "off"))
+            names = {sample["name"] for sample in daemon.events("--kind", "sample", "--entity", "two")}
+            self.assertTrue([name for name in names if f'env="test"' in name and f'port="{port}"' in name], sorted(names)[:5])
+            self.assertFalse([name for name in names if name.startswith("up{") and ":1/" in name])
+
     # The daemon scrapes its own /metrics, and relabeling decides which samples stay and how they are named.
     def test_scrapes_itself(self):
         port = free_port()

@@ -3,6 +3,7 @@
 
 #include <gmock/gmock.h>
 
+#include "daemon/ingest/scrape.h"
 #include "tests/ingest/support.h"
 
 namespace culprit::ingest {
@@ -69,6 +70,49 @@ TEST(Relabel, WrongStepsAreNamed) {
   const auto config = Config::parse("sources:\n  - type: scrape\n    target: a:1\n    relabel:\n      - {action: drop, source_labels: [__name__], regex: 'go_\"x\".*'}\n", "c.yaml");
   ASSERT_TRUE(config) << config.error().message;
   EXPECT_EQ((*parse_relabel(config->sources[0].get("relabel")))[0].regex, "go_\"x\".*");
+}
+
+// Steps over a target decide whether it is asked, where, and which labels its samples carry.
+TEST(Relabel, Targets) {
+  const struct {
+    const char* name;
+    const char* steps;
+    const char* url;  // empty: dropped
+    stream::Attributes labels;
+  } cases[] = {
+      {"none", "[]", "http://10.0.0.7:9100/metrics?a=1", {{"rack", "7"}, {"tmp", "x"}}},
+      {"keep", "[{source_labels: [rack], regex: '[78]', action: keep}]", "http://10.0.0.7:9100/metrics?a=1", {{"rack", "7"}, {"tmp", "x"}}},
+      {"keep others", "[{source_labels: [rack], regex: '8', action: keep}]", "", {}},
+      {"drop", "[{source_labels: [__address__], regex: '10\\..*', action: drop}]", "", {}},
+      {"replace", "[{source_labels: [__address__], regex: '(.*):.*', target_label: instance}, {target_label: __address__, replacement: 'proxy:1'}, {target_label: __scheme__, replacement: https}]",
+       "https://proxy:1/metrics?a=1", {{"rack", "7"}, {"tmp", "x"}, {"instance", "10.0.0.7"}}},
+      {"labelmap and labeldrop", "[{regex: '__(scheme)__', action: labelmap}, {regex: 'tmp', action: labeldrop}]", "http://10.0.0.7:9100/metrics?a=1", {{"rack", "7"}, {"scheme", "http"}}},
+      {"labelkeep", "[{regex: '__.*|tmp', action: labelkeep}]", "http://10.0.0.7:9100/metrics?a=1", {{"tmp", "x"}}},
+      {"no address left", "[{regex: __address__, action: labeldrop}]", "", {}},
+      {"no scheme that we speak", "[{target_label: __scheme__, replacement: ftp}]", "", {}},
+  };
+  for (const auto& c : cases) {
+    SCOPED_TRACE(c.name);
+    const auto relabel = Relabel::create(parse_relabel(c.steps).value()).value();
+    ScrapeOptions options;
+    options.url = "http://10.0.0.7:9100/metrics?a=1";
+    options.target.labels = {{"rack", "7"}, {"tmp", "x"}};
+    const auto got = Scraper::relabel(options, relabel);
+    ASSERT_EQ(got.has_value(), c.url[0] != '\0');
+    if (!got) continue;
+    EXPECT_EQ(got->url, c.url);
+    EXPECT_EQ(got->target.labels, c.labels);
+  }
+}
+
+// A target's labels win over what it exposes, which keeps its value under another name.
+TEST(Relabel, LabelsOfTheTargetWin) {
+  Decoded out;
+  ScrapeTarget target;
+  target.labels = {{"rack", "7"}};
+  ASSERT_TRUE(decode_exposition("up_time{rack=\"1\"} 3\n", target, test_context(), out));
+  ASSERT_EQ(out.events.size(), 1U);
+  EXPECT_EQ(out.events[0].name, "up_time{exported_rack=\"1\",rack=\"7\"}");
 }
 
 }  // namespace

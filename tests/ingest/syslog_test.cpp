@@ -1,10 +1,44 @@
 // Syslog in its forms, and its frames cut anywhere.
 #include "daemon/ingest/syslog.h"
 
+#include <netinet/in.h>
+#include <sys/resource.h>
+#include <sys/socket.h>
+
+#include "daemon/ingest/accept.h"
+#include "daemon/ingest/http_server.h"
+
 #include "tests/ingest/support.h"
 
 namespace culprit::ingest {
 namespace {
+
+// Without a descriptor left the listener rests for a second, and says so; then connections are taken again.
+TEST(Accept, RestsWhenNoDescriptorIsLeft) {
+  const auto source = std::make_shared<SourceState>("test", "syslog", "here");
+  Acceptor acceptor(listen_stream("127.0.0.1:0").value(), source);
+  EXPECT_FALSE(acceptor.accept(kNow));  // nobody there: nothing to tell
+  EXPECT_EQ(source->stats().refused, 0U);
+  const std::uint16_t port = port_of(acceptor.fd()).value();
+  const Fd client(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0));
+  sockaddr_in to{};
+  to.sin_family = AF_INET;
+  to.sin_port = htons(port);
+  to.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+  ASSERT_EQ(::connect(client.get(), reinterpret_cast<const sockaddr*>(&to), sizeof(to)), 0);
+  rlimit before{};
+  ASSERT_EQ(::getrlimit(RLIMIT_NOFILE, &before), 0);
+  const rlimit none{0, before.rlim_max};
+  ASSERT_EQ(::setrlimit(RLIMIT_NOFILE, &none), 0);
+  const Fd refused = acceptor.accept(kNow);
+  ASSERT_EQ(::setrlimit(RLIMIT_NOFILE, &before), 0);
+  EXPECT_FALSE(refused);
+  EXPECT_EQ(source->stats().refused, 1U);
+  EXPECT_NE(source->stats().last_error.find("Too many open files"), std::string::npos) << source->stats().last_error;
+  EXPECT_EQ(acceptor.poll_fd(kNow + Acceptor::kRestNs - 1), -1);
+  EXPECT_EQ(acceptor.poll_fd(kNow + Acceptor::kRestNs), acceptor.fd());
+  EXPECT_TRUE(acceptor.accept(kNow + Acceptor::kRestNs));
+}
 
 TEST(Syslog, FormsOfMessages) {
   const struct {
