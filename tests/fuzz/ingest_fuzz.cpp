@@ -8,9 +8,11 @@
 #include "daemon/ingest/formats.h"
 #include "daemon/ingest/grpc_session.h"
 #include "daemon/ingest/imports.h"
+#include "daemon/ingest/journal.h"
 #include "daemon/ingest/kubernetes.h"
 #include "daemon/ingest/otlp.h"
 #include "daemon/ingest/prometheus.h"
+#include "daemon/ingest/scrape.h"
 #include "daemon/ingest/syslog.h"
 
 namespace culprit::ingest {
@@ -49,6 +51,38 @@ void formats(std::string_view bytes, const Context& context, Decoded& out) {
     (void)format->continues(line);
     out.events.push_back(std::move(event));
   }
+}
+
+// A field a line, an entry up to an empty line, as journalctl -o export writes them.
+void journal(std::string_view bytes, const Context& context, Decoded& out) {
+  JournalEntry entry;
+  entry.wall_ns = context.now_ns + context.wall_offset_ns - 1;
+  const auto finish = [&] {
+    if (!entry.fields.empty()) decode_journal_entry(entry, context, out);
+    entry.fields.clear();
+  };
+  while (!bytes.empty()) {
+    const std::string_view line = bytes.substr(0, bytes.find('\n'));
+    bytes.remove_prefix(std::min(bytes.size(), line.size() + 1));
+    if (line.empty()) finish();
+    else if (const std::size_t equals = line.find('='); equals != std::string_view::npos) entry.fields.emplace_back(line.substr(0, equals), line.substr(equals + 1));
+  }
+  finish();
+}
+
+// The steps of a relabel option up to an empty line, then an exposition to which they apply; the same steps over a target.
+void relabel(std::string_view bytes, const Context& context, Decoded& out) {
+  const std::size_t end = std::min(bytes.find("\n\n"), bytes.size());
+  const auto steps = parse_relabel(std::string(bytes.substr(0, end)));
+  if (!steps) return;
+  auto made = Relabel::create(*steps);
+  if (!made) return;
+  ScrapeOptions options;
+  options.url = "http://127.0.0.1:9100/metrics";
+  if (const auto target = Scraper::relabel(options, *made); target && !Scraper::url_of(target->url)) abort();
+  ScrapeTarget target;
+  target.relabel = std::make_shared<const Relabel>(std::move(*made));
+  (void)decode_exposition(bytes.substr(std::min(bytes.size(), end + 2)), target, context, out);
 }
 
 // As a datagram, and as a stream that comes in pieces of seven bytes.

@@ -1,6 +1,6 @@
-// From a socket to the store: OTLP over HTTP as fast as one client sends it. The receiver runs on one thread (libmicrohttpd's),
-// which decodes and hands the batch to a thread that appends to the embedded store; both are timed by their CPU.
-// ingest_bench JSON|PROTOBUF spans|logs SECONDS -> one line: records/s, receiver CPU share, store CPU share, worst health check ms
+// From a socket to the store: OTLP over HTTP or gRPC as fast as one client sends it. The receiver runs on one thread (libmicrohttpd's,
+// or ours over libnghttp2), which decodes and hands the batch to a thread that appends to the embedded store; both are timed by their CPU.
+// ingest_bench json|protobuf|grpc spans|logs SECONDS -> one line: records/s, receiver CPU share, store CPU share, worst health check ms
 #include <curl/curl.h>
 #include <fmt/format.h>
 #include <sys/socket.h>
@@ -15,6 +15,8 @@
 
 #include "daemon/base/handle.h"
 #include "daemon/concurrent/channel.h"
+#include "daemon/ingest/grpc_message.h"
+#include "daemon/ingest/grpc_server.h"
 #include "daemon/ingest/http_server.h"
 #include "daemon/ingest/wire.h"
 #include "daemon/stream/embedded_store.h"
@@ -106,7 +108,40 @@ double process_cpu_s() {
 
 std::size_t discard(char*, std::size_t size, std::size_t count, void*) { return size * count; }
 
-int run(bool use_json, bool spans, double seconds) {
+// The status of a gRPC call is in its trailers, which curl gives like headers.
+std::size_t grpc_status(char* data, std::size_t size, std::size_t count, void* to) {
+  constexpr std::string_view kName = "grpc-status: ";
+  const std::string_view line(data, size * count);
+  if (line.starts_with(kName)) *static_cast<long*>(to) = std::atol(std::string(line.substr(kName.size())).c_str());
+  return size * count;
+}
+
+// The slowest of 200 health checks [ms] beside 500 connections that say nothing; negative if one failed.
+double worst_health_ms(const std::string& base, std::uint16_t port) {
+  std::vector<Fd> idle;
+  sockaddr_in address{};
+  address.sin_family = AF_INET;
+  address.sin_port = htons(port);
+  ::inet_pton(AF_INET, "127.0.0.1", &address.sin_addr);
+  for (int i = 0; i < 500; ++i) {
+    Fd fd(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0));
+    if (::connect(fd.get(), reinterpret_cast<const sockaddr*>(&address), sizeof(address)) != 0) return -1;
+    idle.push_back(std::move(fd));
+  }
+  const Handle<CURL, curl_easy_cleanup> health(curl_easy_init());
+  curl_easy_setopt(health.get(), CURLOPT_URL, (base + "/healthz").c_str());
+  curl_easy_setopt(health.get(), CURLOPT_WRITEFUNCTION, discard);
+  double worst_ms = 0;
+  for (int i = 0; i < 200; ++i) {
+    const auto start = std::chrono::steady_clock::now();
+    if (curl_easy_perform(health.get()) != CURLE_OK) return -1;
+    worst_ms = std::max(worst_ms, std::chrono::duration<double, std::milli>(std::chrono::steady_clock::now() - start).count());
+  }
+  return worst_ms;
+}
+
+int run(std::string_view form, bool spans, double seconds) {
+  const bool use_json = form == "json", grpc = form == "grpc";
   const SystemClock clock;
   const auto folder = std::filesystem::temp_directory_path() / fmt::format("culprit-bench-ingest-{}", ::getpid());
   stream::StoreOptions options;
@@ -128,16 +163,33 @@ int run(bool use_json, bool spans, double seconds) {
   auto listener = listen_stream("127.0.0.1:0");
   if (!listener) return 1;
   const std::uint16_t port = port_of(listener->get()).value_or(0);
-  auto server = HttpServer::start(std::move(*listener), receivers);
-  if (!server) return 1;
+  std::unique_ptr<HttpServer> http_server;
+  std::unique_ptr<GrpcServer> grpc_server;
+  if (grpc) {
+    auto server = GrpcServer::start(std::move(*listener), receivers, std::make_shared<SourceState>("otlp-grpc", "listener", "here"), clock);
+    if (!server) return 1;
+    grpc_server = std::move(*server);
+  } else {
+    auto server = HttpServer::start(std::move(*listener), receivers);
+    if (!server) return 1;
+    http_server = std::move(*server);
+  }
   const std::string base = fmt::format("http://127.0.0.1:{}", port);
   const std::int64_t wall = clock.wall_ns(clock.now_ns());
-  const std::string body = use_json ? json(spans, wall) : protobuf(spans, wall);
+  const std::string body = use_json ? json(spans, wall) : grpc ? grpc_message(protobuf(spans, wall)) : protobuf(spans, wall);
   const Handle<CURL, curl_easy_cleanup> curl(curl_easy_init());
-  curl_slist* headers = curl_slist_append(nullptr, use_json ? "Content-Type: application/json" : "Content-Type: application/x-protobuf");
+  curl_slist* headers = curl_slist_append(nullptr, use_json ? "Content-Type: application/json" : grpc ? "Content-Type: application/grpc" : "Content-Type: application/x-protobuf");
   headers = curl_slist_append(headers, "Expect:");
+  if (grpc) headers = curl_slist_append(headers, "TE: trailers");
   const Handle<curl_slist, curl_slist_free_all> owner(headers);
-  curl_easy_setopt(curl.get(), CURLOPT_URL, (base + (spans ? "/v1/traces" : "/v1/logs")).c_str());
+  const char* path = grpc ? (spans ? "/opentelemetry.proto.collector.trace.v1.TraceService/Export" : "/opentelemetry.proto.collector.logs.v1.LogsService/Export") : (spans ? "/v1/traces" : "/v1/logs");
+  curl_easy_setopt(curl.get(), CURLOPT_URL, (base + path).c_str());
+  long told = -1;
+  if (grpc) {
+    curl_easy_setopt(curl.get(), CURLOPT_HTTP_VERSION, static_cast<long>(CURL_HTTP_VERSION_2_PRIOR_KNOWLEDGE));
+    curl_easy_setopt(curl.get(), CURLOPT_HEADERFUNCTION, grpc_status);
+    curl_easy_setopt(curl.get(), CURLOPT_HEADERDATA, &told);
+  }
   curl_easy_setopt(curl.get(), CURLOPT_HTTPHEADER, headers);
   curl_easy_setopt(curl.get(), CURLOPT_WRITEFUNCTION, discard);
   curl_easy_setopt(curl.get(), CURLOPT_POSTFIELDSIZE, static_cast<long>(body.size()));
@@ -150,33 +202,17 @@ int run(bool use_json, bool spans, double seconds) {
     long status = 0;
     if (curl_easy_perform(curl.get()) != CURLE_OK) return 1;
     curl_easy_getinfo(curl.get(), CURLINFO_RESPONSE_CODE, &status);
+    if (grpc) status = told == 0 ? 200 : told == 14 ? 503 : told;
     if (status == 200) sent += kRecords;
     else if (status == 503) ++again;
     else return std::fprintf(stderr, "answered %ld\n", status), 1;
     elapsed = std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
   }
   const double client_cpu = thread_cpu_s() - own_begin, all_cpu = process_cpu_s() - cpu_begin, store_part = store_cpu;
-  // Health checks beside 500 connections that say nothing.
-  std::vector<Fd> idle;
-  sockaddr_in address{};
-  address.sin_family = AF_INET;
-  address.sin_port = htons(port);
-  ::inet_pton(AF_INET, "127.0.0.1", &address.sin_addr);
-  for (int i = 0; i < 500; ++i) {
-    Fd fd(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0));
-    if (::connect(fd.get(), reinterpret_cast<const sockaddr*>(&address), sizeof(address)) != 0) return std::fprintf(stderr, "connection %d failed\n", i), 1;
-    idle.push_back(std::move(fd));
-  }
-  const Handle<CURL, curl_easy_cleanup> health(curl_easy_init());
-  curl_easy_setopt(health.get(), CURLOPT_URL, (base + "/healthz").c_str());
-  curl_easy_setopt(health.get(), CURLOPT_WRITEFUNCTION, discard);
-  double worst_ms = 0;
-  for (int i = 0; i < 200; ++i) {
-    const auto start = std::chrono::steady_clock::now();
-    if (curl_easy_perform(health.get()) != CURLE_OK) return 1;
-    worst_ms = std::max(worst_ms, std::chrono::duration<double, std::milli>(std::chrono::steady_clock::now() - start).count());
-  }
-  server->reset();
+  const double worst_ms = grpc ? 0 : worst_health_ms(base, port);
+  if (worst_ms < 0) return std::fprintf(stderr, "a health check failed\n"), 1;
+  http_server.reset();
+  grpc_server.reset();
   (void)channel.close();
   appender.join();
   std::uint64_t stored = 0;
@@ -195,6 +231,6 @@ int run(bool use_json, bool spans, double seconds) {
 }  // namespace culprit::ingest
 
 int main(int argc, char** argv) {
-  if (argc < 4) return std::fputs("usage: bench_ingest json|protobuf spans|logs SECONDS\n", stderr), 2;
-  return culprit::ingest::run(std::string_view(argv[1]) == "json", std::string_view(argv[2]) == "spans", std::atof(argv[3]));
+  if (argc < 4) return std::fputs("usage: bench_ingest json|protobuf|grpc spans|logs SECONDS\n", stderr), 2;
+  return culprit::ingest::run(argv[1], std::string_view(argv[2]) == "spans", std::atof(argv[3]));
 }
