@@ -184,7 +184,9 @@ Result<Json> LiveBackend::why(const api::WhyRequest& request) {
     return fail(Code::NotFound, fmt::format("no service '{}' was seen", request.service));
   }
   ASSIGN(const auto explanation, parts_.diagnosis.why(service, static_cast<std::int64_t>(request.since_s * kNsPerSecond)));
-  return explain::to_json(explanation);
+  Json document = explain::to_json(explanation);
+  experience_.add(document);
+  return document;
 }
 
 Json LiveBackend::incident_row(graph::Store& graph, const graph::Incident& row) const {
@@ -219,7 +221,11 @@ Result<Json> LiveBackend::incidents() {
   return Json{{"api", 1}, {"incidents", result}};
 }
 
-Result<Json> LiveBackend::incident(api::IncidentId id) { return parts_.diagnosis.incident(static_cast<std::uint64_t>(id)); }
+Result<Json> LiveBackend::incident(api::IncidentId id) {
+  ASSIGN(Json document, parts_.diagnosis.incident(static_cast<std::uint64_t>(id)));
+  experience_.add(document);
+  return document;
+}
 
 Result<std::string> LiveBackend::export_incident(api::IncidentId id) {
   return parts_.diagnosis.export_incident(static_cast<std::uint64_t>(id));

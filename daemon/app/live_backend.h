@@ -6,6 +6,7 @@
 
 #include "daemon/api/backend.h"
 #include "daemon/app/diagnosis.h"
+#include "daemon/app/experience.h"
 #include "daemon/app/pipeline.h"
 #include "daemon/app/sources.h"
 #include "daemon/base/config.h"
@@ -29,7 +30,7 @@ class LiveBackend final : public api::Backend {
     std::string user;  // whom the daemon became
     rules::RuleBook& rules;
   };
-  explicit LiveBackend(Parts parts) : parts_(std::move(parts)) {}
+  explicit LiveBackend(Parts parts) : parts_(std::move(parts)), experience_(parts_.diagnosis.modes(), parts_.graph_file) {}
 
   Result<api::Json> summary() override;
   Result<api::Json> services() override;
@@ -67,6 +68,7 @@ class LiveBackend final : public api::Backend {
 
   Parts parts_;
   Host host_;
+  Experience experience_;
 };
 
 }  // namespace culprit::app

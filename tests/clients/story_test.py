@@ -5,12 +5,13 @@ import json
 import pathlib
 import random
 import shutil
+import subprocess
 import sys
 import tempfile
 import time
 import unittest
 
-from clients_test import Bare, wait_for
+from clients_test import CLI, Bare, wait_for
 
 HEALTHY_S = 50
 SICK_S = 30
@@ -40,7 +41,16 @@ class Story(unittest.TestCase):
         folder = pathlib.Path(tempfile.mkdtemp(prefix="culprit-story-"))
         log = folder / "envoy.log"
         log.touch()
+        tickets = folder / "tickets.jsonl"
+        tickets.write_text("\n".join(json.dumps(ticket) for ticket in (
+            {"id": "OPS-1171", "title": "Occasional 504 at checkout", "collection": "ticket",
+             "text": "Gateway answered 504 with flags UT and UO. The upstream connection pool of order was exhausted: all connections were held by slow calls, circuit breaker overflow. "
+                     "Raised max_connections and max_pending_requests, added a timeout of 1 s per try."},
+            {"id": "OPS-1002", "title": "Certificate of the mail relay expired", "collection": "ticket", "text": "TLS handshake failed, the certificate was renewed by hand."},
+            {"id": "OPS-1038", "title": "Disk of the build host full", "collection": "ticket", "text": "No space left on device; old images were removed."})))
         with Bare([{"type": "file", "name": "envoy", "path": str(log), "service": "order", "format": "envoy"}]) as daemon:
+            imported = subprocess.run([CLI, "--state", str(daemon.folder / "state"), "knowledge", "import", str(tickets)], capture_output=True, text=True)
+            self.assertEqual(imported.returncode, 0, imported.stderr)
             time.sleep(1)
 
             def second(sick):
@@ -86,8 +96,12 @@ class Story(unittest.TestCase):
             self.assertTrue(named, first)
             # What the first three rest on comes from the access log, from Kubernetes and from spans (whose own time it is, only they tell).
             texts = " ".join(evidence["text"] for candidate in first for evidence in candidate["evidence"])
-            for kind, sign in (("access log", "HTTP/1.1"), ("Kubernetes", "Unhealthy"), ("spans", "own time a request|calls from|from the pool|its own, not its callees'")):
+            for kind, sign in (("access log", "HTTP/1.1"), ("Kubernetes", "Unhealthy"), ("spans", "timeout waiting for a connection from the pool"),
+                               ("a ticket", "Occasional 504 at checkout.*upstream connection pool of order was exhausted")):
                 self.assertRegex(texts, sign, kind)
+            self.assertNotRegex(texts, "mail relay|build host")
+            sources = {source for candidate in first for evidence in candidate["evidence"] for source in evidence["sources"]}
+            self.assertGreaterEqual(len(sources), 4, sources)
         shutil.rmtree(folder)
 
 
