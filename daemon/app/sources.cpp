@@ -114,6 +114,7 @@ Result<ScrapeTargets> scrape_targets(const SourceRule& rule) {
     if (wanted) all.targets.push_back(std::move(*wanted));
     else ++all.dropped;
   }
+  if (all.targets.empty() && all.dropped == 0) return fail(Code::Invalid, fmt::format("target '{}' names none", rule.get("target")));
   return all;
 }
 
@@ -389,9 +390,10 @@ Result<Json> Sources::add(SourceRule rule) {
   if (rule.name.size() > kNameBytesMax || rule.name.starts_with('.') || !std::ranges::all_of(rule.name, plain)) {
     return fail(Code::Invalid, fmt::format("name '{}': at most {} letters, digits, '-', '_' and '.'", sanitize_utf8(rule.name.substr(0, kNameBytesMax)), kNameBytesMax));
   }
-  ASSIGN(Json document, test(rule));
   Impl& self = *impl_;
-  const MutexLock lock(self.changing);
+  if (const MutexLock lock(self.changing); self.is_taken(rule.name)) return fail(Code::Invalid, fmt::format("there is a source '{}' already", rule.name));
+  ASSIGN(Json document, test(rule));
+  const MutexLock lock(self.changing);  // the trial took its time: looked at once more
   if (!self.running) return fail(Code::Busy, "the daemon is stopping");
   if (self.configured.size() >= kConfiguredMax) return fail(Code::Exhausted, fmt::format("there are {} sources already", kConfiguredMax));
   if (rule.name.empty()) {

@@ -305,6 +305,9 @@ Result<void> check_source(const SourceRule& rule) {
   for (const std::string& key : type->required) {
     if (rule.get(key).empty()) return fail(Code::Invalid, fmt::format("{} source: '{}' is missing", rule.type, key));
   }
+  if (const std::string from = rule.get("from", "end"); from != "end" && from != "beginning") {
+    return fail(Code::Invalid, fmt::format("{} source: from '{}': end or beginning", rule.type, from));
+  }
   for (const char* key : {"relabel", "target_relabel"}) {
     const std::string steps = rule.get(key);
     if (steps.empty()) continue;

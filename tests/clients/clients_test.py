@@ -270,7 +270,7 @@ class Logs(unittest.TestCase):
             self.assertIn("1 of 2 lines", tried["text"])
             self.assertEqual(len(tried["problems"]), 1)
             self.assertEqual(tried["examples"][0]["entity"], "service:shop")
-            for wrong in (("file", f"path={folder}/none"), ("file", "path=relative"), ("scrape", "target=127.0.0.1:1"), ("fil", "path=/x"), ("file", "pth=/x")):
+            for wrong in (("file",), ("file", f"path={folder}/*.log", "from=start"), ("scrape", "target= ,"), ("file", f"path={folder}/none"), ("file", "path=relative"), ("scrape", "target=127.0.0.1:1"), ("fil", "path=/x"), ("file", "pth=/x")):
                 with self.assertRaises(AssertionError):
                     daemon.ask("sources", "add", *wrong)
             added = daemon.ask("sources", "add", "file", f"path={folder}/*.log", "name=shop", "from=beginning", "format=json")
