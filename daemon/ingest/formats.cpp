@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <array>
 #include <charconv>
+#include <cmath>
 
 #include "daemon/ingest/json.h"
 #include "daemon/ingest/line_time.h"
@@ -37,7 +38,7 @@ std::string lower(std::string_view text) {
 
 bool is_number(std::string_view text, double& value) {
   const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
-  return error == std::errc() && !text.empty();
+  return error == std::errc() && end == text.data() + text.size() && std::isfinite(value);  // "info" begins like infinity
 }
 
 // "GET /x?token=1 HTTP/1.1" -> the same with "?…": values of a query are none of ours to keep.

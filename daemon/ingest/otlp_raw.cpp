@@ -69,7 +69,9 @@ void add_span(RawSpan&& span, const Origin& origin, const Context& context, Deco
   stream::Event event;
   event.kind = stream::Kind::Span;
   event.time_ns = stream_time(span.end_wall_ns, context, out);
-  event.value = static_cast<double>(span.end_wall_ns - span.start_wall_ns) / kNsPerSecond;
+  std::int64_t took_ns = 0;  // any 64 bits may come
+  if (__builtin_sub_overflow(span.end_wall_ns, span.start_wall_ns, &took_ns)) took_ns = 0;
+  event.value = static_cast<double>(took_ns) / kNsPerSecond;
   event.entity = origin.entity;
   event.name = bounded_text(span.name, kNameBytesMax, out);
   event.trace_id[0] = span.trace_id[0];

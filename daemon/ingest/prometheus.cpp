@@ -113,7 +113,7 @@ bool parse_sample(std::string_view line, bool open_metrics, Sample& sample, cons
   sample.time_ns = context.now_ns;
   if (!line.empty()) {
     const auto time = parse_value(line);
-    if (!time || !(std::abs(*time) < 1e15)) return false;
+    if (!time || !(std::abs(*time) < (open_metrics ? 9e9 : 9e12))) return false;  // the year 2255: what nanoseconds can hold
     sample.time_ns = stream_time(static_cast<std::int64_t>(*time * (open_metrics ? 1e9 : 1e6)), context, out);
   }
   if (exemplar.starts_with('{')) {
