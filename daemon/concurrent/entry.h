@@ -167,12 +167,14 @@ class WordEntry : public EntryHead {
     alignas(T) std::array<std::byte, sizeof(T)> bytes_;
   };
 
-  // Calls use(i, bytes in the word) for each word of an object of kSize bytes, unrolled.
+  // Calls use(i, bytes in the word) for each word of an object of kSize bytes, unrolled. Always inlined, as what is
+  // handed in must be: left to itself, the compiler keeps a function here that finds every word through
+  // pointers in memory (measured: 4 ns an update).
   template <std::size_t kSize, typename F>
-  static void each_word(F&& use) {
+  [[gnu::always_inline]] static void each_word(F&& use) {
     constexpr std::size_t kUnrolled = 32;
     if constexpr (kSize <= kUnrolled * 8) {
-      [&]<std::size_t... kAt>(std::index_sequence<kAt...>) {
+      [&]<std::size_t... kAt>(std::index_sequence<kAt...>) __attribute__((always_inline)) {
         (use(kAt, std::integral_constant<std::size_t, std::min<std::size_t>(8, kSize - kAt * 8)>{}), ...);
       }(std::make_index_sequence<(kSize + 7) / 8>{});
     } else {
@@ -186,7 +188,7 @@ class WordEntry : public EntryHead {
   }
   template <std::size_t kSize>
   void load_words(std::size_t first, void* to) const {
-    each_word<kSize>([&](std::size_t i, auto size) {
+    each_word<kSize>([&](std::size_t i, auto size) __attribute__((always_inline)) {
       const std::uint64_t word = words_[first + i].load(std::memory_order_acquire);
       std::memcpy(static_cast<std::byte*>(to) + i * 8, &word, size);
     });
@@ -194,7 +196,7 @@ class WordEntry : public EntryHead {
   template <typename T>
   void store(std::size_t first, const T& object) {
     const void* const from = std::addressof(object);
-    each_word<sizeof(T)>([&](std::size_t i, auto size) {
+    each_word<sizeof(T)>([&](std::size_t i, auto size) __attribute__((always_inline)) {
       std::uint64_t word = 0;
       std::memcpy(&word, static_cast<const std::byte*>(from) + i * 8, size);
       words_[first + i].store(word, std::memory_order_release);
@@ -205,7 +207,7 @@ class WordEntry : public EntryHead {
     if constexpr (std::has_unique_object_representations_v<Key>) {
       const void* const bytes = std::addressof(key);
       std::uint64_t different = 0;
-      each_word<sizeof(Key)>([&](std::size_t i, auto size) {
+      each_word<sizeof(Key)>([&](std::size_t i, auto size) __attribute__((always_inline)) {
         std::uint64_t word = 0;
         std::memcpy(&word, static_cast<const std::byte*>(bytes) + i * 8, size);
         different |= word ^ words_[i].load(std::memory_order_acquire);

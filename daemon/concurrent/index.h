@@ -73,8 +73,9 @@ class Index {
   std::atomic<Directory*> directory_;
   mutable FutexLock shape_lock_;  // after a segment's lock; guards all below
   std::vector<std::unique_ptr<Directory>> directories_;  // all there were: readers may be in any
+  static constexpr std::size_t kHugeFrom = std::size_t{2} << 20;  // a search is at random: two places of a segment
   static constexpr std::size_t kSegmentsMax = std::size_t{1} << 22;  // 20 GB: bounds only the address space
-  Slab<Segment> segments_{kSegmentsMax, false};
+  Slab<Segment> segments_{kSegmentsMax, kHugeFrom};
   Segment* retired_ = nullptr;  // to be used again
   std::size_t live_segments_ = 0;
   std::uint64_t splits_ = 0;

@@ -19,7 +19,12 @@
 // How it works. Entries live in a slab and never move (entry.h); a segmented index of tag bytes finds them
 // (segment.h, index.h). An insert that fills a segment splits that segment only, so no operation ever pays for
 // the whole table and memory never doubles. A batch is handled in three passes, so that its cache misses
-// overlap: hash all and prefetch the index, find all and prefetch the entries, update all.
+// overlap: hash all and prefetch the index, find all and prefetch the entries, update all. In a map that fits the
+// core's own cache there is nothing to overlap, and the keys are handled one after the other.
+//
+// The functions of the fast path are flattened: all that they call (hash, search, copies, what the caller handed in)
+// becomes one function, without closures in memory. That is a quarter of an update in a small map; the compiler
+// alone gives up on it. Inserts and what is rare stay apart.
 //
 // Who locks what, in this order: a segment (insert, erase), then an entry (any change), then the free list or
 // the shape of the index, alone. An update of an existing entry locks only the entry, and asks there whether the
@@ -55,7 +60,7 @@ struct MapOptions {
   std::string name;              // shown by `culprit status`
   std::size_t max_entries = 0;   // 0 = no limit
   std::size_t max_bytes = 0;     // of entries and index; 0 = no limit
-  bool huge_pages = false;       // for maps of many 100,000 entries: see slab.h
+  bool huge_pages = true;        // for what lies beyond the first 16 MB of entries: see slab.h
   std::uint64_t seed = 0;        // of the hash; 0 = random, so that nobody can prepare colliding keys
   Registry* registry = nullptr;  // where the map lists itself; must outlive it
 };
@@ -86,7 +91,8 @@ class Map {
  public:
   explicit Map(MapOptions options)
       : options_(std::move(options)),
-        entries_(options_.max_entries != 0 ? std::min(options_.max_entries, kEntriesMax) : kEntriesMax, options_.huge_pages),
+        entries_(options_.max_entries != 0 ? std::min(options_.max_entries, kEntriesMax) : kEntriesMax,
+                 options_.huge_pages ? kHugeFrom : detail::Slab<Entry>::kNever),
         seed_(options_.seed != 0 ? options_.seed : random_seed()),
         registration_(options_.registry, std::function<MapStats()>([this] { return stats(); })) {}
   Map(const Map&) = delete;
@@ -95,14 +101,17 @@ class Map {
 
   // For each item i: finds or makes the entry of key_of(items[i]), then fn(i, value, fresh). In order.
   template <typename Item, typename KeyOf, typename F>
-  Updated update_n(std::span<const Item> items, KeyOf&& key_of, F&& fn) {
+  [[gnu::flatten]] Updated update_n(std::span<const Item> items, KeyOf&& key_of, F&& fn) {
     Updated result;
     pass(items.size(), [&](std::size_t i) -> decltype(auto) { return key_of(items[i]); },
-         [&](std::size_t i, const Probe& probe) {
+         [&](std::size_t i, std::uint64_t hash, Entry* entry) {
            auto apply = [&](Value& value, bool fresh) { fn(i, value, fresh); };
            const Key& key = key_of(items[i]);
-           const Done done = probe.entry != nullptr && change(*probe.entry, key, apply) ? Done::Updated
-                                                                                       : find_or_make(probe.hash, key, apply);
+           if (entry != nullptr && change(*entry, key, apply)) [[likely]] {
+             ++result.updated;
+             return;
+           }
+           const Done done = find_or_make(hash, key, apply);
            ++(done == Done::Updated ? result.updated : done == Done::Inserted ? result.inserted : result.refused);
          });
     return result;
@@ -114,11 +123,11 @@ class Map {
 
   // fn(value, fresh); false if refused for a limit.
   template <typename F>
-  bool update(const Key& key, F&& fn) {
+  [[gnu::flatten]] bool update(const Key& key, F&& fn) {
     const std::uint64_t hash = Hash{}(key, seed_);
     const detail::Segment& segment = index_.locate(hash);
     segment.prefetch(hash);
-    const std::uint32_t number = segment.search(hash, [](std::uint32_t, std::uint32_t) { return true; });
+    const std::uint32_t number = segment.search_any(hash);
     if (number != kNone) {
       prefetch(entries_[number]);
       if (change(entries_[number], key, fn)) return true;
@@ -139,13 +148,12 @@ class Map {
   }
   // fn(i, const Value*): null if keys[i] has no entry. Answers how many had one.
   template <typename F>
-  std::size_t find_n(std::span<const Key> keys, F&& fn) const {
+  [[gnu::flatten]] std::size_t find_n(std::span<const Key> keys, F&& fn) const {
     std::size_t found = 0;
     Value value{};
     pass(keys.size(), [&](std::size_t i) -> const Key& { return keys[i]; },
-         [&](std::size_t i, const Probe& probe) {
-           const bool hit = (probe.entry != nullptr && probe.entry->read(keys[i], value) == Entry::Read::Found) ||
-                            read(probe.hash, keys[i], value);
+         [&](std::size_t i, std::uint64_t hash, Entry* entry) {
+           const bool hit = (entry != nullptr && entry->read(keys[i], value) == Entry::Read::Found) || read(hash, keys[i], value);
            found += hit ? 1 : 0;
            fn(i, hit ? static_cast<const Value*>(std::addressof(value)) : nullptr);
          });
@@ -234,9 +242,11 @@ class Map {
     Entry* entry;  // what the index names for the hash; null if nothing. Not yet known to hold the key.
   };
   static constexpr std::uint32_t kNone = detail::Segment::kNone;
+  static constexpr std::size_t kHugeFrom = std::size_t{16} << 20;  // what they waste is then an eighth at most
   static constexpr std::size_t kEntriesMax = std::size_t{1} << 28;  // without max_entries: bounds the address space
   // Keys in flight at once: enough to cover a DRAM access (16 line fill buffers a core), few enough for L1.
   static constexpr std::size_t kStride = 32;
+  static constexpr std::uint32_t kSmall = (std::size_t{512} << 10) / sizeof(Entry);  // half of a core's second cache
 
   static std::uint64_t random_seed() {
     std::random_device device;
@@ -256,33 +266,44 @@ class Map {
     bool changed = false;
   };
 
-  // Calls use(i, probe) for each of n keys, a stride at a time: all of a stride are hashed and their tags fetched, then
-  // all searched and their entries fetched, then all used; and while one stride is used, the next is hashed, so that
-  // reading the keys costs no wait either.
+  // Calls use(i, hash, what the index names for it or null) for each of n keys, a stride at a time: all of a stride are
+  // hashed and their tags fetched, then all searched and their entries fetched, then all used. Keys are fetched two
+  // strides ahead. While everything is in the core's own cache the stages cost more than they hide: then one key
+  // after the other.
   template <typename KeyOf, typename Use>
   void pass(std::size_t n, KeyOf&& key_of, Use&& use) const {
-    std::array<Probe, kStride> probes;
-    auto begin = [&](std::size_t i) {
-      Probe& probe = probes[i % kStride];
-      probe.hash = Hash{}(key_of(i), seed_);
-      probe.segment = &index_.locate(probe.hash);
-      probe.segment->prefetch(probe.hash);
+    if (entries_.size() <= kSmall) {
+      for (std::size_t i = 0; i < n; ++i) {
+        const std::uint64_t hash = Hash{}(key_of(i), seed_);
+        use(i, hash, entry_or_null(index_.locate(hash).search_any(hash)));
+      }
+      return;
+    }
+    auto fetch_keys = [&](std::size_t i, std::size_t end) {
+      if constexpr (std::is_lvalue_reference_v<decltype(key_of(i))>) {
+        for (; i < std::min(n, end); ++i) __builtin_prefetch(std::addressof(key_of(i)));
+      }
     };
-    for (std::size_t i = 0; i < std::min(n, kStride); ++i) begin(i);
+    fetch_keys(0, 2 * kStride);
+    std::array<Probe, kStride> probes;
     for (std::size_t base = 0; base < n; base += kStride) {
-      const std::size_t end = std::min(n, base + kStride);
-      for (std::size_t i = base; i < end; ++i) {
-        Probe& probe = probes[i % kStride];
-        const std::uint32_t number = probe.segment->search(probe.hash, [](std::uint32_t, std::uint32_t) { return true; });
-        probe.entry = number == kNone ? nullptr : &entries_[number];
-        if (number != kNone) prefetch(*probe.entry);
+      const std::size_t count = std::min(n - base, kStride);
+      for (std::size_t i = 0; i < count; ++i) {
+        Probe& probe = probes[i];
+        probe.hash = Hash{}(key_of(base + i), seed_);
+        probe.segment = &index_.locate(probe.hash);
+        probe.segment->prefetch(probe.hash);
       }
-      for (std::size_t i = base; i < end; ++i) {
-        use(i, probes[i % kStride]);
-        if (i + kStride < n) begin(i + kStride);
+      fetch_keys(base + 2 * kStride, base + 3 * kStride);
+      for (std::size_t i = 0; i < count; ++i) {
+        Probe& probe = probes[i];
+        probe.entry = entry_or_null(probe.segment->search_any(probe.hash));
+        if (probe.entry != nullptr) prefetch(*probe.entry);
       }
+      for (std::size_t i = 0; i < count; ++i) use(base + i, probes[i].hash, probes[i].entry);
     }
   }
+  Entry* entry_or_null(std::uint32_t number) const { return number == kNone ? nullptr : &entries_[number]; }
   // For a walk: the core's own prefetching ends with each page.
   void prefetch_ahead(std::uint32_t number) const {
     constexpr std::size_t kAhead = 1024;
@@ -323,7 +344,7 @@ class Map {
   }
 
   template <typename F>
-  Done find_or_make(std::uint64_t hash, const Key& key, F&& apply) {
+  [[gnu::noinline]] Done find_or_make(std::uint64_t hash, const Key& key, F&& apply) {
     std::int64_t start_ns = 0;
     while (true) {
       detail::Segment& segment = lock_segment(hash);
@@ -363,7 +384,7 @@ class Map {
   }
 
   // A hit needs no second look: the entry held the key at one moment. A miss does (segment.h).
-  bool read(std::uint64_t hash, const Key& key, Value& value) const {
+  [[gnu::flatten]] bool read(std::uint64_t hash, const Key& key, Value& value) const {
     const detail::Segment& segment = index_.locate(hash);
     segment.prefetch(hash);
     const std::uint32_t number = segment.search(hash, [&](std::uint32_t candidate, std::uint32_t) {

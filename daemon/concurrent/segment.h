@@ -125,6 +125,11 @@ class alignas(64) Segment {
     return kNone;
   }
 
+  // The first with the tag: mostly the right one.
+  std::uint32_t search_any(std::uint64_t hash) const {
+    return search(hash, [](std::uint32_t, std::uint32_t) { return true; });
+  }
+
   // ---- changes: with the lock held
 
   std::uint32_t used() const { return used_; }
