@@ -314,8 +314,8 @@ class Channel {
       if (put.outcome != Outcome::Full) return {done, put.outcome};
       if (wait.timeout_ns == 0) return {done, Outcome::Full};
       const std::size_t wanted = n - done;
-      const Outcome outcome = park_direct(lane.senders, lane.senders_parked, wanted, wait.stop, deadline_ns,
-                                          blocked_ns_, [&] { return lane.sender_may_go(wanted); });
+      const Outcome outcome = park_direct(lane.senders, lane.senders_parked, lanes_->receivers_woken_ns, wanted, wait.stop,
+                                          deadline_ns, blocked_ns_, [&] { return lane.sender_may_go(wanted); });
       if (outcome != Outcome::Done) return {done, outcome};
     }
   }
@@ -340,8 +340,8 @@ class Channel {
       const Batch got = lanes_->take(items, n, senders_wait);
       if (senders_wait) serve_direct();
       if (got.outcome != Outcome::Empty || wait.timeout_ns == 0) return got;
-      const Outcome outcome = park_direct(receivers_, lanes_->receivers_parked, 1, wait.stop, deadline_ns, idle_ns_,
-                                          [&] { return lanes_->receiver_may_go(); });
+      const Outcome outcome = park_direct(receivers_, lanes_->receivers_parked, lanes_->senders_woken_ns, 1, wait.stop,
+                                          deadline_ns, idle_ns_, [&] { return lanes_->receiver_may_go(); });
       if (outcome != Outcome::Done) return {0, outcome};
     }
   }
@@ -360,10 +360,12 @@ class Channel {
   // With the lock held: wakes those whose wait is over, to look again. A sender sleeps until all that it still has
   // fits (or the ring is empty): waking it for less would cost a wake-up an item.
   void serve_direct_locked(detail::WakeList& wakes) {
-    const auto serve = [&](detail::WaiterQueue& queue) {
+    const auto serve = [&](detail::WaiterQueue& queue, std::atomic<std::int64_t>& woken_ns) {
       detail::Waiter& waiter = *queue.front();
       queue.remove(waiter);
-      if (waiter.ticket->claim(waiter.index)) wakes.add(*waiter.ticket, Outcome::Done);
+      if (!waiter.ticket->claim(waiter.index)) return;
+      wakes.add(*waiter.ticket, Outcome::Done);
+      woken_ns.store(monotonic_ns(), std::memory_order_relaxed);
     };
     bool items_there = false;
     for (std::size_t i = 0; i < lanes_->size(); ++i) {
@@ -372,9 +374,11 @@ class Channel {
       const auto length = static_cast<std::size_t>(lane.sent() - received);
       const std::size_t capacity = lane.capacity();
       items_there |= length != 0;
-      while (!lane.senders.empty() && length + std::min(lane.senders.front()->wanted, capacity) <= capacity) serve(lane.senders);
+      while (!lane.senders.empty() && length + std::min(lane.senders.front()->wanted, capacity) <= capacity) {
+        serve(lane.senders, lanes_->senders_woken_ns);
+      }
     }
-    while (items_there && !receivers_.empty()) serve(receivers_);
+    while (items_there && !receivers_.empty()) serve(receivers_, lanes_->receivers_woken_ns);
     note_parked();
   }
 
@@ -388,17 +392,21 @@ class Channel {
     lanes_->receivers_parked.store(!receivers_.empty(), std::memory_order_seq_cst);
   }
 
-  // Sleeps until somebody says that it is worth another look (Done), or the wait ends.
+  // Sleeps until somebody says that it is worth another look (Done), or the wait ends. `peer_woken_ns`: when the other
+  // side was woken last.
   template <typename MayGo>
-  Outcome park_direct(detail::WaiterQueue& queue, std::atomic<bool>& parked, std::size_t wanted,
-                      const std::stop_token& stop, std::int64_t deadline_ns, std::uint64_t& waited_ns, MayGo&& may_go) {
+  Outcome park_direct(detail::WaiterQueue& queue, std::atomic<bool>& parked, const std::atomic<std::int64_t>& peer_woken_ns,
+                      std::size_t wanted, const std::stop_token& stop, std::int64_t deadline_ns, std::uint64_t& waited_ns,
+                      MayGo&& may_go) {
     const std::int64_t start_ns = monotonic_ns();
-    do {  // a peer that runs answers sooner than the kernel
+    const std::int64_t spin_until_ns =
+        std::max(start_ns + Parker::kSpinNs, peer_woken_ns.load(std::memory_order_relaxed) + Parker::kArrivalNs);
+    do {  // a peer that runs, or is about to, answers sooner than the kernel
       for (int i = 0; i < 16; ++i) {
         if (may_go()) return Outcome::Done;
         detail::cpu_pause();
       }
-    } while (monotonic_ns() - start_ns < Parker::kSpinNs);
+    } while (monotonic_ns() < spin_until_ns);
     detail::Ticket ticket;
     detail::Waiter self{.ticket = &ticket, .wanted = wanted};
     std::unique_lock lock(mutex_);

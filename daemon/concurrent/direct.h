@@ -275,7 +275,9 @@ class Lanes {
     return false;
   }
 
-  alignas(64) std::atomic<bool> receivers_parked{false};  // written under the channel's lock
+  alignas(64) std::atomic<bool> receivers_parked{false};  // written under the channel's lock, as the next
+  std::atomic<std::int64_t> receivers_woken_ns{0};         // when that happened last
+  alignas(64) std::atomic<std::int64_t> senders_woken_ns{0};
 
  private:
   std::array<std::unique_ptr<Lane>, kMost> lanes_;  // below count_: never changes

@@ -41,6 +41,9 @@ class Parker {
   // A wake-up through the kernel costs 5-9 us on the measured machine; a peer that is running answers within
   // a few hundred nanoseconds. Longer spins only take the core from the peer when cores are short.
   static constexpr std::int64_t kSpinNs = 2'000;
+  // How long a thread that was woken may be on its way. Who woke it does not go to sleep meanwhile: both sides would
+  // wake each other in turn for ever, each finding the queue full or empty (measured: 40 % of the time of C1).
+  static constexpr std::int64_t kArrivalNs = 10'000;
 
  private:
   std::atomic<std::uint32_t> word_{kAwake};

@@ -29,11 +29,11 @@ class Ring {
   explicit Ring(std::size_t capacity)
       : slots_(capacity == 0 ? 0 : std::bit_ceil(capacity)),
         mask_(slots_ == 0 ? 0 : slots_ - 1),
-        storage_(slots_ == 0 ? nullptr : std::allocator<T>().allocate(slots_)) {}
+        storage_(slots_ == 0 ? nullptr : static_cast<T*>(::operator new(slots_ * sizeof(T), kAlign))) {}
   Ring(const Ring&) = delete;
   Ring& operator=(const Ring&) = delete;
   ~Ring() {
-    if (storage_ != nullptr) std::allocator<T>().deallocate(storage_, slots_);
+    if (storage_ != nullptr) ::operator delete(storage_, kAlign);
   }
 
   // Makes items [index, index + n) by moving from `from`.
@@ -84,6 +84,9 @@ class Ring {
     if (run != 0) use(storage_ + first, std::size_t{0}, run);
     if (run != n) use(storage_, run, n - run);
   }
+
+  // Of a cache line: no two batches of items of that size share one between the sides.
+  static constexpr std::align_val_t kAlign{alignof(T) > 64 ? alignof(T) : 64};
 
   std::size_t slots_;
   std::size_t mask_;
