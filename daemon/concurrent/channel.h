@@ -399,8 +399,9 @@ class Channel {
                       std::size_t wanted, const std::stop_token& stop, std::int64_t deadline_ns, std::uint64_t& waited_ns,
                       MayGo&& may_go) {
     const std::int64_t start_ns = monotonic_ns();
-    const std::int64_t spin_until_ns =
+    std::int64_t spin_until_ns =
         std::max(start_ns + Parker::kSpinNs, peer_woken_ns.load(std::memory_order_relaxed) + Parker::kArrivalNs);
+    if (deadline_ns >= 0) spin_until_ns = std::min(spin_until_ns, deadline_ns);
     do {  // a peer that runs, or is about to, answers sooner than the kernel
       for (int i = 0; i < 16; ++i) {
         if (may_go()) return Outcome::Done;

@@ -109,13 +109,14 @@ struct Subject<std::string, std::vector<int>> {
 };
 
 // Threads work on few keys, so that they meet, while others of them make and erase many more: segments split,
-// merge and are rebuilt all the time.
+// merge and are rebuilt all the time. With many entries beside them batches go through the map in stages.
 template <typename Key, typename V>
-void check(std::size_t threads, std::size_t operations, std::uint64_t seed) {
-  SCOPED_TRACE(testing::Message() << threads << " threads, seed " << seed);
+void check(std::size_t threads, std::size_t operations, std::uint64_t seed, std::uint64_t beside = 0) {
+  SCOPED_TRACE(testing::Message() << threads << " threads, seed " << seed << ", " << beside << " beside");
   constexpr std::size_t kKeys = 6;
   using S = Subject<Key, V>;
   Map<Key, V> map({.name = "m", .seed = seed});
+  for (std::uint64_t i = 0; i < beside; ++i) map.update(S::key(100'000 + i), [](V& value, bool) { S::bump(value); });
   std::atomic<std::uint64_t> clock{1};
   std::vector<History> histories(kKeys, History(threads));
   std::atomic<bool> stop{false};
@@ -139,6 +140,21 @@ void check(std::size_t threads, std::size_t operations, std::uint64_t seed) {
           Operation operation{};
           const std::uint64_t choice = random() % 16;
           operation.invoked = clock.fetch_add(1);
+          if (choice < 2) {  // a batch, some keys of it more than once: as many operations, in order
+            std::array<std::size_t, 7> which{};
+            std::array<Operation, 7> batch{};
+            std::vector<Key> keys;
+            for (std::size_t& each : which) keys.push_back(S::key(each = random() % kKeys));
+            map.update_n(std::span<const Key>(keys), [&](std::size_t i, V& value, bool fresh) {
+              EXPECT_EQ(fresh, S::count(value) == 0);
+              batch[i].result = S::bump(value);
+            });
+            operation.returned = clock.fetch_add(1);
+            for (std::size_t i = 0; i < which.size(); ++i) {
+              histories[which[i]][t].push_back({Operation::Kind::Update, operation.invoked, operation.returned, batch[i].result});
+            }
+            continue;
+          }
           if (choice < 8) {
             operation.kind = Operation::Kind::Update;
             map.update(key, [&](V& value, bool fresh) {
@@ -171,7 +187,7 @@ void check(std::size_t threads, std::size_t operations, std::uint64_t seed) {
 
 TEST(MapHistoryTest, WordsAreLinearizable) {
   for (const std::size_t threads : {1U, 2U, 3U, 4U, 8U}) {
-    for (std::uint64_t seed = 1; seed <= seeds(3); ++seed) check<std::uint64_t, Value>(threads, 3'000, seed);
+    for (std::uint64_t seed = 1; seed <= seeds(3); ++seed) check<std::uint64_t, Value>(threads, 3'000, seed, seed % 2 * 20'000);
   }
 }
 
