@@ -3,7 +3,6 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
-#include <atomic>
 #include <bit>
 #include <cerrno>
 #include <utility>
@@ -11,18 +10,7 @@
 namespace culprit::collect {
 namespace {
 
-constexpr std::uint32_t kBusy = 1U << 31;     // BPF_RINGBUF_BUSY_BIT
-constexpr std::uint32_t kDiscard = 1U << 30;  // BPF_RINGBUF_DISCARD_BIT
-constexpr std::size_t kHead = 8;              // BPF_RINGBUF_HDR_SZ
-constexpr std::size_t kReleaseEvery = 64;     // records between two updates of the reader's position
-
 std::size_t page_bytes() { return static_cast<std::size_t>(sysconf(_SC_PAGESIZE)); }
-
-template <typename T>
-T load_acquire(const std::byte* at) {
-  // atomic_ref wants a mutable object; a load does not write to the read-only mapping.
-  return std::atomic_ref<T>(*reinterpret_cast<T*>(const_cast<std::byte*>(at))).load(std::memory_order_acquire);
-}
 
 }  // namespace
 
@@ -56,43 +44,11 @@ Ring::~Ring() {
 const std::byte* Ring::data() const { return producer_ + page_bytes(); }
 
 Ring::Read Ring::read(RecordBatch& batch, std::size_t bytes_max) {
-  Read result;
-  std::atomic_ref<std::uint64_t> position(*reinterpret_cast<std::uint64_t*>(consumer_));
-  std::uint64_t at = position.load(std::memory_order_relaxed);
-  const std::uint64_t start = at;
-  const std::uint64_t end = load_acquire<std::uint64_t>(producer_);
-  std::size_t unreleased = 0;
-  while (at < end) {
-    if (at - start >= bytes_max) {
-      result.more = true;
-      break;
-    }
-    const std::byte* head = data() + (at & (bytes_ - 1));
-    const auto length = load_acquire<std::uint32_t>(head);
-    if ((length & kBusy) != 0) break;
-    const std::size_t size = length & ~(kBusy | kDiscard);
-    if (size > bytes_ - kHead) {  // cannot be: the kernel wrote it. Give up what is there rather than loop.
-      ++result.malformed;
-      at = end;
-      break;
-    }
-    if ((length & kDiscard) == 0) {
-      const RecordBytes record(head + kHead, size);
-      if (valid_record(record)) {
-        batch.add(record);
-        ++result.records;
-      } else {
-        ++result.malformed;
-      }
-    }
-    at += (size + kHead + 7) / 8 * 8;
-    if (++unreleased == kReleaseEvery) {
-      position.store(at, std::memory_order_release);
-      unreleased = 0;
-    }
-  }
-  position.store(at, std::memory_order_release);
-  return result;
+  return each(bytes_max, [&](RecordBytes record) {
+    const bool valid = valid_record(record);
+    if (valid) batch.add(record);
+    return valid;
+  });
 }
 
 std::uint64_t Ring::backlog_bytes() const {

@@ -53,7 +53,11 @@ struct Candidates {
   std::uint64_t series;
   std::unique_ptr<Ours<Writers::Many>> many;
   std::unique_ptr<Ours<Writers::One>> one;
-  std::unique_ptr<Ours<Writers::Many, true>> huge = filled<Ours<Writers::Many, true>>(series);
+  std::unique_ptr<Ours<Writers::Many, false>> small_pages = filled<Ours<Writers::Many, false>>(series);
+  std::unique_ptr<StdMutex> standard = filled<StdMutex>(series);
+#ifdef BENCH_URCU
+  std::unique_ptr<Urcu> urcu = filled<Urcu>(series);
+#endif
 #ifdef BENCH_BOOST
   std::unique_ptr<BoostBulk> boost;
 #endif
@@ -83,11 +87,15 @@ void update_round(Candidates& c, const std::string& id, std::uint64_t series, st
   std::vector<std::function<void()>> jobs;
   jobs.push_back([&] { updates(id.c_str(), "ours", *c.many, streams); });
   if (threads == 1) jobs.push_back([&] { updates(id.c_str(), "ours-one-writer", *c.one, streams); });
-  jobs.push_back([&] { updates(id.c_str(), "ours-huge-pages", *c.huge, streams); });
+  jobs.push_back([&] { updates(id.c_str(), "ours-small-pages", *c.small_pages, streams); });
   jobs.push_back([&] { updates(id.c_str(), "ours-single", static_cast<OursSingle&>(*c.many), streams); });
 #ifdef BENCH_BOOST
   jobs.push_back([&] { updates(id.c_str(), "boost-bulk", *c.boost, streams); });
   jobs.push_back([&] { updates(id.c_str(), "boost", static_cast<BoostSingle&>(*c.boost), streams); });
+#endif
+  jobs.push_back([&] { updates(id.c_str(), "std-mutex", *c.standard, streams); });
+#ifdef BENCH_URCU
+  jobs.push_back([&] { updates(id.c_str(), "urcu", *c.urcu, streams); });
 #endif
 #ifdef BENCH_TBB
   jobs.push_back([&] { updates(id.c_str(), "tbb", *c.tbb, streams); });
@@ -142,7 +150,11 @@ void read_round(Candidates& c, const std::string& size, std::uint64_t series, st
     }
   };
   add("ours", *c.many);
-  add("ours-huge-pages", *c.huge);
+  add("ours-small-pages", *c.small_pages);
+  add("std-mutex", *c.standard);
+#ifdef BENCH_URCU
+  add("urcu", *c.urcu);
+#endif
 #ifdef BENCH_BOOST
   add("boost", static_cast<BoostSingle&>(*c.boost));
 #endif

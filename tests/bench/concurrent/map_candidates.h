@@ -16,6 +16,11 @@
 #include <tbb/concurrent_hash_map.h>
 #define BENCH_TBB 1
 #endif
+#if !defined(NO_URCU) && __has_include(<urcu/rculfhash.h>)
+#include <urcu/urcu-memb.h>
+#include <urcu/rculfhash.h>
+#define BENCH_URCU 1
+#endif
 #if !defined(NO_ABSL) && __has_include(<absl/container/flat_hash_map.h>)
 #include <absl/container/flat_hash_map.h>
 #define BENCH_ABSL 1
@@ -23,7 +28,7 @@
 
 namespace bench {
 
-template <culprit::concurrent::Writers W, bool kHuge = false>
+template <culprit::concurrent::Writers W, bool kHuge = true>
 struct Ours {
   culprit::concurrent::Map<Key, Aggregate, SeededHash, W> map{{.name = "bench", .huge_pages = kHuge}};
   void update(const Event* events, std::size_t n) {
@@ -166,6 +171,89 @@ struct Tbb {
     if (!map.find(at, key)) return false;
     out = at->second;
     return true;
+  }
+};
+#endif
+
+#ifdef BENCH_URCU
+// The lock-free hash table of liburcu. It protects nodes from being freed; an aggregate needs a lock of its own.
+struct Urcu {
+  struct Node {
+    cds_lfht_node node;
+    std::atomic_flag busy = ATOMIC_FLAG_INIT;
+    Key key;
+    Aggregate value;
+    Aggregate read() {
+      lock();
+      const Aggregate copy = value;
+      unlock();
+      return copy;
+    }
+    void add(const Event& e) {
+      lock();
+      value.add(e.value, e.time);
+      unlock();
+    }
+    void lock() {
+      while (busy.test_and_set(std::memory_order_acquire)) __builtin_ia32_pause();
+    }
+    void unlock() { busy.clear(std::memory_order_release); }
+  };
+  struct Reader {  // a thread that reads must be known
+    Reader() { urcu_memb_register_thread(); }
+    ~Reader() { urcu_memb_unregister_thread(); }
+  };
+  cds_lfht* const table = cds_lfht_new_flavor(1024, 1024, 0, CDS_LFHT_AUTO_RESIZE | CDS_LFHT_ACCOUNTING, &urcu_memb_flavor, nullptr);
+  Urcu() = default;
+  Urcu(const Urcu&) = delete;
+  Urcu& operator=(const Urcu&) = delete;
+  ~Urcu() {
+    known();
+    cds_lfht_iter at{};
+    urcu_memb_read_lock();
+    for (cds_lfht_first(table, &at); cds_lfht_node* const node = cds_lfht_iter_get_node(&at);) {
+      cds_lfht_next(table, &at);
+      cds_lfht_del(table, node);
+      doomed.emplace_back(of(node));
+    }
+    urcu_memb_read_unlock();
+    urcu_memb_synchronize_rcu();
+    cds_lfht_destroy(table, nullptr);
+  }
+  std::vector<std::unique_ptr<Node>> doomed;
+
+  static void known() { static thread_local Reader reader; }
+  static Node* of(cds_lfht_node* node) { return reinterpret_cast<Node*>(node); }  // its first member
+  static int same(cds_lfht_node* node, const void* key) { return of(node)->key == *static_cast<const Key*>(key) ? 1 : 0; }
+  Node* find(const Key& key) const {
+    cds_lfht_iter at{};
+    cds_lfht_lookup(table, hash_key(key, 0), same, &key, &at);
+    cds_lfht_node* const node = cds_lfht_iter_get_node(&at);
+    return node != nullptr ? of(node) : nullptr;
+  }
+  void update(const Event* events, std::size_t n) {
+    known();
+    urcu_memb_read_lock();
+    for (std::size_t i = 0; i < n; ++i) {
+      Node* node = find(events[i].key);
+      if (node == nullptr) {
+        auto made = std::make_unique<Node>();
+        made->key = events[i].key;
+        cds_lfht_node_init(&made->node);
+        node = of(cds_lfht_add_unique(table, hash_key(made->key, 0), same, &made->key, &made->node));
+        if (node == made.get()) (void)made.release();
+      }
+      node->add(events[i]);
+    }
+    urcu_memb_read_unlock();
+  }
+  bool read(const Key& key, Aggregate& out) {
+    known();
+    urcu_memb_read_lock();
+    Node* const node = find(key);
+    if (node != nullptr) out = node->read();
+    urcu_memb_read_unlock();
+    return node != nullptr;
   }
 };
 #endif
