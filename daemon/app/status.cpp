@@ -198,11 +198,14 @@ Result<std::string> LiveBackend::metrics_text() {
            {"capacity", "culprit_channel_capacity", "gauge", "Items that a channel may hold now."},
            {"length", "culprit_channel_length", "gauge", "Items waiting in a channel."},
            {"high_water", "culprit_channel_length_max", "gauge", "Most items that ever waited in a channel."},
+           {"send_index", "culprit_channel_send_index", "counter", "Next slot of a channel to be written, ever growing."},
+           {"receive_index", "culprit_channel_receive_index", "counter", "Next slot of a channel to be read."},
            {"parked_senders", "culprit_channel_parked_senders", "gauge", "Senders that wait for room."},
            {"parked_receivers", "culprit_channel_parked_receivers", "gauge", "Receivers that wait for an item."},
            {"sent", "culprit_channel_sent_total", "counter", "Items accepted by a channel."},
            {"received", "culprit_channel_received_total", "counter", "Items taken from a channel."},
-           {"blocked_s", "culprit_channel_blocked_seconds_total", "counter", "Time that senders waited for room."}}) {
+           {"blocked_s", "culprit_channel_blocked_seconds_total", "counter", "Time that senders waited for room."},
+           {"idle_s", "culprit_channel_idle_seconds_total", "counter", "Time that receivers waited for an item."}}) {
     family("channels", "channel", of);
   }
   head("culprit_channel_dropped_total", "counter", "Items that a channel gave up, by reason.");

@@ -31,7 +31,7 @@ export interface Services { services?: Service[]; edges?: Edge[] }
 export interface Status {
   version?: string; pid?: number; uptime_s?: number
   sources?: { source?: string; produced?: number; stored?: number; in_flight?: number; dropped?: Record<string, number>; per_s?: number }[]
-  channels?: { name?: string; capacity?: number; length?: number; high_water?: number; parked_senders?: number; parked_receivers?: number; sent?: number; received?: number; blocked_s?: number; dropped?: number }[]
+  channels?: { name?: string; capacity?: number; length?: number; high_water?: number; parked_senders?: number; parked_receivers?: number; sent?: number; received?: number; blocked_s?: number; send_index?: number; receive_index?: number; dropped_by_reason?: Record<string, number> }[]
   maps?: { name?: string; entries?: number; segments?: number; load?: number; splits?: number; tombstones?: number; bytes?: number; longest_insert_s?: number; refused?: number }[]
   processes?: { name?: string; pid?: number; state?: string; cpu_share?: number; rss_bytes?: number; restarts?: number }[]
   completeness?: Completeness

@@ -156,9 +156,9 @@ export function Status() {
           </table>
           <table>
             <caption>Channels</caption>
-            <thead><tr><th scope="col">channel</th><th scope="col" class="n">length</th><th scope="col" class="n">capacity</th><th scope="col" class="n">high water</th><th scope="col" class="n">parked senders</th><th scope="col" class="n">parked receivers</th><th scope="col" class="n">sent</th><th scope="col" class="n">received</th><th scope="col" class="n">blocked</th><th scope="col" class="n">dropped</th></tr></thead>
+            <thead><tr><th scope="col">channel</th><th scope="col" class="n">length</th><th scope="col" class="n">capacity</th><th scope="col" class="n">high water</th><th scope="col" class="n">send index</th><th scope="col" class="n">receive index</th><th scope="col" class="n">parked senders</th><th scope="col" class="n">parked receivers</th><th scope="col" class="n">sent</th><th scope="col" class="n">received</th><th scope="col" class="n">blocked</th><th scope="col">dropped</th></tr></thead>
             <tbody>{(status.channels ?? []).map((row, index) => (
-              <tr key={index}><td>{row.name ?? ''}</td><td class="n">{count(row.length)}</td><td class="n">{count(row.capacity)}</td><td class="n">{count(row.high_water)}</td><td class="n">{count(row.parked_senders)}</td><td class="n">{count(row.parked_receivers)}</td><td class="n">{count(row.sent)}</td><td class="n">{count(row.received)}</td><td class="n">{seconds(row.blocked_s)}</td><td class="n">{count(row.dropped)}</td></tr>
+              <tr key={index}><td>{row.name ?? ''}</td><td class="n">{count(row.length)}</td><td class="n">{count(row.capacity)}</td><td class="n">{count(row.high_water)}</td><td class="n">{count(row.send_index)}</td><td class="n">{count(row.receive_index)}</td><td class="n">{count(row.parked_senders)}</td><td class="n">{count(row.parked_receivers)}</td><td class="n">{count(row.sent)}</td><td class="n">{count(row.received)}</td><td class="n">{seconds(row.blocked_s)}</td><td>{lost(row.dropped_by_reason)}</td></tr>
             ))}</tbody>
           </table>
           <table>
