@@ -150,12 +150,7 @@ void Join::forget(std::map<Number, Seen>::iterator seen) {
     if (found->second.empty()) index.erase(found);
   };
   if (what.by_kernel) {
-    const auto [from, to] = by_trace_.equal_range(trace_key(what.trace_id, what.parent));
-    for (auto each = from; each != to; ++each) {
-      if (each->second != number) continue;
-      by_trace_.erase(each);
-      break;
-    }
+    by_trace_.erase({trace_key(what.trace_id, what.parent), number});
     erase_time(by_service_, what.entity);
   }
   erase_time(by_pid_, what.pid);
@@ -206,11 +201,12 @@ Join::Seen* Join::find_by_trace(const Event& event, Number& number) {
   if (!has_trace(event)) return nullptr;
   const std::uint64_t parent = parent_of(event);
   if (parent == 0) return nullptr;
-  const auto [from, to] = by_trace_.equal_range(trace_key(event.trace_id, parent));
+  const std::uint64_t key = trace_key(event.trace_id, parent);
   Seen* best = nullptr;
   std::int64_t best_ns = INT64_MAX;
   const bool own_name = kernel_sees_.contains(event.entity);
-  for (auto each = from; each != to; ++each) {
+  auto each = by_trace_.upper_bound({key, UINT64_MAX});
+  for (std::size_t looked = 0; looked < kSameTraceMax && each != by_trace_.begin() && (--each)->first == key; ++looked) {
     Seen& seen = seen_.at(each->second);
     if (seen.trace_id[0] != event.trace_id[0] || seen.trace_id[1] != event.trace_id[1] || seen.parent != parent || seen.joined) continue;
     const bool same = seen.entity == event.entity;
@@ -281,12 +277,7 @@ void Join::join(Event& event, Seen& seen, Number number, bool by_trace, std::int
     ++stats_.late;
   }
   // Lines of its thread that come later belong to the program's span. It stays findable by process and time only.
-  const auto [from, to] = by_trace_.equal_range(trace_key(seen.trace_id, seen.parent));
-  for (auto each = from; each != to; ++each) {
-    if (each->second != number) continue;
-    by_trace_.erase(each);
-    break;
-  }
+  by_trace_.erase({trace_key(seen.trace_id, seen.parent), number});
   if (const auto found = by_service_.find(seen.entity); found != by_service_.end()) {
     found->second.erase({seen.end_ns, number});
     if (found->second.empty()) by_service_.erase(found);

@@ -42,6 +42,7 @@ class Join {
   static constexpr std::int64_t kTellsNs = 600 * kNsPerSecond;  // a service that told no spans for so long is not waited for
   static constexpr std::size_t kHeldMax = 10'000;
   static constexpr std::size_t kRememberedMax = 50'000;
+  static constexpr std::size_t kSameTraceMax = 64;            // of spans with the same header that are looked at, newest first
   static constexpr std::size_t kNamesMax = 1'000;             // services that tell, and their names
 
   explicit Join(std::string host_name) : host_name_(std::move(host_name)) {}
@@ -83,7 +84,7 @@ class Join {
   const std::string host_name_;
   std::map<Number, Seen> seen_;  // in order of arrival
   Number next_ = 1;
-  std::unordered_multimap<std::uint64_t, Number> by_trace_;     // trace and parent; the kernel's, not joined
+  std::set<std::pair<std::uint64_t, Number>> by_trace_;         // (trace and parent, number); the kernel's
   std::map<std::string, ByTime, std::less<>> by_service_;       // the kernel's, held
   std::unordered_map<std::uint32_t, ByTime> by_pid_;
   std::vector<stream::Event> overdue_;                          // pushed out, for the next release
