@@ -26,6 +26,7 @@
 #include "daemon/app/rule_watch.h"
 #include "daemon/base/at_end.h"
 #include "daemon/base/log.h"
+#include "daemon/explain/learn/model.h"
 #include "daemon/sensor/privileges.h"
 #include "daemon/sensor/supervise.h"
 #include "daemon/stream/embedded_store.h"
@@ -51,6 +52,7 @@ struct Start {
   Config config;
   std::string sensor_path;
   bool check_only = false;
+  explain::Model weights = explain::built_in_model();
 };
 
 // Flags over file over defaults. Returns an exit code when there is nothing to start.
@@ -240,7 +242,7 @@ Result<int> run_worker(const Start& start, sensor::Role role) {
   app::Accounting accounting;
   app::DetectChannel detect({.name = "detect", .capacity = 64, .when_full = concurrent::WhenFull::Wait, .registry = &registry});
   const std::filesystem::path graph_file = config.state_dir / "graph.db";
-  ASSIGN(auto diagnosis, app::Diagnosis::start({clock, *store, accounting, detect, graph_file, host.boot_id(), modes, rule_book, host.name()}));
+  ASSIGN(auto diagnosis, app::Diagnosis::start({clock, *store, accounting, detect, graph_file, host.boot_id(), modes, rule_book, host.name(), start.weights}));
   const app::Library library({clock, config, graph_file, modes, diagnosis->begun_anew()});
   // When the start fails half-way, everything ends in the order of an ordinary end: sources, pipeline, diagnosis.
   const AtEnd end_diagnosis([&detect] { (void)detect.close(); });
@@ -292,6 +294,14 @@ int run(int argc, char** argv) {
   Start start;
   if (const auto code = read_command_line(argc, argv, start)) return *code;
   log::set_level(level_of(start.config.log_level));
+  if (!start.config.weights_file.empty()) {
+    auto weights = explain::load_model(start.config.weights_file);
+    if (!weights) {
+      log::error("weights_file: {}", weights.error().message);
+      return kExitConfig;
+    }
+    start.weights = std::move(*weights);
+  }
   if (start.check_only) return kExitOk;
   if (::geteuid() != 0) {
     log::error("culpritd must start as root to load kernel programs; it gives up every right afterwards. Run: sudo {}", argv[0]);

@@ -24,6 +24,7 @@
 #include <vector>
 
 #include "daemon/base/result.h"
+#include "daemon/base/verdicts.h"
 
 namespace culprit::graph {
 
@@ -68,9 +69,7 @@ struct Feedback {
   std::string who{};           // account that said it
 };
 
-struct Verdicts {
-  std::int64_t right = 0, wrong = 0, partly = 0;
-};
+using culprit::Verdicts;
 
 struct Node {
   NodeKind kind{};

@@ -196,10 +196,9 @@ void evaluate_rule(const RulePtr& rule, const std::vector<std::vector<Occurrence
   }
 }
 
-double learned_weight(const Rule& rule, double weight, double right, double wrong, double partly) {
+double learned_weight(const Rule& rule, double weight, const Verdicts& said) {
   if (rule.pinned) return weight;
-  const double learned = std::log((right + partly / 2 + 1) / (wrong + partly / 2 + 1));
-  return std::max(0.0, weight + std::clamp(learned, -kLearnedMax, kLearnedMax));
+  return std::max(0.0, weight + log_odds_after(said, kLearnedMax));
 }
 
 void sort_findings(std::vector<Finding>& findings) {

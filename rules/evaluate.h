@@ -6,6 +6,7 @@
 #include <string>
 #include <vector>
 
+#include "daemon/base/verdicts.h"
 #include "rules/loader.h"
 #include "rules/topology.h"
 
@@ -51,7 +52,7 @@ void evaluate_rule(const RulePtr& rule, const std::vector<std::vector<Occurrence
 // A rule's weight after people's verdicts on what it blamed: log-odds of being right, from no opinion on, at most
 // kLearnedMax to either side. `partly` counts half for each.
 inline constexpr double kLearnedMax = 1.5;
-double learned_weight(const Rule& rule, double weight, double right, double wrong, double partly);
+double learned_weight(const Rule& rule, double weight, const Verdicts& said);
 
 void sort_findings(std::vector<Finding>& findings);
 

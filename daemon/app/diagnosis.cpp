@@ -45,28 +45,18 @@ std::vector<explain::ModeMatch> GraphKnowledge::match(std::string_view text, std
   return matches;
 }
 
-void GraphKnowledge::take_verdicts(std::map<std::string, graph::Verdicts> verdicts) {
+void GraphKnowledge::take_verdicts(std::map<std::string, Verdicts> verdicts) {
   const MutexLock lock(mutex_);
   verdicts_ = std::move(verdicts);
 }
 
-std::map<std::string, explain::Verdicts> GraphKnowledge::verdicts() const {
-  std::map<std::string, explain::Verdicts> out;
-  const auto count = [](std::int64_t value) { return static_cast<std::uint64_t>(std::max<std::int64_t>(0, value)); };
+std::map<std::string, Verdicts> GraphKnowledge::verdicts() const {
   const MutexLock lock(mutex_);
-  for (const auto& [mode, said] : verdicts_) out[mode] = {count(said.right), count(said.partly), count(said.wrong)};
-  return out;
+  return verdicts_;
 }
 
 std::vector<std::string> GraphKnowledge::mitigations(std::string_view mode_id) const {
-  std::vector<std::string> texts;
-  const graph::FailureMode* mode = modes_->known().find(mode_id);
-  if (mode == nullptr) return texts;
-  for (const graph::Mitigation& mitigation : modes_->known().mitigations(mode->id)) {
-    if (texts.size() == 3) break;
-    texts.push_back(mitigation.command.empty() ? mitigation.text : fmt::format("{}: {}", mitigation.text, mitigation.command));
-  }
-  return texts;
+  return modes_->remedies(mode_id);
 }
 
 struct Diagnosis::Impl {
@@ -96,7 +86,7 @@ struct Diagnosis::Impl {
 
   mutable Mutex rules_mutex;  // held for a second's events, or for joining what they left
   mutable rules::Engine engine GUARDED_BY(rules_mutex);
-  std::map<std::string, graph::Verdicts> verdicts GUARDED_BY(rules_mutex);  // by rule: on what it blamed
+  std::map<std::string, Verdicts> verdicts GUARDED_BY(rules_mutex);  // by rule: on what it blamed
   const std::int64_t engine_from_ns;  // nothing before it reached the engine
   std::int64_t learned_at_ns = -kLearnEveryNs, pruned_at_ns = -kPruneEveryNs;  // detect thread
 
@@ -120,6 +110,7 @@ explain::ExplainOptions Diagnosis::Impl::options_for(const detect::Incident& inc
   options.now_ns = now_ns;
   options.wall_offset_ns = parts.clock.wall_offset_ns();
   options.knowledge = &knowledge;
+  options.weights = &parts.weights;
   if (incident.healthy()) return options;
   options.completeness = parts.accounting.window(incident.onset_ns - kRuleWindowNs, now_ns);
   options.verdicts = knowledge.verdicts();
@@ -158,7 +149,7 @@ void Diagnosis::Impl::ask_rules(const detect::Incident& incident, std::int64_t n
     for (const rules::Finding& finding : evaluation->findings) {
       double weight = finding.weight;
       if (const auto said = verdicts.find(finding.rule->id); said != verdicts.end()) {
-        weight = rules::learned_weight(*finding.rule, weight, static_cast<double>(said->second.right), static_cast<double>(said->second.wrong), static_cast<double>(said->second.partly));
+        weight = rules::learned_weight(*finding.rule, weight, said->second);
       }
       options.rule_hits.push_back({finding.time_ns, finding.rule->id, finding.entity, finding.cause, finding.explanation, weight});
     }
@@ -172,7 +163,7 @@ Result<void> Diagnosis::Impl::learn_weights() {
   newest.limit = kLearnIncidentsMax;
   newest.explanations = true;
   ASSIGN(const auto rows, graph_writer.incidents(newest));
-  std::map<std::string, graph::Verdicts> said;
+  std::map<std::string, Verdicts> said;
   // A rule may call the mode by another of its names than the candidate.
   const auto same_mode = [](const std::string& a, const std::string& b) {
     const explain::FailureMode* mode = explain::find_mode(a);
@@ -187,7 +178,7 @@ Result<void> Diagnosis::Impl::learn_weights() {
     for (const auto& fired : (*rules_of)["fired"]) {
       for (const graph::Feedback& one : feedback) {
         if (one.rank == 0 || one.failure_mode.empty() || !same_mode(one.failure_mode, fired.value("failure_mode", ""))) continue;
-        graph::Verdicts& of = said[fired.value("rule", "")];
+        Verdicts& of = said[fired.value("rule", "")];
         ++(one.verdict == "right" ? of.right : one.verdict == "wrong" ? of.wrong : of.partly);
       }
     }
@@ -429,17 +420,40 @@ Result<nlohmann::json> Diagnosis::incident(std::uint64_t id) const {
   return document;
 }
 
+namespace {
+
+// What people said of an answer, with the service that it blamed: the newest of each rank, oldest first.
+std::vector<explain::Said> said_of(const std::vector<graph::Feedback>& feedback, const nlohmann::json& document) {
+  std::vector<explain::Said> out;
+  const auto candidates = document.is_object() ? document.find("candidates") : document.end();
+  for (const graph::Feedback& one : feedback) {
+    explain::Said& said = out.emplace_back(explain::Said{one.verdict, {}, one.failure_mode});
+    if (std::string_view(one.entity).starts_with("service:")) said.service = one.entity.substr(std::string_view("service:").size());
+    if (!document.is_object() || candidates == document.end() || !candidates->is_array()) continue;
+    for (const auto& candidate : *candidates) {
+      if (!candidate.is_object()) continue;
+      // An answer that was right as a whole was so in its first cause. Later rankings may have moved a cause to another rank.
+      const bool meant = one.rank == 0 ? one.verdict != "wrong" && candidate.value("rank", 0) == 1
+                                       : candidate.value("failure_mode", "") == one.failure_mode && candidate.value("entity", "") == one.entity;
+      if (meant) said.service = candidate.value("service", ""), said.failure_mode = candidate.value("failure_mode", "");
+    }
+  }
+  return out;
+}
+
+}  // namespace
+
 Result<std::string> Diagnosis::export_incident(std::uint64_t id) const {
+  ASSIGN(auto reader, graph::Store::open(impl_->parts.graph_file, graph::Store::Mode::Read));
+  const auto row = reader.get(graph::IncidentId{static_cast<std::int64_t>(id)});
+  const auto document = row ? nlohmann::json::parse(row->explanation, nullptr, false) : nlohmann::json();
   std::optional<detect::Incident> incident;
   {
     const MutexLock lock(impl_->mutex);
     if (const auto found = impl_->ranked.find(id); found != impl_->ranked.end()) incident = found->second.incident;
   }
   if (!incident) {
-    ASSIGN(auto reader, graph::Store::open(impl_->parts.graph_file, graph::Store::Mode::Read));
-    auto row = reader.get(graph::IncidentId{static_cast<std::int64_t>(id)});
     if (!row) return std::unexpected(row.error());
-    const auto document = nlohmann::json::parse(row->explanation, nullptr, false);
     if (!document.is_object() || !document.contains("record") ||
         document["record"].value("boot_id", "") != impl_->parts.boot_id) {
       return fail(Code::NotFound, fmt::format("the events of incident {} are of an earlier boot", id));
@@ -447,7 +461,12 @@ Result<std::string> Diagnosis::export_incident(std::uint64_t id) const {
     ASSIGN(incident, explain::incident_from_record(document["record"]["incident"]));
   }
   const std::int64_t now = incident->closed_ns != 0 ? incident->closed_ns : impl_->parts.clock.now_ns();
-  return explain::export_incident(impl_->parts.store, *incident, impl_->options_for(*incident, now));
+  std::vector<explain::Said> said;
+  if (row) {
+    ASSIGN(const auto feedback, reader.feedback(row->id));
+    said = said_of(feedback, document);
+  }
+  return explain::export_incident(impl_->parts.store, *incident, impl_->options_for(*incident, now), said);
 }
 
 std::vector<detect::Incident> Diagnosis::open_incidents() const {
@@ -488,7 +507,7 @@ DiagnosisStats Diagnosis::stats() const {
 
 bool Diagnosis::begun_anew() const { return impl_->begun_anew; }
 
-void Diagnosis::take_verdicts(std::map<std::string, graph::Verdicts> verdicts) { impl_->knowledge.take_verdicts(std::move(verdicts)); }
+void Diagnosis::take_verdicts(std::map<std::string, Verdicts> verdicts) { impl_->knowledge.take_verdicts(std::move(verdicts)); }
 const std::shared_ptr<const recall::Modes>& Diagnosis::modes() const { return impl_->parts.knowledge; }
 
 }  // namespace culprit::app

@@ -23,6 +23,7 @@
 #include "daemon/detect/detector.h"
 #include "daemon/explain/explain.h"
 #include "daemon/explain/json.h"
+#include "daemon/explain/learn/model.h"
 #include "daemon/recall/recall.h"
 #include "graph/store.h"
 #include "rules/engine.h"
@@ -34,15 +35,15 @@ namespace culprit::app {
 class GraphKnowledge final : public explain::Knowledge {
  public:
   explicit GraphKnowledge(std::shared_ptr<const recall::Modes> modes) : modes_(std::move(modes)) {}
-  void take_verdicts(std::map<std::string, graph::Verdicts> verdicts);  // from any thread
+  void take_verdicts(std::map<std::string, Verdicts> verdicts);  // from any thread
   std::vector<explain::ModeMatch> match(std::string_view text, std::string_view program) const override;
   std::vector<std::string> mitigations(std::string_view mode_id) const override;
-  std::map<std::string, explain::Verdicts> verdicts() const;
+  std::map<std::string, Verdicts> verdicts() const;
 
  private:
   std::shared_ptr<const recall::Modes> modes_;  // the snapshot in force when the daemon started
   mutable Mutex mutex_;
-  std::map<std::string, graph::Verdicts> verdicts_ GUARDED_BY(mutex_);
+  std::map<std::string, Verdicts> verdicts_ GUARDED_BY(mutex_);
 };
 
 struct DiagnosisStats {
@@ -64,6 +65,7 @@ class Diagnosis {
     std::shared_ptr<const recall::Modes> knowledge;
     rules::RuleBook& rules;  // the detect thread takes up its newest set each second
     std::string host_name = "localhost";
+    explain::Model weights = explain::built_in_model();  // of the ranking's blocks
   };
   static Result<std::unique_ptr<Diagnosis>> start(Parts parts);
   ~Diagnosis();  // the input channel must be closed before
@@ -82,7 +84,7 @@ class Diagnosis {
   std::map<std::string, int> learned() const;
   DiagnosisStats stats() const;
   // What people said so far about failure modes: the next ranking weighs them by it.
-  void take_verdicts(std::map<std::string, graph::Verdicts> verdicts);
+  void take_verdicts(std::map<std::string, Verdicts> verdicts);
   const std::shared_ptr<const recall::Modes>& modes() const;
   bool begun_anew() const;  // the database was damaged and set aside when this started
 

@@ -122,6 +122,7 @@ const std::vector<Field>& fields() {
          return {};
        },
        [](const Config& config) { return fmt::format("[{}]", fmt::join(config.policy_files, ", ")); }, true},
+      path_field("weights_file", &Config::weights_file, "weights of culprit learn for the ranking; empty = the built-in ones"),
       path_field("packs_dir", &Config::packs_dir, "your own knowledge packs (*.yaml)"),
       text_field("embedding_url", &Config::embedding_url, "OpenAI-compatible /v1/embeddings for imported documents, or off: the built-in model"),
       text_field("embedding_model", &Config::embedding_model, "the model it is asked for"),

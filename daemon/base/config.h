@@ -81,6 +81,7 @@ struct Config {
   // Configuration files or folders whose writes and policy violations are changes: "PATH" or "SERVICE=PATH"; empty = the
   // usual folders below /etc.
   std::vector<std::string> policy_files;
+  std::filesystem::path weights_file;  // of `culprit learn`, for the ranking; empty = the built-in weights
   std::filesystem::path packs_dir = "/etc/culprit/packs";
   // An OpenAI-compatible endpoint that gives imported documents their vectors; the built-in model does otherwise. Never asked
   // about log lines or while ranking.

@@ -15,7 +15,6 @@ namespace {
 
 constexpr double kTold = 0.1;           // log-odds below which it is not worth a line
 constexpr std::size_t kReasons = 2;     // in a line
-constexpr double kPriorVerdicts = 2;    // of each kind, imagined: one verdict alone moves little
 
 struct Say {
   double weight = 0;
@@ -52,7 +51,7 @@ Result<void> weigh_blocks(const stream::EventStore& store, const Scene& scene, D
   if (drafts.empty()) return {};
   ASSIGN(const RecordedCase live, live_case(store, scene));
   if (live.candidates.size() < 2) return {};  // nobody to compare with
-  const Model& model = built_in_model();
+  const Model& model = scene.options().weights != nullptr ? *scene.options().weights : built_in_model();
   const Signals signals = all_signals(live);
   const std::vector<Features> features = features_of(live, signals, model.habits);
   const Judgement judgement = judge(model, features);
@@ -74,11 +73,7 @@ Result<void> weigh_blocks(const stream::EventStore& store, const Scene& scene, D
   return {};
 }
 
-double log_odds_of(const Verdicts& said) {
-  const double half = static_cast<double>(said.partly) / 2;
-  const double odds = (static_cast<double>(said.right) + half + kPriorVerdicts) / (static_cast<double>(said.wrong) + half + kPriorVerdicts);
-  return std::clamp(std::log(odds), -weight::kVerdicts, weight::kVerdicts);
-}
+double log_odds_of(const Verdicts& said) { return log_odds_after(said, weight::kVerdicts); }
 
 void weigh_verdicts(const Scene& scene, Drafts& drafts) {
   for (Draft& draft : drafts) {
@@ -87,7 +82,7 @@ void weigh_verdicts(const Scene& scene, Drafts& drafts) {
     const Verdicts& verdicts = said->second;
     const double log_odds = log_odds_of(verdicts);
     if (std::fabs(log_odds) < kTold) continue;
-    draft.add(log_odds, scene.onset_ns(), fmt::format("of {} earlier answers of this kind {} were confirmed, {} partly, {} rejected", verdicts.right + verdicts.partly + verdicts.wrong, verdicts.right, verdicts.partly, verdicts.wrong),
+    draft.add(log_odds, scene.onset_ns(), fmt::format("of {} earlier answers of this kind {} were confirmed, {} partly, {} rejected", verdicts.all(), verdicts.right, verdicts.partly, verdicts.wrong),
               {"feedback"});
   }
 }

@@ -23,6 +23,8 @@
 
 namespace culprit::explain {
 
+struct Model;  // learn/model.h
+
 struct ExplainOptions {
   std::int64_t now_ns = 0;          // events later than this are not looked at
   std::int64_t wall_offset_ns = 0;  // for times in texts: CLOCK_REALTIME - CLOCK_BOOTTIME
@@ -35,6 +37,7 @@ struct ExplainOptions {
   // [from, to) of earlier incidents, whose seconds are no baseline.
   std::vector<std::pair<std::int64_t, std::int64_t>> excluded;
   const Knowledge* knowledge = nullptr;  // optional; must outlive the call
+  const Model* weights = nullptr;        // of the blocks; none = the built-in ones. Must outlive the call
 };
 
 inline constexpr std::int64_t kHistoryNs = 600'000'000'000;  // before the onset

@@ -7,6 +7,8 @@
 #include <string_view>
 #include <vector>
 
+#include "daemon/base/verdicts.h"
+
 namespace culprit::explain {
 
 // A log line or kernel text that a failure mode is known by.
@@ -26,12 +28,7 @@ class Knowledge {
   virtual std::vector<std::string> mitigations(std::string_view mode_id) const = 0;
 };
 
-// What people said of earlier answers that named a failure mode (culprit feedback, confirm, reject).
-struct Verdicts {
-  std::uint64_t right = 0, partly = 0, wrong = 0;
-
-  bool operator==(const Verdicts&) const = default;
-};
+using culprit::Verdicts;  // on earlier answers that named a failure mode
 
 // A rule that fired.
 struct RuleHit {

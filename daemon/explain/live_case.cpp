@@ -84,47 +84,58 @@ std::int64_t own_ns_of(std::string_view self) {
   return seconds && *seconds >= 0 && *seconds < 1e6 ? static_cast<std::int64_t>(std::llround(*seconds * 1e9)) : -1;
 }
 
-void put_span(const Event& event, bool base, CaseBuilder& builder) {
+// What is kept of an event while others are looked at: not the whole of it, of which there are ten thousands.
+struct SpanRow {
+  RecordedSpan span;
+  std::string operation, error;
+};
+
+void take_span(const Event& event, const RecordedCase& c, std::vector<SpanRow>& rows) {
   if (event.span_id == 0 || !(event.value >= 0 && event.value < 1e6)) return;
   RecordedSpan span;
   span.trace = trace_of(event);
   span.id = event.span_id;
   span.parent = hex_of(event.attribute("parent.span_id"));
-  span.service = builder.service(service_of(event.entity));
-  span.operation = builder.word(event.name);
+  span.service = c.service(service_of(event.entity));
+  if (span.service == kNoService) return;
   span.duration_ns = static_cast<std::int64_t>(std::llround(event.value * 1e9));
   span.start_ns = event.time_ns - span.duration_ns;
   span.failed = event.severity >= stream::kError;
-  if (span.failed) span.error = builder.word(span_error(event));
   const std::string_view kind = event.attribute("span.kind");
   span.own_ns = own_ns_of(event.attribute("self"));
   if (kind == "client" || kind == "producer") span.kind = RecordedSpan::Kind::Client;
   else if (!kind.empty() || span.own_ns >= 0) span.kind = RecordedSpan::Kind::Server;  // the kernel's own spans are servers
-  (base ? builder.out.reference_spans : builder.out.spans).push_back(span);
+  rows.push_back({span, event.name, span.failed ? std::string(span_error(event)) : std::string()});
 }
 
-void put_line(const Event& event, bool base, CaseBuilder& builder) {
+void take_line(const Event& event, const RecordedCase& c, std::vector<RecordedLog>& lines) {
   RecordedLog line;
   line.time_ns = event.time_ns;
-  line.service = builder.service(service_of(event.entity));
+  line.service = c.service(service_of(event.entity));
+  if (line.service == kNoService) return;
   line.trace = event.trace_id[0] == 0 && event.trace_id[1] == 0 ? 0 : trace_of(event);
   line.span = event.span_id;
   if (event.severity >= stream::kFatal) line.level = "FATAL";
   else if (event.severity >= stream::kError) line.level = "ERROR";
   else if (event.severity >= stream::kWarn) line.level = "WARN";
   else if (event.severity >= stream::kInfo) line.level = "INFO";
-  line.text = event.body.empty() ? std::string(event.attribute("template")) : event.body;
-  (base ? builder.out.reference_logs : builder.out.logs).push_back(std::move(line));
+  const std::string_view text = event.body.empty() ? event.attribute("template") : std::string_view(event.body);
+  line.text = text.substr(0, kLiveLineBytesMax);
+  lines.push_back(std::move(line));
 }
 
-// Copies what a query finds, in an order that is no store's: they tell of one moment in any.
-Result<std::vector<Event>> events_of(const stream::EventStore& store, const stream::Query& query, const Windows& windows, bool base) {
-  std::vector<Event> out;
-  TRY(store.scan(query, [&](const Event& event) {
-    if (!base || windows.is_base(event.time_ns)) out.push_back(event);
-    return true;
-  }));
-  std::ranges::sort(out, {}, [](const Event& event) { return std::tie(event.time_ns, event.entity, event.name, event.span_id, event.value, event.body); });
+// In an order that is no store's: events of one moment come in any.
+std::vector<RecordedSpan> in_order(std::vector<SpanRow> rows, CaseBuilder& builder) {
+  std::ranges::sort(rows, {}, [](const SpanRow& row) {
+    return std::tuple(row.span.start_ns + row.span.duration_ns, row.span.service, std::string_view(row.operation), row.span.id, row.span.duration_ns, std::string_view(row.error));
+  });
+  std::vector<RecordedSpan> out;
+  out.reserve(rows.size());
+  for (const SpanRow& row : rows) {
+    RecordedSpan& span = out.emplace_back(row.span);
+    span.operation = builder.word(row.operation);
+    if (span.failed) span.error = builder.word(row.error);
+  }
   return out;
 }
 
@@ -138,12 +149,20 @@ Result<void> put_happenings(const stream::EventStore& store, const Scene& scene,
     query.to_ns = base ? windows.base_to_ns : windows.now_to_ns + 1;
     query.kinds = {Kind::Span};
     query.limit = kLiveSpansMax;
-    ASSIGN(const std::vector<Event> spans, events_of(store, query, windows, base));
-    for (const Event& event : spans) put_span(event, base, builder);
+    std::vector<SpanRow> rows;
+    TRY(store.scan(query, [&](const Event& event) {
+      if (!base || windows.is_base(event.time_ns)) take_span(event, builder.out, rows);
+      return true;
+    }));
+    (base ? builder.out.reference_spans : builder.out.spans) = in_order(std::move(rows), builder);
     query.kinds = {Kind::Log};
     query.limit = kLiveLinesMax;
-    ASSIGN(const std::vector<Event> lines, events_of(store, query, windows, base));
-    for (const Event& event : lines) put_line(event, base, builder);
+    std::vector<RecordedLog>& lines = base ? builder.out.reference_logs : builder.out.logs;
+    TRY(store.scan(query, [&](const Event& event) {
+      if (!base || windows.is_base(event.time_ns)) take_line(event, builder.out, lines);
+      return true;
+    }));
+    std::ranges::sort(lines, {}, [](const RecordedLog& line) { return std::tie(line.time_ns, line.service, line.text, line.span, line.level, line.trace); });
   }
   return {};
 }

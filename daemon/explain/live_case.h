@@ -12,6 +12,7 @@ namespace culprit::explain {
 inline constexpr std::size_t kLiveServicesMax = 64;    // candidates: those that the trouble can reach come first
 inline constexpr std::size_t kLiveSpansMax = 20'000;   // of each, healthy and of the incident; the newest
 inline constexpr std::size_t kLiveLinesMax = 10'000;
+inline constexpr std::size_t kLiveLineBytesMax = 600;  // of a line; the miner reads no more
 
 // What a failed span says went wrong: its message; "" if it has none.
 std::string_view span_message(const stream::Event& event);

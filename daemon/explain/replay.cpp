@@ -17,6 +17,7 @@ namespace {
 
 using nlohmann::json;
 
+constexpr std::int64_t kVerdictsMax = 1'000'000'000;  // of one kind
 constexpr std::int64_t kTimeMax = std::int64_t{1} << 61;  // beyond, sums of times could overflow
 
 json options_record(const ExplainOptions& options) {
@@ -69,10 +70,24 @@ ExplainOptions options_of(const json& record) {
   options.rules_hash = record.value("rules_hash", std::string());
   const json verdicts = record.value("verdicts", json::object());
   for (const auto& [mode, said] : verdicts.items()) {
-    options.verdicts[mode] = {said.value("right", std::uint64_t{0}), said.value("partly", std::uint64_t{0}), said.value("wrong", std::uint64_t{0})};
+    const auto count = [&said](const char* what) { return std::clamp<std::int64_t>(said.value(what, std::int64_t{0}), 0, kVerdictsMax); };
+    options.verdicts[mode] = {.right = count("right"), .wrong = count("wrong"), .partly = count("partly")};
   }
   options.excluded = record.value("excluded", options.excluded);
   return options;
+}
+
+// nlohmann throws on a wrong type; the caller catches.
+Result<std::vector<Said>> said_of(const json& records) {
+  if (!records.is_array() || records.size() > kSaidMax) return fail(Code::Exhausted, fmt::format("line 1: said: no list of at most {} verdicts", kSaidMax));
+  std::vector<Said> out;
+  for (const json& one : records) {
+    Said& said = out.emplace_back(Said{one.value("verdict", std::string()), one.value("service", std::string()), one.value("failure_mode", std::string())});
+    if (said.verdict != "right" && said.verdict != "wrong" && said.verdict != "partly") {
+      return fail(Code::Invalid, fmt::format("line 1: said: '{}' is none of right, wrong, partly", said.verdict));
+    }
+  }
+  return out;
 }
 
 bool sane(std::int64_t time_ns) { return time_ns > -kTimeMax && time_ns < kTimeMax; }
@@ -108,8 +123,9 @@ Result<Replayable> parse_header(std::string_view line) {
   if (const auto options = header.find("options"); options != header.end()) TRY(check_numbers(*options, "options"));
   try {
     replay.options = options_of(header.at("options"));
+    ASSIGN(replay.said, said_of(header.value("said", json::array())));
   } catch (const json::exception& error) {
-    return fail(Code::Invalid, fmt::format("line 1: options: {}", error.what()));
+    return fail(Code::Invalid, fmt::format("line 1: options or what was said: {}", error.what()));
   }
   TRY(check_times(replay));
   return replay;
@@ -117,8 +133,10 @@ Result<Replayable> parse_header(std::string_view line) {
 
 }  // namespace
 
-Result<std::string> export_incident(const stream::EventStore& store, const detect::Incident& incident, const ExplainOptions& options) {
-  const json header = {{"culprit_export", kExportVersion}, {"incident", incident_to_record(incident)}, {"options", options_record(options)}};
+Result<std::string> export_incident(const stream::EventStore& store, const detect::Incident& incident, const ExplainOptions& options, const std::vector<Said>& said) {
+  json labels = json::array();
+  for (const Said& one : said) labels.push_back({{"verdict", one.verdict}, {"service", one.service}, {"failure_mode", one.failure_mode}});
+  const json header = {{"culprit_export", kExportVersion}, {"incident", incident_to_record(incident)}, {"options", options_record(options)}, {"said", std::move(labels)}};
   std::string out = header.dump(-1, ' ', false, json::error_handler_t::replace);
   out += '\n';
   stream::Query query;

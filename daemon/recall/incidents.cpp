@@ -11,7 +11,6 @@
 namespace culprit::recall {
 namespace {
 
-constexpr double kPriorVerdicts = 4.0;
 constexpr double kWeightLeast = 0.1;
 constexpr double kWeightMost = 0.98;
 constexpr std::size_t kSymptomsMax = 8;  // of an explanation, told in the document
@@ -67,10 +66,8 @@ Result<void> remember_incident(std::shared_ptr<const Modes> modes, const std::fi
 }
 
 double weight_after(double weight, const graph::Verdicts& verdicts) {
-  const double right = static_cast<double>(verdicts.right) + static_cast<double>(verdicts.partly) / 2;
-  const double all = static_cast<double>(verdicts.right + verdicts.wrong + verdicts.partly);
-  if (all == 0) return weight;
-  return std::clamp((weight * kPriorVerdicts + right) / (kPriorVerdicts + all), kWeightLeast, std::max(weight, kWeightMost));
+  if (verdicts.all() <= 0) return weight;
+  return std::clamp(chance_after(weight, verdicts), kWeightLeast, std::max(weight, kWeightMost));
 }
 
 }  // namespace culprit::recall

@@ -16,8 +16,7 @@ graph::ImportItem incident_item(const graph::Incident& incident, std::span<const
 Result<void> remember_incident(std::shared_ptr<const Modes> modes, const std::filesystem::path& graph_file, const graph::Incident& incident,
                                std::span<const graph::Feedback> said, std::int64_t now_ns);
 
-// The weight of a sign after verdicts: the mean of a Beta distribution whose prior is `weight`, worth kPriorVerdicts
-// verdicts; bounded, so that nothing becomes certain and nothing is forgotten.
+// The weight of a sign after verdicts (base/verdicts.h); bounded, so that nothing becomes certain and nothing is forgotten.
 double weight_after(double weight, const graph::Verdicts& verdicts);
 
 }  // namespace culprit::recall

@@ -107,6 +107,17 @@ std::vector<graph::Match> Modes::recognise(std::string_view text, std::string_vi
   return matches;
 }
 
+std::vector<std::string> Modes::remedies(std::string_view mode_id) const {
+  std::vector<std::string> lines;
+  const graph::FailureMode* mode = known_->find(mode_id);
+  if (mode == nullptr) return lines;
+  for (const graph::Mitigation& mitigation : known_->mitigations(mode->id)) {
+    if (lines.size() == kRemediesMax) break;
+    lines.push_back(mitigation.command.empty() ? mitigation.text : fmt::format("{}: {}", mitigation.text, mitigation.command));
+  }
+  return lines;
+}
+
 Recall::Recall(std::shared_ptr<const Modes> modes, Options options) : modes_(std::move(modes)), options_(std::move(options)) {}
 
 const embed::Embedder& Recall::embedder() const { return options_.embedder != nullptr ? *options_.embedder : modes_->model(); }

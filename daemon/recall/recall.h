@@ -26,6 +26,7 @@
 namespace culprit::recall {
 
 inline constexpr std::size_t kCandidatesMax = 200;  // of each kind, for one question
+inline constexpr std::size_t kRemediesMax = 3;
 
 // The model that the build trained from the packs.
 Result<embed::Model> built_in_model();
@@ -68,6 +69,8 @@ class Modes {
   // For explain: the modes that a log template of this program speaks for, with weights 0 to 1. A text that shows a
   // tell-tale means that mode; a text of a known middleware that shows none may still be like a mode.
   std::vector<graph::Match> recognise(std::string_view text, std::string_view program) const;
+  // What to do about a mode, best first, few, a line each with its command; empty for one that is not known.
+  std::vector<std::string> remedies(std::string_view mode_id) const;
   const graph::Knowledge& known() const { return *known_; }
   const embed::Model& model() const { return model_; }
 

@@ -3,17 +3,24 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <unistd.h>
+
+#include <filesystem>
+#include <fstream>
 #include <random>
 
 #include "daemon/explain/learn/alert_words.h"
 #include "daemon/explain/learn/answer.h"
 #include "daemon/explain/learn/fit.h"
 #include "daemon/explain/learn/labelled.h"
+#include "daemon/explain/replay.h"
+#include "tests/explain/faults.h"
 #include "tests/explain/recorded_world.h"
 
 namespace culprit::explain {
 namespace {
 
+using testing::AllOf;
 using testing::HasSubstr;
 
 // Four candidates; the feature "good" is at the truth in `clear` of the cases, elsewhere else; "noise" anywhere.
@@ -106,6 +113,102 @@ TEST(Learn, WeightsSurviveTheirFile) {
     ASSERT_FALSE(refused) << bad;
     EXPECT_THAT(refused.error().message, HasSubstr(why));
   }
+}
+
+// Where people only said who it was not, the blame moves to the others; and such a case is no miss of cross-validation.
+TEST(Learn, ARejectionMovesTheBlameElsewhere) {
+  std::vector<Example> examples = made_examples(40, 1.0, 4);
+  for (Example& one : examples) {
+    one.rejected = {static_cast<std::size_t>(one.truth + 1) % 4};
+    one.features[one.rejected.front()].push_back({"shown", 1});
+    one.truth = -1;
+  }
+  std::vector<const Example*> all;
+  for (const Example& one : examples) all.push_back(&one);
+  const Model model = fit(all, {});
+  EXPECT_LT(model.weights.at("shown"), -1);
+  EXPECT_GT(model.weights.at("good"), 0);
+  EXPECT_EQ(cross_validate(examples, {}).ac1, 0);
+  EXPECT_EQ(cross_validate(examples, {}).ece, 0);
+  const std::vector<Example> labelled = made_examples(60, 1.0, 5);
+  const double alone = cross_validate(labelled, {}).ac1;
+  std::vector<Example> both = labelled;
+  for (Example one : examples) one.id += " rejected", both.push_back(one);
+  EXPECT_GE(cross_validate(both, {}).ac1, alone - 0.1);
+}
+
+// A handful of verdicts moves the weights that were there; it does not replace them.
+TEST(Learn, FewVerdictsMoveWhatWasKnown) {
+  Model before;
+  before.source = "before";
+  before.weights = {{"good", 3}, {"elsewhere", 2}};
+  before.calibration = {0.7, 0.1};
+  before.faults["cpu"] = {{"good", 1}};
+  const std::vector<Example> examples = made_examples(3, 1.0, 6);
+  std::vector<const Example*> all;
+  for (const Example& one : examples) all.push_back(&one);
+  const Model after = fit(all, {.start = &before}), anew = fit(all, {});
+  EXPECT_EQ(after.weights.at("elsewhere"), 2);
+  EXPECT_GE(after.weights.at("good"), 3);
+  EXPECT_LT(anew.weights.at("good"), 3);
+  EXPECT_EQ(after.faults, before.faults);
+  EXPECT_TRUE(after.trees.empty());
+  const Calibration calibration = cross_validate(examples, {.start = &before}).calibrated.calibration;
+  EXPECT_NEAR(calibration.slope, 0.7, 0.3);
+  EXPECT_NEAR(calibration.offset, 0.1, 0.5);
+}
+
+// An incident that was exported with somebody's verdicts is a labelled case; one without is left out and counted.
+TEST(Exported, VerdictsAreLabels) {
+  test::World world(11);
+  world.run(50);
+  ASSERT_TRUE(world.break_with(test::faults::pg_lock(world)));
+  const std::filesystem::path folder = std::filesystem::path(testing::TempDir()) / fmt::format("exported-{}", ::getpid());
+  std::filesystem::create_directories(folder);
+  const auto put = [&](const char* name, const std::vector<Said>& said) {
+    std::ofstream(folder / name) << export_incident(world.store, world.incident(), world.options(), said).value();
+  };
+  EXPECT_FALSE(holds_exports(folder));
+  put("a.jsonl", {{"partly", "shop", "x"}, {"right", "postgres", "postgresql/lock-wait"}, {"wrong", "shop", "y"}, {"wrong", "postgres", "z"}});
+  put("b.jsonl", {{"wrong", "shop", "x"}});
+  put("c.jsonl", {});
+  std::ofstream(folder / "notes.jsonl") << "{}\n";
+  EXPECT_TRUE(holds_exports(folder));
+  std::map<std::string, std::pair<RecordedCase, Label>> read;
+  const auto counts = read_exported(folder, [&](RecordedCase&& one, const Label& label) -> Result<void> {
+    const std::string id = one.id;
+    read[id] = {std::move(one), label};
+    return {};
+  });
+  ASSERT_TRUE(counts) << counts.error().message;
+  EXPECT_EQ(counts->labelled, 2U);
+  EXPECT_EQ(counts->silent, 1U);
+  const auto& [one, label] = read.at("a.jsonl");
+  EXPECT_EQ(label.service, "postgres");
+  EXPECT_EQ(label.fault, "postgresql/lock-wait");
+  EXPECT_EQ(label.rejected, std::vector<std::string>{"shop"});
+  const Example example = example_of(one, label, all_signals(one), {}, "x");
+  ASSERT_GE(example.truth, 0);
+  EXPECT_EQ(example.names.at(static_cast<std::size_t>(example.truth)), "postgres");
+  ASSERT_EQ(example.rejected.size(), 1U);
+  EXPECT_EQ(example.names.at(example.rejected.front()), "shop");
+  EXPECT_EQ(read.at("b.jsonl").second.service, "");
+  std::ofstream(folder / "d.jsonl") << "{\"culprit_export\": 9}\n";
+  const auto refused = read_exported(folder, [](RecordedCase&&, const Label&) -> Result<void> { return {}; });
+  ASSERT_FALSE(refused);
+  EXPECT_THAT(refused.error().message, AllOf(HasSubstr("d.jsonl"), HasSubstr("format 9")));
+  std::filesystem::remove_all(folder);
+}
+
+TEST(Learn, AFileOfWeightsIsNamedWhenItIsBad) {
+  const std::filesystem::path file = std::filesystem::path(testing::TempDir()) / fmt::format("weights-{}.json", ::getpid());
+  EXPECT_EQ(load_model(file).error().code, Code::NotFound);
+  std::ofstream(file) << "{}";
+  EXPECT_THAT(load_model(file).error().message, AllOf(HasSubstr(file.string()), HasSubstr("no weights")));
+  std::ofstream(file) << write_model(built_in_model());
+  ASSERT_TRUE(load_model(file));
+  EXPECT_EQ(load_model(file)->weights, built_in_model().weights);
+  std::filesystem::remove(file);
 }
 
 TEST(Learn, TheBuiltInWeightsAreReadable) {

@@ -52,18 +52,20 @@ TEST(Replay, ExportRanksTheSame) {
     options.rule_hits = {{world.now_ns() - 1'000'000'000, "some-rule", "service:shop", "application/slow-code", "it fired", 1.5}};
     options.excluded = {{1, 2}};
     options.verdicts = {{"application/slow-code", {3, 1, 0}}};
+    const std::vector<explain::Said> said = {{"right", "shop", "application/slow-code"}, {"wrong", "", ""}};
     const auto direct = explain::explain(world.store, world.incident(), options);
     ASSERT_TRUE(direct);
-    const auto text = explain::export_incident(world.store, world.incident(), options);
+    const auto text = explain::export_incident(world.store, world.incident(), options, said);
     ASSERT_TRUE(text);
     auto replay = explain::import_incident(*text);
     ASSERT_TRUE(replay) << replay.error().message;
     EXPECT_EQ(replay->incident, world.incident());
+    EXPECT_EQ(replay->said, said);
     const auto again = explain::explain(*replay->store, replay->incident, replay->options);
     ASSERT_TRUE(again);
     EXPECT_EQ(document(*again), document(*direct));
     // And a second generation is the same file.
-    const auto copy = explain::export_incident(*replay->store, replay->incident, replay->options);
+    const auto copy = explain::export_incident(*replay->store, replay->incident, replay->options, replay->said);
     ASSERT_TRUE(copy);
     EXPECT_EQ(*copy, *text);
   }
@@ -96,6 +98,9 @@ TEST(Replay, BadFilesAreRefusedWithTheirLine) {
       {with("\"now_ns\":", "\"now_ns\":99999999999999999999,\"n\":"), Code::Invalid, "'now_ns'"},
       {with("\"now_ns\":", "\"excluded\":[[1,2e99]],\"now_ns\":"), Code::Invalid, "'excluded'"},
       {with("\"now_ns\":", "\"x\":[[[[[[[[[[1]]]]]]]]]],\"now_ns\":"), Code::Invalid, "nested too deeply"},
+      {with("\"said\":[]", "\"said\":[{\"verdict\":\"maybe\"}]"), Code::Invalid, "'maybe' is none of"},
+      {with("\"said\":[]", "\"said\":[3]"), Code::Invalid, "what was said"},
+      {with("\"said\":[]", "\"said\":3"), Code::Exhausted, "said"},
       {header + "{\"time_ns\":1,\"kind\":\"nonsense\"}\n", Code::Invalid, "line 2"},
       {header + "\n\n{broken\n", Code::Invalid, "line 4"},
       {header + "{\"time_ns\":9223372036854775807,\"kind\":\"log\"}\n", Code::Invalid, "line 2"},

@@ -206,14 +206,14 @@ TEST(Clauses, SayWhichWindowEntityJoinOrPathFails) {
 // Verdicts move a weight towards what people found, within a bound; a pinned one stays.
 TEST(Learning, VerdictsMoveTheWeight) {
   Rule rule;
-  EXPECT_EQ(learned_weight(rule, 2, 0, 0, 0), 2);
-  EXPECT_GT(learned_weight(rule, 2, 3, 0, 0), 2.5);
-  EXPECT_LT(learned_weight(rule, 2, 0, 3, 0), 1.5);
-  EXPECT_EQ(learned_weight(rule, 2, 0, 0, 5), 2);
-  EXPECT_EQ(learned_weight(rule, 2, 1'000, 0, 0), 2 + kLearnedMax);
-  EXPECT_EQ(learned_weight(rule, 1, 0, 1'000, 0), 0);
+  EXPECT_EQ(learned_weight(rule, 2, {}), 2);
+  EXPECT_GT(learned_weight(rule, 2, {.right = 3}), 2.5);
+  EXPECT_LT(learned_weight(rule, 2, {.wrong = 3}), 1.5);
+  EXPECT_EQ(learned_weight(rule, 2, {.partly = 5}), 2);
+  EXPECT_EQ(learned_weight(rule, 2, {.right = 1'000}), 2 + kLearnedMax);
+  EXPECT_EQ(learned_weight(rule, 1, {.wrong = 1'000}), 0);
   rule.pinned = true;
-  EXPECT_EQ(learned_weight(rule, 2, 0, 1'000, 0), 2);
+  EXPECT_EQ(learned_weight(rule, 2, {.wrong = 1'000}), 2);
 }
 
 // What other programs read stays what they can read, whatever a message holds.

@@ -1,8 +1,6 @@
 // GraphKnowledge: the knowledge graph behind explain's seam, as the daemon puts it there; for what ranks without one.
 #pragma once
 
-#include <fmt/format.h>
-
 #include <string>
 #include <string_view>
 #include <vector>
@@ -11,8 +9,6 @@
 #include "daemon/recall/recall.h"
 
 namespace culprit::cli {
-
-inline constexpr std::size_t kMitigationsMax = 3;
 
 class GraphKnowledge final : public explain::Knowledge {
  public:
@@ -26,16 +22,7 @@ class GraphKnowledge final : public explain::Knowledge {
     return matches;
   }
   std::vector<std::string> mitigations(std::string_view mode_id) const override {
-    std::vector<std::string> lines;
-    const graph::FailureMode* mode = modes_.known().find(mode_id);
-    if (mode == nullptr) return lines;
-    for (const graph::Mitigation& mitigation : modes_.known().mitigations(mode->id)) {
-      if (lines.size() == kMitigationsMax) break;
-      lines.push_back(mitigation.command.empty()
-                          ? mitigation.text
-                          : fmt::format("{}: {}", mitigation.text, mitigation.command));
-    }
-    return lines;
+    return modes_.remedies(mode_id);
   }
 
  private:

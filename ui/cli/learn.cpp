@@ -1,7 +1,9 @@
 // culprit learn: fits the ranking's weights to labelled incidents.
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <fstream>
+#include <optional>
 
 #include "daemon/explain/learn/alert_words.h"
 #include "daemon/explain/learn/labelled.h"
@@ -29,15 +31,21 @@ struct LearnOptions {
   std::vector<std::string> without_block;
 };
 
+bool any_exports(const std::vector<std::string>& directories) {
+  return std::ranges::any_of(directories, [](const std::string& directory) { return ex::holds_exports(directory); });
+}
+
 struct Material {
   std::vector<ex::Example> examples;
   std::vector<ex::Example> tried;  // the same with less in them, if asked for
   ex::Habits habits;
+  std::size_t silent = 0;  // exports that nobody said anything about
 };
 
 Result<ex::Habits> read_habits(const std::vector<std::string>& directories) {
   ex::Habits out;
   for (const std::string& directory : directories) {
+    if (ex::holds_exports(directory)) continue;  // Culprit's own incidents hold no alerts to count
     TRY(ex::read_unlabelled(directory, [&](ex::RecordedCase&& one) -> Result<void> {
       if (!one.alerts.empty()) ex::learn_habits(one, out);
       return {};
@@ -54,7 +62,7 @@ Result<Material> read_material(const std::vector<std::string>& directories, cons
   Material out;
   ASSIGN(out.habits, read_habits(directories));
   for (const std::string& directory : directories) {
-    TRY(ex::read_labelled(directory, [&](ex::RecordedCase&& one, const ex::Label& label) -> Result<void> {
+    const auto take = [&](ex::RecordedCase&& one, const ex::Label& label) -> Result<void> {
       // A set of its own, so that it falls into the same fold as its twin.
       const std::string uncounted = directory + std::string(kUncounted);
       const bool twice = also_uncounted && !one.alerts.empty();
@@ -66,7 +74,13 @@ Result<Material> read_material(const std::vector<std::string>& directories, cons
         if (twice) out.tried.push_back(ex::example_of(one, label, ex::all_signals(one), {}, uncounted));
       }
       return {};
-    }));
+    };
+    if (ex::holds_exports(directory)) {
+      ASSIGN(const ex::ExportedCases read, ex::read_exported(directory, take));
+      out.silent += read.silent;
+    } else {
+      TRY(ex::read_labelled(directory, take));
+    }
   }
   return out;
 }
@@ -89,7 +103,8 @@ double mean_confidence(const ex::CrossValidation& result) {
 }
 
 Json summary_of(const ex::CrossValidation& result) {
-  return {{"cases", result.held.size()}, {"ac1", result.ac1}, {"avg5", result.avg5}, {"fault_accuracy", result.fault_accuracy}, {"ece", result.ece}, {"confidence", mean_confidence(result)}};
+  const auto known = std::ranges::count_if(result.held, [](const ex::Held& held) { return held.example->known(); });
+  return {{"cases", known}, {"ac1", result.ac1}, {"avg5", result.avg5}, {"fault_accuracy", result.fault_accuracy}, {"ece", result.ece}, {"confidence", mean_confidence(result)}};
 }
 
 std::string render(const Json& document, const Style& style) {
@@ -99,7 +114,9 @@ std::string render(const Json& document, const Style& style) {
     table.add({text(row, "set"), whole(row, "cases"), fmt::format("{:.3f}", number_or(row, "ac1", 0)), fmt::format("{:.3f}", number_or(row, "avg5", 0)),
                fmt::format("{:.3f}", number_or(row, "fault_accuracy", 0)), fmt::format("{:.3f}", number_or(row, "ece", 0)), fmt::format("{:.2f}", number_or(row, "confidence", 0))});
   }
-  return fmt::format("5-fold cross-validation by incident:\n{}{} weights written to {}\n", table.text(style, 0), whole(document, "weights"), text(document, "out", "nowhere (--out)"));
+  const auto silent = static_cast<std::size_t>(number_or(document, "unlabelled", 0));
+  const std::string left_out = silent == 0 ? std::string() : fmt::format("{} exported incidents left out: nobody confirmed or rejected what they blamed\n", silent);
+  return fmt::format("5-fold cross-validation by incident:\n{}{}{} weights written to {}\n", table.text(style, 0), left_out, whole(document, "weights"), text(document, "out", "nowhere (--out)"));
 }
 
 Result<void> save(const ex::Model& model, const std::string& path) {
@@ -123,12 +140,21 @@ Result<void> save_answers(const ex::CrossValidation& result, const std::string& 
   return {};
 }
 
+// Few incidents teach little: what people confirmed of their own moves the weights that were there, rather than replacing them.
+Result<std::optional<ex::Model>> start_of(const LearnOptions& options) {
+  if (!options.weights.empty()) {
+    ASSIGN(ex::Model model, ex::load_model(options.weights));
+    return std::optional(std::move(model));
+  }
+  if (any_exports(options.cases)) return std::optional(ex::built_in_model());
+  return std::optional<ex::Model>();
+}
+
 // What can be learned without anybody's verdict: which alerts are usual. The weights stay as they are.
 Result<Exit> learn_habits_only(const Session& session, const LearnOptions& options, const ex::Habits& habits) {
   ex::Model model = ex::built_in_model();
   if (!options.weights.empty()) {
-    ASSIGN(const std::string bytes, read_input(options.weights));
-    ASSIGN(model, ex::parse_model(bytes));
+    ASSIGN(model, ex::load_model(options.weights));
   }
   model.habits = habits;
   model.source += fmt::format("; alerts counted in {} incidents without labels", habits.cases);
@@ -141,7 +167,7 @@ Result<Exit> learn_habits_only(const Session& session, const LearnOptions& optio
 
 void add_learn(CLI::App& app, Session& session) {
   const auto options = std::make_shared<LearnOptions>();  // shared by the option bindings and the callback
-  app.add_option("--cases", options->cases, "Labelled cases: truth.jsonl and the cases beside it; may be repeated")->required()->type_name("DIR");
+  app.add_option("--cases", options->cases, "Labelled cases: truth.jsonl and the cases beside it, or exported incidents with your verdicts; may be repeated")->required()->type_name("DIR");
   app.add_option("--out", options->out, "Where to write the weights; without it they are only tried")->type_name("FILE");
   app.add_option("--answers", options->answers, "Where to write what cross-validation answered, one line of JSON a case")->type_name("FILE");
   app.add_option("--source", options->source, "A note kept in the weights: what they were learned from")->type_name("TEXT");
@@ -150,7 +176,7 @@ void add_learn(CLI::App& app, Session& session) {
   app.add_flag("--general", options->general, "Leave out what names a service: weights for any system");
   app.add_flag("--no-trees", options->no_trees, "Only weights, also with many incidents");
   app.add_flag("--unlabelled", options->unlabelled, "Use no labels: only count which alerts are usual, and keep the weights");
-  app.add_option("--weights", options->weights, "Those weights, with --unlabelled; else the built-in ones")->type_name("FILE");
+  app.add_option("--weights", options->weights, "Start from those weights: cases move them. Exports and --unlabelled start from the built-in ones")->type_name("FILE");
   app.add_option("--without", options->without, "Try the weights on cases without metrics, traces, logs, topology or reference")->type_name("WHAT");
   app.add_option("--keep-spans", options->keep_spans, "Try them on cases with this share of their spans")->type_name("X")->check(CLI::Range(0.0, 1.0));
   app.add_option("--keep-samples", options->keep_samples, "Try them on cases with this share of their metric values")->type_name("X")->check(CLI::Range(0.0, 1.0));
@@ -167,8 +193,9 @@ void add_learn(CLI::App& app, Session& session) {
       }
       ASSIGN(Material material, read_material(options->cases, loss, options->general));
       for (auto* examples : {&material.examples, &material.tried}) leave_out(*examples, options->without_block);
-      if (material.examples.empty()) return fail(Code::Invalid, "there are no labelled cases");
-      ex::FitOptions fitting{.penalty = options->penalty, .rare_penalty = options->rare_penalty, .names = !options->general};
+      if (material.examples.empty()) return fail(Code::Invalid, material.silent == 0 ? std::string("there are no labelled cases") : fmt::format("nobody said anything of a service about the {} exported incidents: culprit confirm, or reject", material.silent));
+      ASSIGN(const std::optional<ex::Model> start, start_of(*options));
+      ex::FitOptions fitting{.penalty = options->penalty, .rare_penalty = options->rare_penalty, .names = !options->general, .start = start ? &*start : nullptr};
       if (options->no_trees) fitting.trees_from = material.examples.size() + 1;
       const ex::CrossValidation all = ex::cross_validate(material.examples, fitting, 5, loss.any() ? &material.tried : nullptr);
       std::vector<const ex::Example*> examples;
@@ -176,8 +203,10 @@ void add_learn(CLI::App& app, Session& session) {
       ex::Model model = ex::fit(examples, fitting);
       model.calibration = all.calibrated.calibration;
       model.by_evidence = all.calibrated.by_evidence;
-      if (!options->general) model.habits = material.habits;
-      model.source = options->source.empty() ? fmt::format("{} labelled incidents", examples.size()) : options->source;
+      if (!options->general && material.habits.cases > 0) model.habits = material.habits;
+      model.source = !options->source.empty() ? options->source
+                     : start                  ? fmt::format("{}; then {} incidents that people confirmed or rejected", start->source, examples.size())
+                                              : fmt::format("{} labelled incidents", examples.size());
       TRY(save(model, options->out));
       TRY(save_answers(all, options->answers));
       Json sets = Json::array();
@@ -188,7 +217,7 @@ void add_learn(CLI::App& app, Session& session) {
         for (const ex::Held& held : all.held) {
           if (held.example->set == directory) one.held.push_back(held);
         }
-        if (one.held.empty() && directory.ends_with(kUncounted)) continue;
+        if (one.held.empty()) continue;
         ex::count_ranks(one);
         one.ece = ex::expected_calibration_error(one.held);
         Json row = summary_of(one);
@@ -198,7 +227,7 @@ void add_learn(CLI::App& app, Session& session) {
       Json total = summary_of(all);
       total["set"] = "all";
       sets.push_back(std::move(total));
-      return session.show_document({{"api", 1}, {"sets", std::move(sets)}, {"weights", model.weights.size()}, {"out", options->out.empty() ? Json(nullptr) : Json(options->out)}}, render);
+      return session.show_document({{"api", 1}, {"sets", std::move(sets)}, {"unlabelled", material.silent}, {"weights", model.weights.size()}, {"out", options->out.empty() ? Json(nullptr) : Json(options->out)}}, render);
     };
   });
 }

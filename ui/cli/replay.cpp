@@ -36,13 +36,14 @@ Json with_ranking(Json document, const explain::Explanation& explanation) {
   return document;
 }
 
-Result<Exit> replay_export(const Session& session, const std::string& file, bool all) {
+Result<Exit> replay_export(const Session& session, const std::string& file, const explain::Model& weights, bool all) {
   ASSIGN(const std::string bytes, read_input(file));
   auto replayable = explain::import_incident(bytes);
   if (!replayable) return std::unexpected(replayable.error().context(fmt::format("'{}'", file)));
   ASSIGN(const auto modes, load_modes(session));
   const GraphKnowledge knowledge(*modes);
   replayable->options.knowledge = &knowledge;
+  replayable->options.weights = &weights;
   ASSIGN(const explain::Explanation explanation,
          explain::explain(*replayable->store, replayable->incident, replayable->options));
   return session.show_document(with_ranking(explain::to_json(explanation), explanation), [&](const Json& document, const Style& style) {
@@ -50,17 +51,12 @@ Result<Exit> replay_export(const Session& session, const std::string& file, bool
   });
 }
 
-Result<explain::Model> load_weights(const std::string& file) {
-  if (file.empty()) return explain::built_in_model();
-  ASSIGN(const std::string bytes, read_input(file));
-  auto model = explain::parse_model(bytes);
-  if (!model) return std::unexpected(model.error().context(fmt::format("'{}'", file)));
-  return model;
-}
-
 Result<Exit> replay(const Session& session, const ReplayOptions& options) {
   if (options.paths.empty() == options.cases.empty()) return fail(Code::Invalid, "give either what to replay or --cases");
-  ASSIGN(const explain::Model model, load_weights(options.weights));
+  explain::Model model = explain::built_in_model();
+  if (!options.weights.empty()) {
+    ASSIGN(model, explain::load_model(options.weights));
+  }
   const auto one_line = [&](const explain::RecordedCase& one) {
     session.out << explain::to_json(explain::answer_case(one, model)).dump(-1, ' ', false, Json::error_handler_t::replace) << "\n";
   };
@@ -73,7 +69,7 @@ Result<Exit> replay(const Session& session, const ReplayOptions& options) {
   }
   std::error_code ignored;  // what cannot be seen is no directory, and says so when it is opened
   if (options.paths.size() == 1 && !std::filesystem::is_directory(options.paths.front(), ignored)) {
-    return replay_export(session, options.paths.front(), options.all);
+    return replay_export(session, options.paths.front(), model, options.all);
   }
   for (const std::string& path : options.paths) {
     ASSIGN(const explain::RecordedCase one, explain::read_case(path));

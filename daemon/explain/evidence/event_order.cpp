@@ -57,13 +57,11 @@ class Order {
 
 }  // namespace
 
-void event_order(const RecordedCase& c, Signals& out) {
-  const SpanForest forest = forest_of(c);
+void event_order(const RecordedCase& c, const SpanForest& forest, const CaseTemplates& templates, Signals& out) {
   if (!forest.usable()) return;
   std::unordered_map<std::uint64_t, std::size_t> place;  // (trace, span) -> node
   for (std::size_t i = 0; i < forest.nodes.size(); ++i) place.emplace(mix(forest.nodes[i].span->trace, forest.nodes[i].span->id), i);
   std::vector<std::vector<Step>> steps(forest.nodes.size());
-  const CaseTemplates templates = templates_of(c);
   const auto put_logs = [&](const std::vector<RecordedLog>& lines, const std::vector<std::uint64_t>& ids) {
     for (std::size_t i = 0; i < lines.size(); ++i) {
       if (lines[i].span == 0) continue;

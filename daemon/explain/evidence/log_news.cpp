@@ -28,9 +28,8 @@ double shift(double k1, double n1, double k2, double n2) {
 
 }  // namespace
 
-void log_news(const RecordedCase& c, Signals& out) {
+void log_news(const RecordedCase& c, const CaseTemplates& templates, Signals& out) {
   if (c.logs.empty()) return;
-  const CaseTemplates templates = templates_of(c);
   struct Count {
     double base = 0, now = 0;
     std::int64_t first_ns = 0;

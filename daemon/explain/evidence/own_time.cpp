@@ -19,8 +19,7 @@ constexpr double kFloorS = 0.001;
 
 }  // namespace
 
-void own_time(const RecordedCase& c, Signals& out) {
-  const SpanForest forest = forest_of(c);
+void own_time(const RecordedCase& c, const SpanForest& forest, Signals& out) {
   if (!forest.usable()) return;
   struct Times {
     std::vector<double> base, now;

@@ -1,5 +1,8 @@
 #include "daemon/explain/evidence/signal.h"
 
+#include "daemon/explain/evidence/spans.h"
+#include "daemon/explain/evidence/templates.h"
+
 namespace culprit::explain {
 
 std::string_view name_of(Modality modality) {
@@ -26,11 +29,13 @@ Signals all_signals(const RecordedCase& c) {
   Signals out;
   metric_shift(c, out);
   metric_flow(c, out);
-  span_gap(c, out);
-  own_time(c, out);
-  event_order(c, out);
-  log_news(c, out);
-  span_failures(c, out);
+  const SpanForest forest = forest_of(c);
+  const CaseTemplates templates = c.logs.empty() && !forest.usable() ? CaseTemplates() : templates_of(c);
+  span_gap(c, forest, out);
+  own_time(c, forest, out);
+  event_order(c, forest, templates, out);
+  log_news(c, templates, out);
+  span_failures(c, forest, out);
   symptom_place(c, out);
   return out;
 }

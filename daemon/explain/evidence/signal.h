@@ -14,6 +14,9 @@
 
 namespace culprit::explain {
 
+struct SpanForest;     // spans.h
+struct CaseTemplates;  // templates.h
+
 enum class Modality : std::uint8_t { Metrics, Traces, Logs, Alerts, Topology, Changes };
 std::string_view name_of(Modality modality);
 
@@ -33,14 +36,15 @@ Signal make_signal(const RecordedCase& c, std::string_view name, Modality modali
 // `value` if it is more than what is there.
 void raise(Signal& signal, const RecordedCase& c, ServiceId service, double value, std::string reason, std::int64_t since_ns = 0);
 
-// The blocks, each in the file of its name. Which paper each is from stands there.
+// The blocks, each in the file of its name. Which paper each is from stands there. Span trees and log templates are made once
+// for all that read them: they are most of what a ranking costs.
 void metric_shift(const RecordedCase& c, Signals& out);
 void metric_flow(const RecordedCase& c, Signals& out);
-void span_gap(const RecordedCase& c, Signals& out);
-void own_time(const RecordedCase& c, Signals& out);
-void event_order(const RecordedCase& c, Signals& out);
-void log_news(const RecordedCase& c, Signals& out);
-void span_failures(const RecordedCase& c, Signals& out);
+void span_gap(const RecordedCase& c, const SpanForest& forest, Signals& out);
+void own_time(const RecordedCase& c, const SpanForest& forest, Signals& out);
+void event_order(const RecordedCase& c, const SpanForest& forest, const CaseTemplates& templates, Signals& out);
+void log_news(const RecordedCase& c, const CaseTemplates& templates, Signals& out);
+void span_failures(const RecordedCase& c, const SpanForest& forest, Signals& out);
 void symptom_place(const RecordedCase& c, Signals& out);
 
 // All of them, in a fixed order.

@@ -10,9 +10,8 @@
 
 namespace culprit::explain {
 
-void span_failures(const RecordedCase& c, Signals& out) {
+void span_failures(const RecordedCase& c, const SpanForest& forest, Signals& out) {
   if (std::ranges::none_of(c.spans, &RecordedSpan::failed)) return;
-  const SpanForest forest = forest_of(c);
   struct Origin {
     double count = 0;
     std::int64_t first_ns = 0;

@@ -31,8 +31,7 @@ struct Pair {
 
 }  // namespace
 
-void span_gap(const RecordedCase& c, Signals& out) {
-  const SpanForest forest = forest_of(c);
+void span_gap(const RecordedCase& c, const SpanForest& forest, Signals& out) {
   if (!forest.usable()) return;
   std::map<std::pair<ServiceId, ServiceId>, Pair> pairs;
   for (const SpanNode& node : forest.nodes) {

@@ -64,8 +64,24 @@ class Vocabulary {
 struct Choice {  // one row of a softmax: alternatives, and which was right
   std::vector<Sparse> alternatives;
   std::size_t right = 0;
+  std::vector<std::size_t> wrong;  // instead of it: one of all others was right
   double weight = 1;
 };
+
+// The chance of each alternative after what is known of it: 1 for the right one, or the others' own shares.
+std::vector<double> known_chances(const Choice& choice, const std::vector<double>& chances) {
+  std::vector<double> out(chances.size());
+  if (choice.wrong.empty()) {
+    out[choice.right] = 1;
+    return out;
+  }
+  out = chances;
+  for (const std::size_t k : choice.wrong) out[k] = 0;
+  double left = 0;
+  for (const double chance : out) left += chance;
+  for (double& chance : out) chance /= std::max(left, 1e-12);
+  return out;
+}
 
 double dot(const std::vector<double>& weights, const Sparse& x) {
   double sum = 0;
@@ -87,9 +103,9 @@ std::vector<double> maximise(const std::vector<Choice>& choices, const std::vect
       std::vector<double> scores;
       scores.reserve(choice.alternatives.size());
       for (const Sparse& x : choice.alternatives) scores.push_back(dot(weights, x));
-      const std::vector<double> chances = softmax(scores);
+      const std::vector<double> chances = softmax(scores), known = known_chances(choice, chances);
       for (std::size_t k = 0; k < choice.alternatives.size(); ++k) {
-        const double push = choice.weight * ((k == choice.right ? 1.0 : 0.0) - chances[k]) / total;
+        const double push = choice.weight * (known[k] - chances[k]) / total;
         if (std::fabs(push) < 1e-12) continue;
         for (const auto& [i, value] : choice.alternatives[k]) gradient[i] += push * value;
       }
@@ -144,7 +160,7 @@ void fit_faults(const std::vector<const Example*>& examples, const Vocabulary& w
 std::vector<std::pair<double, bool>> leads_of(const std::vector<Held>& held, std::string_view evidence = {}) {
   std::vector<std::pair<double, bool>> out;
   for (const Held& one : held) {
-    if (!one.judgement.chance.empty() && (evidence.empty() || one.judgement.evidence == evidence)) out.emplace_back(lead_of(one.judgement.chance), one.rank == 1);
+    if (!one.judgement.chance.empty() && one.example->known() && (evidence.empty() || one.judgement.evidence == evidence)) out.emplace_back(lead_of(one.judgement.chance), one.rank == 1);
   }
   return out;
 }
@@ -175,10 +191,16 @@ Calibration platt(const std::vector<std::pair<double, bool>>& leads, Calibration
 
 // One for all, and one for each kind of evidence that there is to go by, held to the one for all: a lead that rests on alerts
 // is not worth what one is that rests on traces.
-void calibrate(const std::vector<Held>& held, Model& out) {
+// `start`: of weights that were there before; what it says is worth as many cases as one kind of evidence's common one.
+void calibrate(const std::vector<Held>& held, const Model* start, Model& out) {
   constexpr double kHold = 10;  // a few dozen cases, all of them right, must not make a lead of nothing look sure
-  out.calibration = platt(leads_of(held), {}, 1.0, 0.1);
   out.by_evidence.clear();
+  if (start != nullptr) {
+    out.calibration = platt(leads_of(held), start->calibration, kHold, kHold);
+    for (const auto& [kind, before] : start->by_evidence) out.by_evidence[kind] = platt(leads_of(held, kind), before, kHold, kHold);
+    return;
+  }
+  out.calibration = platt(leads_of(held), {}, 1.0, 0.1);
   std::set<std::string> kinds;
   for (const Held& one : held) kinds.insert(one.judgement.evidence);
   for (const std::string& kind : kinds) {
@@ -190,22 +212,34 @@ void calibrate(const std::vector<Held>& held, Model& out) {
 
 Model fit(const std::vector<const Example*>& examples, const FitOptions& options) {
   Model out;
+  if (options.start != nullptr) out = *options.start;
   const Vocabulary words(examples, std::min(options.cases_min, examples.size()), options.names);
   std::vector<Choice> choices;
   for (const Example* example : examples) {
-    if (example->truth < 0) continue;
+    if (example->truth < 0 && (example->rejected.empty() || example->rejected.size() == example->features.size())) continue;
     Choice choice;
-    choice.right = static_cast<std::size_t>(example->truth);
+    choice.weight = example->weight;
+    if (example->truth >= 0) choice.right = static_cast<std::size_t>(example->truth);
+    else choice.wrong = example->rejected;
     for (const Features& one : example->features) choice.alternatives.push_back(words.encode(one));
     choices.push_back(std::move(choice));
   }
   std::vector<double> penalty, prior;
   for (std::size_t i = 0; i < words.size(); ++i) penalty.push_back(options.penalty * (names_somebody(words.name(i)) ? options.rare_penalty : 1));
-  for (std::size_t i = 0; i < words.size(); ++i) prior.push_back(prior_of(words.name(i)));
+  for (std::size_t i = 0; i < words.size(); ++i) {
+    if (options.start == nullptr) {
+      prior.push_back(prior_of(words.name(i)));
+    } else {
+      const auto before = options.start->weights.find(words.name(i));
+      prior.push_back(before == options.start->weights.end() ? 0 : before->second);
+    }
+  }
   const std::vector<double> weights = maximise(choices, penalty, prior, options.steps);
   for (std::size_t i = 0; i < words.size(); ++i) {
     if (std::fabs(weights[i]) >= 0.005) out.weights[words.name(i)] = std::round(weights[i] * 1e3) / 1e3;
+    else out.weights.erase(words.name(i));
   }
+  if (options.start != nullptr) return out;  // few incidents teach no kinds of faults and no trees
   fit_faults(examples, words, options, out);
   if (choices.size() >= options.trees_from) {
     const Vocabulary common(examples, 5, options.names);  // a split on less is chance
@@ -217,6 +251,7 @@ Model fit(const std::vector<const Example*>& examples, const FitOptions& options
 void count_ranks(CrossValidation& out) {
   double total = 0, first = 0, five = 0, faults = 0, right_faults = 0;
   for (const Held& one : out.held) {
+    if (!one.example->known()) continue;
     total += 1;
     if (one.rank == 1) first += 1;
     if (one.rank >= 1 && one.rank <= 5) five += static_cast<double>(6 - one.rank) / 5;
@@ -232,13 +267,16 @@ double expected_calibration_error(const std::vector<Held>& held) {
     double count = 0, right = 0, said = 0;
   };
   std::array<Bin, 10> bins{};
+  double total = 0;
   for (const Held& one : held) {
+    if (!one.example->known()) continue;
+    total += 1;
     Bin& bin = bins[static_cast<std::size_t>(std::clamp(one.judgement.confidence * 10, 0.0, 9.0))];
     bin.count += 1, bin.said += one.judgement.confidence, bin.right += one.rank == 1 ? 1 : 0;
   }
   double error = 0;
   for (const Bin& bin : bins) error += std::fabs(bin.right - bin.said);
-  return held.empty() ? 0 : error / static_cast<double>(held.size());
+  return total > 0 ? error / total : 0;
 }
 
 CrossValidation cross_validate(const std::vector<Example>& examples, const FitOptions& options, std::size_t folds, const std::vector<Example>* tried) {
@@ -276,12 +314,12 @@ CrossValidation cross_validate(const std::vector<Example>& examples, const FitOp
       if (fold_of[i] != fold) others.push_back(out.held[i]);
     }
     Model calibration;
-    calibrate(others, calibration);
+    calibrate(others, options.start, calibration);
     for (std::size_t i = 0; i < examples.size(); ++i) {
       if (fold_of[i] == fold) out.held[i].judgement.confidence = confidence_of(calibration, out.held[i].judgement.evidence, lead_of(out.held[i].judgement.chance));
     }
   }
-  calibrate(out.held, out.calibrated);
+  calibrate(out.held, options.start, out.calibrated);
   count_ranks(out);
   out.ece = expected_calibration_error(out.held);
   return out;

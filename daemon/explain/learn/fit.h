@@ -1,7 +1,8 @@
 // Fit: weights from labelled cases, in seconds, the same for the same cases in any order.
 //
 // Maximises the log-likelihood of the true causes under the softmax of model.h, less an L2 penalty, by full-batch gradient
-// steps (Adam; Kingma and Ba, ICLR 2015): convex, so the start does not matter. Calibration is Platt's (1999): a logistic
+// steps (Adam; Kingma and Ba, ICLR 2015): convex, so the start does not matter. Of an incident of which only is known who did not
+// cause it, the likelihood is that of all others together (partial labels: Cour, Sapp and Taskar, JMLR 2011). Calibration is Platt's (1999): a logistic
 // function of the lead, fitted on cases that the weights were not fitted on.
 #pragma once
 
@@ -18,7 +19,10 @@ struct Example {
   std::string set;                 // of cases that belong together: penalties and folds count each set alike
   std::vector<Features> features;  // of each candidate
   std::vector<std::string> names;  // of the candidates
-  std::int32_t truth = -1;         // the candidate to blame; -1 = none of them
+  std::int32_t truth = -1;         // the candidate to blame; -1 = none of them, or not known
+  std::vector<std::size_t> rejected;  // candidates that are known not to be it
+  double weight = 1;
+  bool known() const { return truth >= 0 || rejected.empty(); }  // it can be said whether an answer was right
   std::string fault;
 };
 
@@ -28,6 +32,7 @@ struct FitOptions {
   int steps = 300;
   std::size_t cases_min = 2; // in which a feature must occur
   bool names = true;         // also features that name an instance or service
+  const Model* start = nullptr;  // the penalty holds the weights to these instead of to a prior: for few incidents. No trees then
   std::size_t trees_from = 80;   // labelled cases from which on trees are fitted too
   TreeOptions trees = {};
 };

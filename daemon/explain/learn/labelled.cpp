@@ -70,8 +70,10 @@ Example example_of(const RecordedCase& c, const Label& label, const Signals& sig
   out.fault = label.fault;
   out.features = features_of(c, signals, habits);
   for (const ServiceId who : c.candidates) out.names.push_back(c.name(who));
+  out.weight = label.weight;
   for (std::size_t i = 0; i < out.names.size(); ++i) {
     if (out.names[i] == label.service) out.truth = static_cast<std::int32_t>(i);
+    if (std::ranges::find(label.rejected, out.names[i]) != label.rejected.end()) out.rejected.push_back(i);
   }
   return out;
 }

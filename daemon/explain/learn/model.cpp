@@ -3,6 +3,8 @@
 #include <fmt/format.h>
 
 #include <cmath>
+#include <fstream>
+#include <iterator>
 #include <nlohmann/json.hpp>
 
 #include "daemon/explain/learn/built_in.h"
@@ -108,6 +110,20 @@ Result<Model> parse_model(std::string_view json_text) {
     if (out.habits.counts.size() > kFeaturesMax) return fail(Code::Exhausted, "\"habits\" are too many");
   }
   return out;
+}
+
+Result<Model> load_model(const std::filesystem::path& file) {
+  constexpr std::uintmax_t kBytesMax = 256U << 20U;
+  std::error_code error;
+  const std::uintmax_t size = std::filesystem::file_size(file, error);
+  if (error) return fail(error == std::errc::no_such_file_or_directory ? Code::NotFound : Code::Io, fmt::format("weights '{}': {}", file.string(), error.message()));
+  if (size > kBytesMax) return fail(Code::Exhausted, fmt::format("weights '{}': more than {} bytes", file.string(), kBytesMax));
+  std::ifstream in(file, std::ios::binary);
+  const std::string text{std::istreambuf_iterator<char>(in), {}};
+  if (!in || text.size() != size) return fail(Code::Io, fmt::format("weights '{}': cannot read it", file.string()));
+  auto model = parse_model(text);
+  if (!model) return std::unexpected(model.error().context(fmt::format("weights '{}'", file.string())));
+  return model;
 }
 
 std::string write_model(const Model& model) {

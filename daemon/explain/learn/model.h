@@ -10,6 +10,7 @@
 #pragma once
 
 #include <cstdint>
+#include <filesystem>
 #include <map>
 #include <string>
 #include <string_view>
@@ -46,7 +47,9 @@ struct Model {
 };
 
 const Model& built_in_model();
-Result<Model> parse_model(std::string_view json_text);  // Errors: Invalid, Unsupported
+Result<Model> parse_model(std::string_view json_text);  // Errors: Invalid, Unsupported, Exhausted
+// The same from a file of `culprit learn`; errors name it, and Io if it cannot be read.
+Result<Model> load_model(const std::filesystem::path& file);
 std::string write_model(const Model& model);            // sorted keys, so that the same model is the same text
 
 struct Feature {
