@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 #include <pthread.h>
 
+#include <algorithm>
 #include <set>
 
 #include "daemon/app/topology.h"
@@ -423,7 +424,8 @@ Result<nlohmann::json> Diagnosis::incident(std::uint64_t id) const {
 namespace {
 
 // What people said of an answer, with the service that it blamed: the newest of each rank, oldest first.
-std::vector<explain::Said> said_of(const std::vector<graph::Feedback>& feedback, const nlohmann::json& document) {
+std::vector<explain::Said> said_of(std::vector<graph::Feedback> feedback, const nlohmann::json& document) {
+  std::ranges::stable_sort(feedback, {}, &graph::Feedback::time_ns);  // the graph lists them by rank
   std::vector<explain::Said> out;
   const auto candidates = document.is_object() ? document.find("candidates") : document.end();
   for (const graph::Feedback& one : feedback) {
@@ -463,8 +465,8 @@ Result<std::string> Diagnosis::export_incident(std::uint64_t id) const {
   const std::int64_t now = incident->closed_ns != 0 ? incident->closed_ns : impl_->parts.clock.now_ns();
   std::vector<explain::Said> said;
   if (row) {
-    ASSIGN(const auto feedback, reader.feedback(row->id));
-    said = said_of(feedback, document);
+    ASSIGN(auto feedback, reader.feedback(row->id));
+    said = said_of(std::move(feedback), document);
   }
   return explain::export_incident(impl_->parts.store, *incident, impl_->options_for(*incident, now), said);
 }

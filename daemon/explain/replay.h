@@ -19,7 +19,7 @@ namespace culprit::explain {
 
 inline constexpr int kExportVersion = 1;
 inline constexpr std::size_t kExportEventsMax = 2'000'000;  // more: Exhausted
-inline constexpr std::size_t kSaidMax = 1'000;              // of one incident; more: Exhausted
+inline constexpr std::size_t kSaidMax = 1'001;              // verdicts on one incident, one a rank; more: Exhausted
 
 // What a person said of an answer of this incident: a label that `culprit learn` reads.
 struct Said {

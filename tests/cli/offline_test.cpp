@@ -213,6 +213,49 @@ TEST_F(OfflineTest, LearnFitsWeightsThatReplayUses) {
   EXPECT_EQ(run({"replay", "--cases", cases, "--weights", weights}).out, replayed.out);
 }
 
+// An exported incident: shop is slow, and so is the disk of postgres. `said`: what people said of its answers.
+std::string made_up_export(const std::string& said) {
+  const std::string symptom = R"x({"entity":"service:shop","series":"http.server.latency.p99","since_ns":700000000000,"last_ns":720000000000,"value":1.8,"normal":0.02,"unit":"s","score":9.0,"text":"p99 1.80 s (normal 0.02 s)"})x";
+  std::string out = R"({"culprit_export":1,"incident":{"id":7,"state":"open","service":"shop","services":["shop"],"onset_ns":700000000000,"wave_ns":700000000000,"opened_ns":703000000000,"last_symptom_ns":720000000000,"closed_ns":0,"symptoms":[)" +
+                    symptom + R"(]},"options":{"now_ns":720000000000},"said":)" + said + "}\n";
+  for (int at = 600; at < 720; at += 5) {
+    const auto row = [&](const char* entity, const char* name, const char* value) {
+      out += R"({"time_ns":)" + std::to_string(at) + R"(000000000,"kind":"sample","entity":")" + entity + R"(","name":")" + name + R"(","value":)" + value + "}\n";
+    };
+    row("service:shop", "http.server.latency.p99", at < 700 ? "0.02" : "1.8");
+    row("service:postgres", "fsync.latency", at < 700 ? "0.001" : "0.9");
+  }
+  return out;
+}
+
+TEST_F(OfflineTest, LearnReadsExportsWithVerdicts) {
+  const std::string weights = folder_ / "own.json";
+  write("told/a.jsonl", made_up_export(R"([{"verdict":"right","service":"postgres","failure_mode":"storage/slow-disk"}])"));
+  write("told/b.jsonl", made_up_export("[]"));
+  const Outcome told = run({"-o", "json", "learn", "--cases", folder_ / "told", "--out", weights});
+  ASSERT_EQ(told.code, kAnswered) << told.err;
+  const Json document = Json::parse(told.out);
+  EXPECT_EQ(document["sets"][0]["cases"], 1);
+  EXPECT_TRUE(document["sets"][0]["ac1"].is_number());
+  EXPECT_TRUE(document["sets"][0]["fault_accuracy"].is_null());
+  EXPECT_EQ(document["unlabelled"], 1);
+  EXPECT_EQ(run({"replay", folder_ / "told/a.jsonl", "--weights", weights}).code, kAnswered);
+  // Of a rejection alone one can learn, but not say how often the answer was right.
+  write("rejected/a.jsonl", made_up_export(R"([{"verdict":"wrong","service":"shop","failure_mode":"application/slow-code"}])"));
+  const Outcome rejected = run({"learn", "--cases", folder_ / "rejected"});
+  ASSERT_EQ(rejected.code, kAnswered) << rejected.err;
+  EXPECT_THAT(rejected.out, HasSubstr("no label"));
+  EXPECT_TRUE(Json::parse(run({"-o", "json", "learn", "--cases", folder_ / "rejected"}).out)["sets"][0]["ac1"].is_null());
+  write("silent/a.jsonl", made_up_export("[]"));
+  write("broken/a.jsonl", made_up_export("[") + "x");
+  const struct { const char* folder; int code; const char* says; } refused[] = {{"silent", kBadInput, "nobody confirmed or rejected"}, {"broken", kBadInput, "a.jsonl"}};
+  for (const auto& row : refused) {
+    const Outcome outcome = run({"learn", "--cases", folder_ / row.folder});
+    EXPECT_EQ(outcome.code, row.code) << outcome.err;
+    EXPECT_THAT(outcome.err, HasSubstr(row.says));
+  }
+}
+
 TEST_F(OfflineTest, ReplayOfARecordedCasePrintsTheSameDocument) {
   write("c1/case.json", R"({"id": "c1", "services": ["a", "b"], "inject_time": 1000})");
   std::string rows = "time,a|cpu,b|cpu\n";

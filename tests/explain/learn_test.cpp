@@ -156,6 +156,14 @@ TEST(Learn, FewVerdictsMoveWhatWasKnown) {
   const Calibration calibration = cross_validate(examples, {.start = &before}).calibrated.calibration;
   EXPECT_NEAR(calibration.slope, 0.7, 0.3);
   EXPECT_NEAR(calibration.offset, 0.1, 0.5);
+  // One sure answer that was wrong takes some of the confidence, not all of it.
+  Model sure = before;
+  sure.weights["good"] = 10;
+  std::vector<Example> wrong = {examples.front()};
+  wrong.front().truth = (wrong.front().truth + 1) % 4;
+  const Calibration less = cross_validate(wrong, {.start = &sure}).calibrated.calibration;
+  EXPECT_LT(less.slope, 0.7);
+  EXPECT_GT(less.slope, 0.4);
 }
 
 // An incident that was exported with somebody's verdicts is a labelled case; one without is left out and counted.
@@ -185,7 +193,7 @@ TEST(Exported, VerdictsAreLabels) {
   EXPECT_EQ(counts->silent, 1U);
   const auto& [one, label] = read.at("a.jsonl");
   EXPECT_EQ(label.service, "postgres");
-  EXPECT_EQ(label.fault, "postgresql/lock-wait");
+  EXPECT_EQ(label.fault, "");
   EXPECT_EQ(label.rejected, std::vector<std::string>{"shop"});
   const Example example = example_of(one, label, all_signals(one), {}, "x");
   ASSERT_GE(example.truth, 0);

@@ -103,19 +103,23 @@ double mean_confidence(const ex::CrossValidation& result) {
 }
 
 Json summary_of(const ex::CrossValidation& result) {
-  const auto known = std::ranges::count_if(result.held, [](const ex::Held& held) { return held.example->known(); });
-  return {{"cases", known}, {"ac1", result.ac1}, {"avg5", result.avg5}, {"fault_accuracy", result.fault_accuracy}, {"ece", result.ece}, {"confidence", mean_confidence(result)}};
+  const auto with = [&result](auto&& told) { return std::ranges::count_if(result.held, [&told](const ex::Held& held) { return told(*held.example); }); };
+  const auto known = with([](const ex::Example& one) { return one.known(); });
+  const auto faults = with([](const ex::Example& one) { return one.known() && !one.fault.empty(); });
+  const auto share = [](double value, auto of) { return of > 0 ? Json(value) : Json(nullptr); };  // of no label there is none
+  return {{"cases", known}, {"ac1", share(result.ac1, known)}, {"avg5", share(result.avg5, known)}, {"fault_accuracy", share(result.fault_accuracy, faults)}, {"ece", share(result.ece, known)}, {"confidence", mean_confidence(result)}};
 }
 
 std::string render(const Json& document, const Style& style) {
   Table table({{"cases from"}, {"cases", Table::Align::Right}, {"AC@1", Table::Align::Right}, {"Avg@5", Table::Align::Right},
                {"fault", Table::Align::Right}, {"ECE", Table::Align::Right}, {"confidence", Table::Align::Right}});
   for (const Json& row : list(document, "sets")) {
-    table.add({text(row, "set"), whole(row, "cases"), fmt::format("{:.3f}", number_or(row, "ac1", 0)), fmt::format("{:.3f}", number_or(row, "avg5", 0)),
-               fmt::format("{:.3f}", number_or(row, "fault_accuracy", 0)), fmt::format("{:.3f}", number_or(row, "ece", 0)), fmt::format("{:.2f}", number_or(row, "confidence", 0))});
+    const auto share = [&row](const char* key, std::string_view without) { return row[key].is_null() ? std::string(without) : fmt::format("{:.3f}", number_or(row, key, 0)); };
+    table.add({text(row, "set"), whole(row, "cases"), share("ac1", "no label"), share("avg5", "-"), share("fault_accuracy", "-"), share("ece", "-"),
+               fmt::format("{:.2f}", number_or(row, "confidence", 0))});
   }
   const auto silent = static_cast<std::size_t>(number_or(document, "unlabelled", 0));
-  const std::string left_out = silent == 0 ? std::string() : fmt::format("{} exported incidents left out: nobody confirmed or rejected what they blamed\n", silent);
+  const std::string left_out = silent == 0 ? std::string() : fmt::format("exported incidents left out, as nobody confirmed or rejected whom they blamed: {}\n", silent);
   return fmt::format("5-fold cross-validation by incident:\n{}{}{} weights written to {}\n", table.text(style, 0), left_out, whole(document, "weights"), text(document, "out", "nowhere (--out)"));
 }
 
@@ -143,7 +147,7 @@ Result<void> save_answers(const ex::CrossValidation& result, const std::string& 
 // Few incidents teach little: what people confirmed of their own moves the weights that were there, rather than replacing them.
 Result<std::optional<ex::Model>> start_of(const LearnOptions& options) {
   if (!options.weights.empty()) {
-    ASSIGN(ex::Model model, ex::load_model(options.weights));
+    ASSIGN(ex::Model model, ex::load_model(input_path(options.weights)));
     return std::optional(std::move(model));
   }
   if (any_exports(options.cases)) return std::optional(ex::built_in_model());
@@ -154,7 +158,7 @@ Result<std::optional<ex::Model>> start_of(const LearnOptions& options) {
 Result<Exit> learn_habits_only(const Session& session, const LearnOptions& options, const ex::Habits& habits) {
   ex::Model model = ex::built_in_model();
   if (!options.weights.empty()) {
-    ASSIGN(model, ex::load_model(options.weights));
+    ASSIGN(model, ex::load_model(input_path(options.weights)));
   }
   model.habits = habits;
   model.source += fmt::format("; alerts counted in {} incidents without labels", habits.cases);
@@ -193,7 +197,7 @@ void add_learn(CLI::App& app, Session& session) {
       }
       ASSIGN(Material material, read_material(options->cases, loss, options->general));
       for (auto* examples : {&material.examples, &material.tried}) leave_out(*examples, options->without_block);
-      if (material.examples.empty()) return fail(Code::Invalid, material.silent == 0 ? std::string("there are no labelled cases") : fmt::format("nobody said anything of a service about the {} exported incidents: culprit confirm, or reject", material.silent));
+      if (material.examples.empty()) return fail(Code::Invalid, material.silent == 0 ? std::string("there are no labelled cases") : fmt::format("nobody confirmed or rejected whom the exported incidents ({}) blamed: culprit confirm, or reject", material.silent));
       ASSIGN(const std::optional<ex::Model> start, start_of(*options));
       ex::FitOptions fitting{.penalty = options->penalty, .rare_penalty = options->rare_penalty, .names = !options->general, .start = start ? &*start : nullptr};
       if (options->no_trees) fitting.trees_from = material.examples.size() + 1;

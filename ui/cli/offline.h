@@ -15,6 +15,8 @@ inline constexpr std::size_t kInputBytesMax = 1U << 30U;  // of one file or of s
 
 // A file's bytes, or standard input's for "-". Errors: NotFound, Denied, Io with the file's name; Exhausted.
 Result<std::string> read_input(const std::string& file);
+// The same for what opens its file itself.
+inline std::filesystem::path input_path(const std::string& file) { return file == "-" ? "/dev/stdin" : file; }
 
 // The kinds of lines of a log file, most frequent first.
 Result<Exit> show_templates(const Session& session, const std::string& bytes, std::size_t limit);

@@ -55,7 +55,7 @@ Result<Exit> replay(const Session& session, const ReplayOptions& options) {
   if (options.paths.empty() == options.cases.empty()) return fail(Code::Invalid, "give either what to replay or --cases");
   explain::Model model = explain::built_in_model();
   if (!options.weights.empty()) {
-    ASSIGN(model, explain::load_model(options.weights));
+    ASSIGN(model, explain::load_model(input_path(options.weights)));
   }
   const auto one_line = [&](const explain::RecordedCase& one) {
     session.out << explain::to_json(explain::answer_case(one, model)).dump(-1, ' ', false, Json::error_handler_t::replace) << "\n";

@@ -20,11 +20,12 @@ constexpr std::uintmax_t kExportBytesMax = 2ULL << 30U;
 constexpr std::string_view kHeader = "{\"culprit_export\"";  // keys are sorted, so that it comes first
 constexpr double kPartly = 0.5;
 
+// The kind of fault stays open: a failure mode is none of the kinds that recorded incidents are told by.
 Label label_of(const std::vector<Said>& said) {
   Label out;
   const auto take = [&](std::string_view verdict, double weight) {
     for (const Said& one : said) {
-      if (one.verdict == verdict && !one.service.empty()) out.service = one.service, out.fault = one.failure_mode, out.weight = weight;
+      if (one.verdict == verdict && !one.service.empty()) out.service = one.service, out.weight = weight;
     }
     return !out.service.empty();
   };
@@ -42,7 +43,7 @@ Result<std::vector<std::filesystem::path>> exports_in(const std::filesystem::pat
   std::error_code error;
   std::vector<std::filesystem::path> out;
   for (auto entry = std::filesystem::directory_iterator(directory, error); !error && entry != std::filesystem::directory_iterator(); entry.increment(error)) {
-    if (entry->path().extension() != ".jsonl" && entry->path().extension() != ".json") continue;
+    if (std::error_code unseen; !entry->is_regular_file(unseen)) continue;
     std::ifstream file(entry->path(), std::ios::binary);
     std::string start(kHeader.size(), '\0');
     if (file.read(start.data(), static_cast<std::streamsize>(start.size())) && start == kHeader) out.push_back(entry->path());

@@ -196,8 +196,15 @@ void calibrate(const std::vector<Held>& held, const Model* start, Model& out) {
   constexpr double kHold = 10;  // a few dozen cases, all of them right, must not make a lead of nothing look sure
   out.by_evidence.clear();
   if (start != nullptr) {
-    out.calibration = platt(leads_of(held), start->calibration, kHold, kHold);
-    for (const auto& [kind, before] : start->by_evidence) out.by_evidence[kind] = platt(leads_of(held, kind), before, kHold, kHold);
+    // The slope is held in the measure of the leads: else one sure answer that was wrong would make every answer unsure.
+    const auto moved = [&](Calibration before, std::string_view kind) {
+      const auto leads = leads_of(held, kind);
+      double square = 0;
+      for (const auto& [lead, right] : leads) square += lead * lead / static_cast<double>(leads.size());
+      return platt(leads, before, kHold * std::max(1.0, square / 4), kHold);  // a case's p (1 - p) is at most 1/4
+    };
+    out.calibration = moved(start->calibration, {});
+    for (const auto& [kind, before] : start->by_evidence) out.by_evidence[kind] = moved(before, kind);
     return;
   }
   out.calibration = platt(leads_of(held), {}, 1.0, 0.1);

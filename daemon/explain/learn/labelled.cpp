@@ -27,7 +27,7 @@ Result<std::map<std::string, Label>> read_labels(const std::filesystem::path& fi
 
 Result<void> read_labelled(const std::filesystem::path& directory, const std::function<Result<void>(RecordedCase&&, const Label&)>& each) {
   const std::filesystem::path truth = find_file(directory, "truth.jsonl");
-  if (truth.empty()) return fail(Code::NotFound, fmt::format("'{}' holds no truth.jsonl", directory.string()));
+  if (truth.empty()) return fail(Code::NotFound, fmt::format("'{}' holds neither truth.jsonl nor exported incidents", directory.string()));
   ASSIGN(const auto labels, read_labels(truth));
   if (const std::filesystem::path lines = find_file(directory, "cases.jsonl"); !lines.empty()) {
     // By id, not by place in the file: the order of cases may be that of time.

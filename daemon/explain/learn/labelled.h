@@ -24,7 +24,7 @@ Result<void> read_labelled(const std::filesystem::path& directory,
 // The same for cases without labels: every case of the directory.
 Result<void> read_unlabelled(const std::filesystem::path& directory, const std::function<Result<void>(RecordedCase&&)>& each);
 
-// Incidents that Culprit exported, with what people said of its answers as labels: the files *.jsonl of a directory.
+// Incidents that Culprit exported, with what people said of its answers as labels: the files of a directory that begin as exports do.
 struct ExportedCases {
   std::size_t labelled = 0;
   std::size_t silent = 0;  // exports of which nobody said anything, or nothing of a service
@@ -33,7 +33,7 @@ bool holds_exports(const std::filesystem::path& directory);  // it has no truth.
 // Calls `each` for every one with a verdict, in the order of their names. A case is called by its file.
 // Errors: those of import_incident(), with the file; NotFound, Io.
 Result<ExportedCases> read_exported(const std::filesystem::path& directory, const std::function<Result<void>(RecordedCase&&, const Label&)>& each);
-// One export. The label is the newest thing said of each service: confirmed, else partly right, and whom they ruled out.
+// One export. The label: who was confirmed last, else who was partly right, and whom else they ruled out.
 Result<std::pair<RecordedCase, Label>> exported_case(std::string_view text);
 
 Example example_of(const RecordedCase& c, const Label& label, const Signals& signals, const Habits& habits, std::string_view set);

@@ -2,9 +2,10 @@
 
 #include <fmt/format.h>
 
+#include <array>
+#include <cerrno>
 #include <cmath>
 #include <fstream>
-#include <iterator>
 #include <nlohmann/json.hpp>
 
 #include "daemon/explain/learn/built_in.h"
@@ -113,16 +114,20 @@ Result<Model> parse_model(std::string_view json_text) {
 }
 
 Result<Model> load_model(const std::filesystem::path& file) {
-  constexpr std::uintmax_t kBytesMax = 256U << 20U;
-  std::error_code error;
-  const std::uintmax_t size = std::filesystem::file_size(file, error);
-  if (error) return fail(error == std::errc::no_such_file_or_directory ? Code::NotFound : Code::Io, fmt::format("weights '{}': {}", file.string(), error.message()));
-  if (size > kBytesMax) return fail(Code::Exhausted, fmt::format("weights '{}': more than {} bytes", file.string(), kBytesMax));
+  constexpr std::size_t kBytesMax = 256U << 20U;
+  const std::string name = file.string();
+  errno = 0;
   std::ifstream in(file, std::ios::binary);
-  const std::string text{std::istreambuf_iterator<char>(in), {}};
-  if (!in || text.size() != size) return fail(Code::Io, fmt::format("weights '{}': cannot read it", file.string()));
+  if (!in) return fail_errno(errno, fmt::format("weights '{}'", name));
+  std::string text;
+  std::array<char, 1U << 16U> buffer{};
+  while (in.read(buffer.data(), buffer.size()), in.gcount() > 0) {
+    text.append(buffer.data(), static_cast<std::size_t>(in.gcount()));
+    if (text.size() > kBytesMax) return fail(Code::Exhausted, fmt::format("weights '{}': more than {} bytes", name, kBytesMax));
+  }
+  if (in.bad() || text.empty()) return fail(Code::Io, fmt::format("weights '{}': nothing can be read from it", name));
   auto model = parse_model(text);
-  if (!model) return std::unexpected(model.error().context(fmt::format("weights '{}'", file.string())));
+  if (!model) return std::unexpected(model.error().context(fmt::format("weights '{}'", name)));
   return model;
 }
 
