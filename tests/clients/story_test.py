@@ -96,7 +96,7 @@ class Story(unittest.TestCase):
             self.assertTrue(named, first)
             # What the first three rest on comes from the access log, from Kubernetes and from spans (whose own time it is, only they tell).
             texts = " ".join(evidence["text"] for candidate in first for evidence in candidate["evidence"])
-            for kind, sign in (("access log", "HTTP/1.1"), ("Kubernetes", "Unhealthy"), ("spans", "timeout waiting for a connection from the pool"),
+            for kind, sign in (("access log", "HTTP/1.1"), ("Kubernetes", "Unhealthy"), ("spans", "timeout waiting for a connection from the pool|added seconds of order begin in it"),
                                ("a ticket", "Occasional 504 at checkout.*upstream connection pool of order was exhausted")):
                 self.assertRegex(texts, sign, kind)
             self.assertNotRegex(texts, "mail relay|build host")
