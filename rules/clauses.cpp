@@ -7,6 +7,7 @@
 #include <map>
 
 #include "daemon/base/text.h"
+#include "rules/normal.h"
 #include "rules/regex.h"
 
 namespace culprit::rules {
@@ -33,6 +34,10 @@ std::vector<Condition> conditions_of(const MatchItem& item, const stream::Event&
   if (!item.entity.empty()) add("entity " + item.entity, event.entity, glob_match(item.entity, event.entity));
   if (item.above) add(fmt::format("above {:g}", *item.above), fmt::format("{:g}", event.value), event.value > *item.above);
   if (item.below) add(fmt::format("below {:g}", *item.below), fmt::format("{:g}", event.value), event.value < *item.below);
+  if (item.times_normal) {
+    const auto normal = normal_of(event);
+    add(fmt::format("above {:g} times its normal", *item.times_normal), normal ? fmt::format("{:g}, normal {:g}", event.value, *normal) : "its normal is not known yet", normal && event.value > *item.times_normal * *normal);
+  }
   for (const AttributeMatch& match : item.where) {
     const std::string_view value = event.attribute(match.attribute);
     add(fmt::format("{} is {}", match.attribute, fmt::join(match.globs, " or ")), std::string(value), std::ranges::any_of(match.globs, [value](const auto& glob) { return glob_match(glob, value); }));
@@ -297,9 +302,11 @@ RuleReport explain_rule(const RulePtr& rule, std::span<const stream::Event> even
   std::vector<EventPtr> window;
   for (const stream::Event& event : events) {
     topology.learn(event);
-    if (event.time_ns >= report.from_ns && event.time_ns <= report.to_ns) window.push_back(std::make_shared<const stream::Event>(event));
+    window.push_back(std::make_shared<const stream::Event>(event));
   }
   std::ranges::stable_sort(window, {}, [](const EventPtr& event) { return event->time_ns; });
+  mark_normals(*rule, window);
+  std::erase_if(window, [&report](const EventPtr& event) { return event->time_ns < report.from_ns || event->time_ns > report.to_ns; });
   Explaining(rule, std::move(window), topology, at_ns).report(report);
   return report;
 }

@@ -52,17 +52,16 @@ std::string Engine::off(std::size_t rule) const {
 void Engine::add(const stream::Event& event) {
   ++stats_.events;
   if (with_paths_) topology_.learn(event);
-  found_.clear();
-  set_->index().match(event, memory_, found_);
-  if (found_.empty()) return;
   std::shared_ptr<const stream::Event> shared;  // one copy for all clauses
+  if (set_->index().wants_normal(event, memory_)) shared = normals_.marked(event);
+  found_.clear();
+  set_->index().match(shared ? *shared : event, memory_, found_);
+  bool counted = false;
   for (const Clause clause : found_) {
     OfRule& state = states_[clause.rule];
     if (!state.active) continue;
-    if (!shared) {
-      shared = std::make_shared<const stream::Event>(event);
-      ++stats_.matched;
-    }
+    if (!shared) shared = std::make_shared<const stream::Event>(event);
+    stats_.matched += std::exchange(counted, true) ? 0 : 1;
     ++state.stats.matched;
     spend(clause.rule, 1);
     state.fresh = true;
@@ -149,6 +148,7 @@ void Engine::advance(std::int64_t now_ns) {
   if (budget_over) {
     budget_from_ns_ = now_ns;
     topology_.expire(now_ns - kEdgeNsMax);
+    normals_.expire(now_ns - kNormalNs);
   }
   kept_from_ns_ = now_ns - kWindowNsMax;
 }
@@ -189,7 +189,7 @@ void Engine::swap(RuleSetPtr set, std::int64_t now_ns) {
     states_.push_back(std::move(state));
   }
   find_paths();
-  memory_ = {.by_name = {}, .literals = {}, .tries = {}, .body_overflows = memory_.body_overflows};
+  memory_ = {.by_name = {}, .wants_normal = {}, .literals = {}, .tries = {}, .body_overflows = memory_.body_overflows};
   ++stats_.swaps;
 }
 
@@ -202,7 +202,30 @@ EngineStats Engine::stats() const {
   stats.overflows = memory_.body_overflows;
   stats.edges = topology_.size();
   stats.edges_forgotten = topology_.forgotten();
+  stats.normals = normals_.size();
+  stats.normals_left_out = normals_.left_out();
   return stats;
+}
+
+Result<Evaluation> evaluate_stored(const RuleSetPtr& rules, const stream::EventStore& store, std::int64_t from_ns, std::int64_t until_ns, std::int64_t to_ns, std::size_t events_max) {
+  Engine engine(rules);
+  const auto add = [&](const stream::Query& query) {
+    std::size_t scanned = 0;
+    return store.scan(query, [&](const stream::Event& event) {
+      engine.add(event);
+      return ++scanned < events_max;
+    });
+  };
+  if (const auto& names = rules->index().normal_names(); !names.empty()) {
+    stream::Query before{.from_ns = from_ns - kNormalNs, .to_ns = from_ns - 1, .kinds = {Kind::Sample}};
+    for (const std::string& name : names) {
+      const auto glob = name.find_first_of("*?");
+      before.names.push_back(glob == std::string::npos ? name : name.substr(0, glob) + "*");
+    }
+    TRY(add(before));
+  }
+  TRY(add({.from_ns = from_ns, .to_ns = until_ns}));
+  return engine.evaluate(from_ns, to_ns);
 }
 
 Evaluation evaluate(const RuleSetPtr& rules, std::span<const stream::Event> events, EngineOptions options) {
@@ -228,6 +251,7 @@ CaseRun run_case(const Rule& rule, const RuleTest& test) {
   }
   for (const std::string& edge : test.topology) topology.add(edge);
   std::ranges::stable_sort(events, {}, [](const auto& event) { return event->time_ns; });
+  mark_normals(rule, events);
   for (std::size_t i = 0; i < rule.match.size(); ++i) {
     for (const auto& event : events) {
       if (event->kind == rule.match[i].kind && fits(rule.match[i], *event)) fitting[i].push_back({event});

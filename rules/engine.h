@@ -14,8 +14,10 @@
 #include <string>
 #include <vector>
 
+#include "daemon/stream/store.h"
 #include "rules/evaluate.h"
 #include "rules/loader.h"
+#include "rules/normal.h"
 
 namespace culprit::rules {
 
@@ -51,6 +53,8 @@ struct EngineStats {
   std::uint64_t swaps = 0;      // sets taken after the first
   std::uint64_t edges = 0;      // of the topology, now
   std::uint64_t edges_forgotten = 0;  // for want of room
+  std::uint64_t normals = 0;           // series whose normal is followed, now
+  std::uint64_t normals_left_out = 0;  // samples of series that there was no room for
 };
 
 class Engine {
@@ -100,12 +104,17 @@ class Engine {
   std::vector<OfRule> states_;  // as in set_->rules()
   bool with_paths_ = false;
   Topology topology_;
+  Normals normals_;
   Index::Memory memory_;
   std::vector<Clause> found_;
   EngineStats stats_;
   std::int64_t budget_from_ns_ = INT64_MIN;
   std::int64_t kept_from_ns_ = INT64_MIN;  // what is older was forgotten
 };
+
+// What the rules say of a window of a store's past. Scans [from, until], at most `events_max` events, and before that what
+// normals are learned from; findings are of [from, to]. Errors: the store's; what was found by then is lost.
+Result<Evaluation> evaluate_stored(const RuleSetPtr& rules, const stream::EventStore& store, std::int64_t from_ns, std::int64_t until_ns, std::int64_t to_ns, std::size_t events_max = SIZE_MAX);
 
 // A whole window at once: `events` in any order.
 Evaluation evaluate(const RuleSetPtr& rules, std::span<const stream::Event> events, EngineOptions options = {});

@@ -6,6 +6,7 @@
 #include <map>
 
 #include "daemon/base/text.h"
+#include "rules/normal.h"
 #include "rules/regex.h"
 
 namespace culprit::rules {
@@ -21,6 +22,11 @@ bool contains_ignoring_case(std::string_view text, std::string_view part) {
   return !std::ranges::search(text, part, same).empty();
 }
 
+bool above_normal(double times, const stream::Event& sample) {
+  const auto normal = normal_of(sample);
+  return normal && sample.value > times * *normal;
+}
+
 }  // namespace
 
 bool fits(const MatchItem& item, const stream::Event& e) {
@@ -32,6 +38,7 @@ bool fits(const MatchItem& item, const stream::Event& e) {
     const std::string_view value = e.attribute(match.attribute);
     if (std::ranges::none_of(match.globs, [value](const std::string& glob) { return glob_match(glob, value); })) return false;
   }
+  if (item.times_normal && !above_normal(*item.times_normal, e)) return false;
   if (!item.filter.matches(e)) return false;
   if (!item.text.empty() && !contains_ignoring_case(e.body, item.text)) return false;
   return item.compiled == nullptr || item.compiled->matches(e.body);
@@ -44,6 +51,7 @@ Index::Index(const std::vector<std::shared_ptr<const Rule>>& rules) : rules_(rul
       const Clause clause{r, i};
       const MatchItem& item = rules_[r]->match[i];
       OfKind& of = kinds_[static_cast<std::size_t>(item.kind)];
+      if (item.times_normal) normal_names_.push_back(item.name);
       if (!item.name.empty() && !is_glob(item.name)) {
         of.exact[item.name].push_back({item.above.value_or(-std::numeric_limits<double>::infinity()), clause});
       } else if (!item.literals.empty()) {
@@ -74,6 +82,14 @@ Index::Index(const std::vector<std::shared_ptr<const Rule>>& rules) : rules_(rul
     clauses_of_literal_.push_back(std::move(clauses));
   }
   if (clauses_of_literal_.empty() || !automaton_->Compile()) automaton_ = nullptr;
+}
+
+bool Index::wants_normal(const stream::Event& event, Memory& memory) const {
+  if (event.kind != Kind::Sample || normal_names_.empty()) return false;
+  if (const auto known = memory.wants_normal.find(event.name); known != memory.wants_normal.end()) return known->second;
+  if (memory.wants_normal.size() == kNamesRememberedMax) memory.wants_normal.clear();
+  const bool wants = std::ranges::any_of(normal_names_, [&event](const std::string& glob) { return glob_match(glob, event.name); });
+  return memory.wants_normal.emplace(event.name, wants).first->second;
 }
 
 void Index::match(const stream::Event& event, Memory& memory, std::vector<Clause>& found) const {

@@ -32,6 +32,7 @@ class Index {
   // What one thread remembers between events.
   struct Memory {
     std::unordered_map<std::string, std::vector<Clause>> by_name[7];  // kind -> name -> clauses by glob
+    std::unordered_map<std::string, bool> wants_normal;  // by a sample's name
     std::vector<int> literals;
     std::vector<std::uint32_t> tries;  // by rule: bodies that its text or regex was tried on, since it was last taken
     std::uint32_t& tries_of(std::uint32_t rule) {
@@ -44,6 +45,11 @@ class Index {
   explicit Index(const std::vector<std::shared_ptr<const Rule>>& rules);
   // Appends each clause that the event fits on its own.
   void match(const stream::Event& event, Memory& memory, std::vector<Clause>& found) const;
+
+  // Does some clause compare this series with its normal? Then `match` wants the sample as Normals marked it.
+  bool wants_normal(const stream::Event& event, Memory& memory) const;
+
+  const std::vector<std::string>& normal_names() const { return normal_names_; }  // globs of the series that it wants so
 
   std::size_t literals() const { return clauses_of_literal_.size(); }
   std::size_t unfiltered() const { return unfiltered_; }  // clauses whose regex has no literal
@@ -70,6 +76,7 @@ class Index {
   OfKind kinds_[7];
   std::unique_ptr<RE2::Set> automaton_;
   std::vector<std::vector<Clause>> clauses_of_literal_;  // by the automaton's number
+  std::vector<std::string> normal_names_;  // globs
   std::size_t unfiltered_ = 0;
 };
 

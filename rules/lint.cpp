@@ -100,7 +100,7 @@ std::vector<Note> lint(const RuleSet& rules) {
       }
       for (std::size_t k = 0; k < i; ++k) {
         const MatchItem& other = rule->match[k];
-        if (other.kind == item.kind && other.name == item.name && other.entity == item.entity && other.text == item.text && other.regex == item.regex && other.filter_text == item.filter_text && other.above == item.above &&
+        if (other.kind == item.kind && other.name == item.name && other.entity == item.entity && other.text == item.text && other.regex == item.regex && other.filter_text == item.filter_text && other.above == item.above && other.times_normal == item.times_normal &&
             other.below == item.below && other.absent != item.absent && other.where.empty() && item.where.empty() && !item.same_entity && !other.same_entity && !other.optional && item.least == 1 && other.least == 1) {
           note(item.line, fmt::format("unreachable: '{}' must be there and '{}' must not, and both are the same", other.id, item.id));
         }

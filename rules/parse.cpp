@@ -160,7 +160,14 @@ void read_conditions(Fields& f, MatchItem& item, const Library& library, bool& u
   if (const auto number = f.number("above", -1e300, 1e300)) item.above = number;
   if (const auto number = f.number("below", -1e300, 1e300)) item.below = number;
   if (item.above && item.below && *item.above >= *item.below) f.findings().add(f.place_of("below"), fmt::format("unreachable: no value is above {} and below {}", *item.above, *item.below));
+  if (const auto number = f.number("times_normal", 1, 1e6)) item.times_normal = number;
   find_literals(item);
+}
+
+void check_normal(const MatchItem& item, graph::Place at, Findings& findings) {
+  if (!item.times_normal) return;
+  if (item.kind != Kind::Sample) findings.add(at, fmt::format("'times_normal' is of a metric: a {} has no normal value", kind_key(item.kind)));
+  else if (!item.above) findings.add(at, fmt::format("'times_normal' of '{}' needs an 'above' beside it: many times almost nothing is still almost nothing", item.id));
 }
 
 void check_log(const MatchItem& item, graph::Place at, Findings& findings) {
@@ -190,11 +197,13 @@ MatchItem read_item(Fields& f, Within& within, const Library& library, bool& use
     read_conditions(a, item, library, used_library);
     take_kind(a, item, "'absent'");
     check_log(item, inner->place(), f.findings());
+    check_normal(item, inner->place(), f.findings());
     a.done();
   } else {
     read_conditions(f, item, library, used_library);
     take_kind(f, item, "a match item");
     check_log(item, f.place(), f.findings());
+    check_normal(item, f.place(), f.findings());
   }
   item.optional = f.flag("optional").value_or(false);
   item.same_entity = f.flag("same_entity").value_or(false);

@@ -65,6 +65,7 @@ class Mutating {
     if (!item.entity.empty()) condition("entity", item.entity, [](MatchItem& of) { of.entity.clear(); });
     if (item.above) condition("above", fmt::format("{}", *item.above), [](MatchItem& of) { of.above.reset(); });
     if (item.below) condition("below", fmt::format("{}", *item.below), [](MatchItem& of) { of.below.reset(); });
+    if (item.times_normal) condition("times_normal", fmt::format("{}", *item.times_normal), [](MatchItem& of) { of.times_normal.reset(); });
     // A text beside a regex only spares trying the regex; both are one condition.
     if (!item.text.empty() && item.regex.empty()) condition("text", item.text, [](MatchItem& of) { of.text.clear(); });
     if (!item.regex.empty()) {

@@ -32,7 +32,7 @@ std::string hash_of_matches(const Rule& rule) {
   std::vector<std::string> parts;  // hash_texts keeps them apart, whatever they hold
   for (const MatchItem& item : rule.match) {
     for (const std::string* text : {&item.name, &item.entity, &item.text, &item.regex, &item.filter_text}) parts.push_back(*text);
-    parts.push_back(fmt::format("{} {} {} {} {} {} {} {} {} {} {}", static_cast<int>(item.kind), item.above.value_or(-1e308), item.below.value_or(1e308), static_cast<int>(item.when), item.within_ns,
+    parts.push_back(fmt::format("{} {} {} {} {} {} {} {} {} {} {} {}", static_cast<int>(item.kind), item.above.value_or(-1e308), item.below.value_or(1e308), item.times_normal.value_or(0), static_cast<int>(item.when), item.within_ns,
                                 item.of, item.optional, item.absent, item.same_entity, item.least, item.where.size()));
     for (const AttributeMatch& match : item.where) {
       parts.push_back(match.attribute);

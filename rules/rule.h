@@ -72,6 +72,7 @@ struct MatchItem {
   std::vector<std::string> literals{};
   std::vector<AttributeMatch> where{};
   std::optional<double> above{}, below{};
+  std::optional<double> times_normal{};  // of a sample: above this multiple of its series' normal (rules/normal.h)
   When when = When::Any;
   std::int64_t within_ns = 0;
   std::size_t of = 0;  // index of the item that `within` speaks of

@@ -133,17 +133,13 @@ void Diagnosis::Impl::ask_rules(const detect::Incident& incident, std::int64_t n
     if (from >= engine_from_ns && engine.covers(from)) evaluation = engine.evaluate(from, now_ns);
   }
   if (!evaluation) {
-    rules::Engine over(set);
-    stream::Query query;
-    query.from_ns = from;
-    query.to_ns = std::min(now_ns, std::max(incident.onset_ns, incident.wave_ns) + explain::kIncidentNsMax) + 1;  // as replay has it
-    std::size_t scanned = 0;
-    const auto done = parts.store.scan(query, [&](const stream::Event& event) {
-      over.add(event);
-      return ++scanned < kRuleEventsMax;
-    });
-    if (!done) log::warn("events for rules: {}; going on without", done.error().message);
-    evaluation = over.evaluate(from, now_ns);
+    const std::int64_t until = std::min(now_ns, std::max(incident.onset_ns, incident.wave_ns) + explain::kIncidentNsMax) + 1;  // as replay has it
+    if (auto done = rules::evaluate_stored(set, parts.store, from, until, now_ns, kRuleEventsMax)) {
+      evaluation = std::move(*done);
+    } else {
+      log::warn("events for rules: {}; going on without", done.error().message);
+      evaluation.emplace();
+    }
   }
   {
     const MutexLock lock(rules_mutex);

@@ -23,7 +23,7 @@ Result<Json> LiveBackend::rules() {
                           {"changed", state.changed_ns == 0 ? Json(nullptr) : Json(wall(state.changed_ns))}, {"folder", parts_.rules.directory().string()}}},
               {"engine", {{"events", view.engine.events}, {"matched", view.engine.matched}, {"kept", view.engine.kept}, {"left_out", view.engine.left_out},
                           {"automaton_overflows", view.engine.overflows}, {"swaps", view.engine.swaps},
-                          {"edges", view.engine.edges}, {"edges_forgotten", view.engine.edges_forgotten}}}};
+                          {"edges", view.engine.edges}, {"edges_forgotten", view.engine.edges_forgotten}, {"normals", view.engine.normals}, {"normals_left_out", view.engine.normals_left_out}}}};
 }
 
 Result<Json> LiveBackend::reload_rules() {

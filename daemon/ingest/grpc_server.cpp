@@ -159,7 +159,7 @@ GrpcServer::GrpcServer(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
 GrpcServer::~GrpcServer() = default;
 
 Result<std::unique_ptr<GrpcServer>> GrpcServer::start(Fd listener, Receivers& receivers, SourcePtr state, const Clock& clock, const Options& options) {
-  auto impl = std::make_unique<Impl>(receivers, options, std::move(listener), state, clock);
+  auto impl = std::make_unique<Impl>(receivers, options, std::move(listener), std::move(state), clock);
   if (!impl->wake) return fail_errno(errno, "start the gRPC receiver");
   Impl* self = impl.get();
   impl->thread = start_source_thread("otlp-grpc", "OTLP over gRPC", {impl->state}, [self](const std::stop_token& stop) { self->loop(stop); });

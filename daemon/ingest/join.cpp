@@ -206,7 +206,8 @@ Join::Seen* Join::find_by_trace(const Event& event, Number& number) {
   std::int64_t best_ns = INT64_MAX;
   const bool own_name = kernel_sees_.contains(event.entity);
   auto each = by_trace_.upper_bound({key, UINT64_MAX});
-  for (std::size_t looked = 0; looked < kSameTraceMax && each != by_trace_.begin() && (--each)->first == key; ++looked) {
+  for (std::size_t looked = 0; looked < kSameTraceMax && each != by_trace_.begin(); ++looked) {
+    if ((--each)->first != key) break;
     Seen& seen = seen_.at(each->second);
     if (seen.trace_id[0] != event.trace_id[0] || seen.trace_id[1] != event.trace_id[1] || seen.parent != parent || seen.joined) continue;
     const bool same = seen.entity == event.entity;
@@ -301,13 +302,8 @@ void Join::attach(Event& line, std::int64_t wall_offset_ns) {
   for (auto each = of->second.lower_bound({from_ns - kAfterAnswerNs, 0}); each != of->second.end(); ++each) {
     const Seen& seen = seen_.at(each->second);
     if (seen.start_ns > to_ns || (tid != 0 && seen.tid != 0 && seen.tid != tid)) continue;
-    if (only == nullptr) {
-      only = &seen;
-    } else if (only->trace_id[0] != seen.trace_id[0] || only->trace_id[1] != seen.trace_id[1]) {
-      return;
-    } else if (seen.start_ns > only->start_ns) {
-      only = &seen;  // the inner one
-    }
+    if (only != nullptr && (only->trace_id[0] != seen.trace_id[0] || only->trace_id[1] != seen.trace_id[1])) return;
+    if (only == nullptr || seen.start_ns > only->start_ns) only = &seen;  // the innermost one
   }
   if (only == nullptr) return;
   std::ranges::copy(only->trace_id, line.trace_id);

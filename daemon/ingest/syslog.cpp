@@ -309,7 +309,7 @@ SyslogServer::SyslogServer(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) 
 SyslogServer::~SyslogServer() = default;
 
 std::unique_ptr<SyslogServer> SyslogServer::start(Sockets sockets, std::string service, SourcePtr source, Intake& intake, const Clock& clock, const Resolver& resolver) {
-  auto impl = std::unique_ptr<Impl>(new Impl{std::move(sockets.datagram), Acceptor(std::move(sockets.stream), source), std::move(service), source, intake, clock, resolver, Fd(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)), {}, {}});
+  auto impl = std::unique_ptr<Impl>(new Impl{std::move(sockets.datagram), Acceptor(std::move(sockets.stream), source), std::move(service), std::move(source), intake, clock, resolver, Fd(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)), {}, {}});
   Impl* self = impl.get();
   impl->thread = start_source_thread("syslog", "syslog", {impl->source}, [self](const std::stop_token& stop) { self->loop(stop); });
   return std::unique_ptr<SyslogServer>(new SyslogServer(std::move(impl)));

@@ -2,6 +2,8 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
+
 #include "tests/ingest/support.h"
 
 namespace culprit::ingest {

@@ -153,15 +153,15 @@ Result<void> ask_events(const Session& session, const Client::Parameters& query,
 // does not hide them behind others; paths ask for the edges.
 Result<std::vector<stream::Event>> events_around(const Session& session, const rules::Rule& rule, std::int64_t from_ns, std::int64_t to_ns) {
   std::vector<Client::Parameters> questions;
-  const auto add = [&](rules::Kind kind, const std::string& name, const std::string& entity) {
-    Client::Parameters& query = questions.emplace_back(Client::Parameters{{"from", format_wall(from_ns)}, {"to", format_wall(to_ns)}, {"limit", std::to_string(kEventsAsked)}, {"kind", std::string(stream::kind_name(kind))}});
+  const auto add = [&](rules::Kind kind, const std::string& name, const std::string& entity, std::int64_t before_ns = 0) {
+    Client::Parameters& query = questions.emplace_back(Client::Parameters{{"from", format_wall(from_ns - before_ns)}, {"to", format_wall(to_ns)}, {"limit", std::to_string(kEventsAsked)}, {"kind", std::string(stream::kind_name(kind))}});
     // The API takes exact names and prefixes, with commas between several.
     const auto end = name.find_first_of(",*?");
     if (end != 0 && !name.empty()) query.emplace_back("name", end == std::string::npos ? name : name.substr(0, end) + "*");
     if (!entity.empty()) query.emplace_back("entity", entity);
   };
   for (const rules::MatchItem& item : rule.match) {
-    add(item.kind, item.name, "");
+    add(item.kind, item.name, "", item.times_normal ? rules::kNormalNs : 0);
     if (!item.text.empty()) questions.back().emplace_back("text", item.text);
   }
   if (!rule.paths.empty()) {
@@ -230,15 +230,8 @@ Result<std::vector<std::string>> ranking_with(const Past& past, const rules::Rul
   options.knowledge = &knowledge;
   options.rule_hits.clear();
   const std::int64_t from = past.replayable.incident.onset_ns - kRuleWindowNs;
-  rules::Engine engine(set);
-  stream::Query query;
-  query.from_ns = from;
-  query.to_ns = options.now_ns;
-  TRY(past.replayable.store->scan(query, [&engine](const stream::Event& event) {
-    engine.add(event);
-    return true;
-  }));
-  for (const rules::Finding& finding : engine.evaluate(from, options.now_ns).findings) {
+  ASSIGN(const rules::Evaluation evaluation, rules::evaluate_stored(set, *past.replayable.store, from, options.now_ns, options.now_ns));
+  for (const rules::Finding& finding : evaluation.findings) {
     options.rule_hits.push_back({finding.time_ns, finding.rule->id, finding.entity, finding.cause, finding.explanation, finding.weight});
   }
   options.rules_hash = set->hash();
