@@ -174,6 +174,16 @@ std::string suggestion(const CLI::App& app, const std::string& word) {
   return near.empty() ? "" : fmt::format("; did you mean '{}'?", near.front());
 }
 
+// "no option '--from' of events; did you mean '--window'?"
+std::string unknown_option(const CLI::App& command, const std::string& path, const std::string& word) {
+  std::vector<std::string> names;
+  for (const CLI::Option* option : command.get_options()) {
+    for (const std::string& name : option->get_lnames()) names.push_back("--" + name);
+  }
+  const std::vector<std::string> near = nearest(word.substr(0, word.find('=')), names);
+  return fmt::format("no option '{}'{}{}", one_line(word), command.get_parent() == nullptr ? "" : " of " + path, near.empty() ? "" : fmt::format("; did you mean '{}'?", near.front()));
+}
+
 // CLI11 reports by exceptions; this is the one place that catches them.
 int usage_error(const CLI::App& app, const CLI::ParseError& error, std::ostream& out, std::ostream& err) {
   const CLI::App* shown = &app;
@@ -191,11 +201,18 @@ int usage_error(const CLI::App& app, const CLI::ParseError& error, std::ostream&
       out << app.help("", mode);
     return kAnswered;
   }
+  std::string path = shown->get_name();
+  for (const CLI::App* parent = shown->get_parent(); parent != nullptr; parent = parent->get_parent())
+    path.insert(0, parent->get_name() + " ");
   std::string message = one_line(error.what());
   const std::vector<std::string> rest = app.remaining(true);
   const std::string word = rest.empty() ? "" : rest.front();
   const bool of_commands = !shown->get_subcommands([](const CLI::App*) { return true; }).empty();
-  if (shown != &app && of_commands && !word.empty() && !word.starts_with('-') && dynamic_cast<const CLI::RequiredError*>(&error) != nullptr) {
+  const auto option = std::ranges::find_if(rest, [](const std::string& each) { return each.starts_with("--") && each.size() > 2; });
+  if (option != rest.end()) {
+    // What follows it was taken for something else; that complaint would name the wrong thing.
+    message = unknown_option(*shown, path.substr(path.find(' ') + 1), *option);
+  } else if (shown != &app && of_commands && !word.empty() && !word.starts_with('-') && dynamic_cast<const CLI::RequiredError*>(&error) != nullptr) {
     // A word that is no command leaves the group without one.
     message = fmt::format("no command '{}' of {}{}", one_line(word), shown->get_name(), suggestion(*shown, word));
   } else if (dynamic_cast<const CLI::ExtrasError*>(&error) != nullptr) {
@@ -204,9 +221,6 @@ int usage_error(const CLI::App& app, const CLI::ParseError& error, std::ostream&
     else
       message = fmt::format("'{}' was not expected here", one_line(word));
   }
-  std::string path = shown->get_name();
-  for (const CLI::App* parent = shown->get_parent(); parent != nullptr; parent = parent->get_parent())
-    path.insert(0, parent->get_name() + " ");
   err << "culprit: " << message << "\n" << "run `" << path << " --help` to see how it is used\n";
   return kUsage;
 }

@@ -27,7 +27,7 @@ constexpr std::size_t kEventsAsked = 10'000;  // of the daemon, for `explain`
 constexpr std::int64_t kRuleWindowNs = 60 * kNsPerSecond;  // before an onset, as the daemon asks its rules
 
 struct Options {
-  std::string rule, path, at, events, reason;
+  std::string rule, path, at = "now", events, reason;
   std::vector<std::string> files;
   bool undo = false;
 };
@@ -377,7 +377,7 @@ void add_live_rules(CLI::App& app, Session& session) {
   };
   CLI::App* explaining = add("explain", "A rule at one moment, clause by clause, with the values", explain_at);
   explaining->add_option("RULE", options->rule, "Its id")->required();
-  explaining->add_option("--at", options->at, "The moment: 14:02:08, 5m (ago), RFC 3339")->required()->check(check_when);
+  explaining->add_option("--at", options->at, "The moment: 14:02:08, 5m (ago), RFC 3339")->check(check_when)->capture_default_str();
   explaining->add_option("--events", options->events, "An incident's export or JSON lines, instead of the daemon's events");
   explaining->add_option("--rules", options->path, "A file or folder with the rule");
   add("apply", "Check and test rules, put them into --state DIR/rules, reload", apply)->add_option("PATH", options->path, "A file or folder")->required();
