@@ -20,7 +20,8 @@ CallSchedule::Window CallSchedule::window_of(std::int64_t period) const {
   const auto room = static_cast<std::uint64_t>(kPeriodNs - length);
   const auto offset = static_cast<std::int64_t>(mix(seed_ ^ static_cast<std::uint64_t>(period)) % (room + 1));
   const std::int64_t from = period * kPeriodNs + offset;
-  return {from, from + length};
+  const std::int64_t to = from + length;
+  return {from, enough_ns_ >= from && enough_ns_ < to ? enough_ns_ : to};
 }
 
 CallSchedule::Wanted CallSchedule::wanted(std::int64_t now_ns) const {

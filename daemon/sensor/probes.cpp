@@ -11,6 +11,7 @@
 #include <cerrno>
 #include <cstdarg>
 #include <map>
+#include <numeric>
 #include <set>
 
 #include "block.skel.h"
@@ -416,6 +417,13 @@ std::uint64_t Probes::budget_spent() const {
   std::uint64_t window = 0;
   (void)bpf_map_lookup_elem(budget_spent_.get(), &first, &window);
   return window;
+}
+
+std::uint64_t Probes::entries_seen() const {
+  std::vector<std::uint64_t> of_cpus(static_cast<std::size_t>(libbpf_num_possible_cpus()));
+  const std::uint32_t first = 0;
+  if (bpf_map_lookup_elem(map_fd("syscall", "entries_seen"), &first, of_cpus.data()) != 0) return 0;
+  return std::accumulate(of_cpus.begin(), of_cpus.end(), std::uint64_t{0});
 }
 
 bool Probes::is_attached(const char* program) const {

@@ -62,6 +62,8 @@ class Probes {
   void observe_calls(bool returns, bool entries);
   // The last window (CULPRIT_BUDGET_WINDOW_SHIFT) in which a CPU captured all the records that it may; 0 before the first.
   std::uint64_t budget_spent() const;
+  // System calls that began while entries were observed, of all CPUs, since the start.
+  std::uint64_t entries_seen() const;
   bool returns_observed() const { return returns_observed_; }
   bool entries_observed() const { return entries_observed_; }
   std::vector<ProgramSample> missed() const;

@@ -2,6 +2,8 @@
 // allow-list, and ends when the daemon's end of the socket closes.
 #pragma once
 
+#include <unistd.h>
+
 #include "daemon/sensor/call_schedule.h"
 #include "daemon/sensor/snapshot.h"
 
@@ -39,6 +41,8 @@ class Service {
   std::int64_t observed_at_ns_ = 0;
   std::uint64_t returns_observed_ns_ = 0;
   std::uint64_t entries_observed_ns_ = 0;
+  std::uint64_t entries_before_ = 0;  // seen when the window began
+  std::uint64_t cpus_ = static_cast<std::uint64_t>(::sysconf(_SC_NPROCESSORS_ONLN));
   std::uint64_t rested_ns_ = 0;
   bool resting_ = false;
 };

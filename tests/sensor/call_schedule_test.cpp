@@ -75,6 +75,26 @@ TEST(CallScheduleTest, RestsWhenTheBudgetIsSpent) {
   EXPECT_FALSE(schedule.resting(kStart));
 }
 
+// A window that saw enough is over; the next one begins as ever, and looking closely goes on.
+TEST(CallScheduleTest, EnoughEndsTheWindow) {
+  CallSchedule schedule(5, 7);
+  std::int64_t now = kStart;
+  while (!schedule.wanted(now).entries) now = schedule.next_change_ns(now);
+  const std::int64_t ends = schedule.next_change_ns(now);
+  now += 4 * kMs;
+  schedule.enough(now);
+  EXPECT_EQ(schedule.wanted(now), (CallSchedule::Wanted{false, false}));
+  EXPECT_GT(schedule.next_change_ns(now), ends);
+  EXPECT_TRUE(schedule.wanted(schedule.next_change_ns(now)).entries);
+  EXPECT_NEAR(follow(schedule, now, now + 200 * kSecond).entries, 0.05, 1e-3);
+  schedule.look_closely(now + kSecond);
+  schedule.enough(now + kMs);
+  EXPECT_TRUE(schedule.wanted(now + kMs).entries);
+  CallSchedule always(100, 7);
+  always.enough(now);
+  EXPECT_TRUE(always.wanted(now).entries);
+}
+
 // What happens at the same moment of every second is seen now and then, not always and not never.
 TEST(CallScheduleTest, WindowsDoNotKeepStep) {
   const CallSchedule schedule(5, 42);
