@@ -20,8 +20,6 @@ namespace {
 constexpr std::size_t kReplyPartBytes = 48 * 1024;
 constexpr std::size_t kRequestsPerTurn = 64;  // then snapshots get their chance
 constexpr int kSocketBytes = 4 << 20;
-constexpr std::int64_t kBudgetLookNs = 3'000'000;
-constexpr std::int64_t kWindowLookNs = 1'000'000;
 constexpr std::uint32_t kTaskSamples = 4;  // readings of who is blocked, for each snapshot
 constexpr std::uint32_t kCaptureAll = kCapturePayload | kCaptureLogs;
 
@@ -263,18 +261,14 @@ int Service::observe_calls() {
   if (resting_) rested_ns_ += passed;
   const auto spent = static_cast<std::int64_t>(probes_.budget_spent());
   const std::int64_t window = now >> CULPRIT_BUDGET_WINDOW_SHIFT;
-  if (spent == window) schedule_.rest((window + 1) << CULPRIT_BUDGET_WINDOW_SHIFT);
+  if (spent == window) schedule_.rest(now, window << CULPRIT_BUDGET_WINDOW_SHIFT, (window + 1) << CULPRIT_BUDGET_WINDOW_SHIFT);
   if (probes_.entries_observed() && probes_.entries_seen() - entries_before_ >= CallSchedule::kCallsPerCpu * cpus_) schedule_.enough(now);
   const CallSchedule::Wanted wanted = schedule_.wanted(now);
   if (wanted.entries && !probes_.entries_observed()) entries_before_ = probes_.entries_seen();
   probes_.observe_calls(wanted.returns, wanted.entries);
   resting_ = schedule_.resting(now);
   observed_at_ns_ = clock_.now_ns();
-  const std::int64_t until_change_ns = schedule_.next_change_ns(now) - now;
-  // A budget that was just spent is likely to be spent again, and what comes after that slows calls for nothing.
-  std::int64_t look_ns = wanted.returns && spent + 1 >= window ? kBudgetLookNs : until_change_ns;
-  if (wanted.entries && !schedule_.looking_closely(now)) look_ns = std::min(look_ns, kWindowLookNs);
-  return static_cast<int>((std::min(until_change_ns, look_ns) + 999'999) / 1'000'000);
+  return static_cast<int>((schedule_.next_look_ns(now) - now + 999'999) / 1'000'000);
 }
 
 Result<void> Service::run() {
