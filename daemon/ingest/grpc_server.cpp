@@ -43,8 +43,8 @@ struct GrpcServer::Impl {
   std::string buffer = std::string(kReadBytes, '\0');
   std::jthread thread;  // last: ends before what it uses
 
-  Impl(Receivers& receivers, const Options& chosen, Fd fd, const SourcePtr& counted, const Clock& time)
-      : shared{receivers, chosen.limits}, options(chosen), acceptor(std::move(fd), counted), state(counted), clock(time), wake(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)) {}
+  Impl(Receivers& receivers, const Options& chosen, Fd fd, SourcePtr counted, const Clock& time)
+      : shared{receivers, chosen.limits}, options(chosen), acceptor(std::move(fd), counted), state(std::move(counted)), clock(time), wake(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)) {}
 
   void accept_one();
   bool read_from(Connection& connection);

@@ -1,6 +1,7 @@
 // Clauses that compare a series with its own normal.
 #include "rules/normal.h"
 
+#include <fmt/format.h>
 #include <gmock/gmock.h>
 
 #include "daemon/base/clock.h"
