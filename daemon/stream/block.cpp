@@ -21,20 +21,31 @@ void key_bits(std::string_view text, std::uint64_t seed, std::size_t bits, Visit
 // For each row: how many of the same time came before it. Blocks follow each other in order of append, so that
 // this and the block's base order everything. Empty if no two rows have the same time.
 std::vector<std::uint32_t> tie_ranks(std::span<const Row> rows) {
+  struct Seen {
+    std::int64_t time_ns;
+    std::uint32_t rows;
+  };
   std::vector<std::uint32_t> ranks;
-  std::vector<std::pair<std::int64_t, std::uint32_t>> times;  // each with how many rows it has so far
-  times.reserve(rows.size());
-  HashIndex index;
-  std::uint32_t last = 0;
+  std::vector<Seen> rising;  // later than all before them: most rows are, so that few have to be looked up
+  std::vector<Seen> others;
+  HashIndex others_index;
+  const auto seen = [&](std::int64_t time) -> Seen& {
+    if (rising.back().time_ns == time) return rising.back();  // samples of one tick come together
+    const auto at = std::lower_bound(rising.begin(), rising.end(), time, [](const Seen& a, std::int64_t wanted) { return a.time_ns < wanted; });
+    if (at->time_ns == time) return *at;
+    const auto fresh = static_cast<std::uint32_t>(others.size());
+    const std::string_view bytes(reinterpret_cast<const char*>(&time), sizeof time);
+    const std::uint32_t id = others_index.find_or_add(table_hash(bytes, table_seed()), fresh, [&](std::uint32_t other) { return others[other].time_ns == time; });
+    if (id == fresh) others.push_back({time, 0});
+    return others[id];
+  };
   for (std::size_t i = 0; i < rows.size(); ++i) {
     const std::int64_t time = rows[i].time_ns;
-    if (times.empty() || times[last].first != time) {  // samples of one tick come together
-      const auto fresh = static_cast<std::uint32_t>(times.size());
-      const std::string_view bytes(reinterpret_cast<const char*>(&time), sizeof time);
-      last = index.find_or_add(hash_bytes(bytes, table_seed()), fresh, [&](std::uint32_t other) { return times[other].first == time; });
-      if (last == fresh) times.emplace_back(time, 0u);
+    if (rising.empty() || time > rising.back().time_ns) {
+      rising.push_back({time, 1});
+      continue;
     }
-    const std::uint32_t rank = times[last].second++;
+    const std::uint32_t rank = seen(time).rows++;
     if (rank == 0) continue;
     if (ranks.empty()) ranks.resize(rows.size());
     ranks[i] = rank;
@@ -99,48 +110,43 @@ Block seal(std::span<const Row> rows, const KeyTable& keys, std::shared_ptr<cons
   const std::vector<std::uint32_t> ranks = tie_ranks(rows);
   // Counting sort by key, plain samples first; most runs then are in order of time already.
   std::vector<std::uint32_t> begins(keys.size() * 2 + 1);
-  std::vector<std::uint8_t> plain(rows.size());
+  std::vector<std::uint32_t> buckets(rows.size());
+  block.sequence_base = UINT64_MAX;
   for (std::size_t i = 0; i < rows.size(); ++i) {
-    plain[i] = rows[i].plain(keys) ? 1 : 0;
-    ++begins[(plain[i] != 0 ? 0 : keys.size()) + rows[i].key + 1];
+    buckets[i] = static_cast<std::uint32_t>((rows[i].plain(keys) ? 0 : keys.size()) + rows[i].key);
+    ++begins[buckets[i] + 1];
+    block.sequence_base = std::min(block.sequence_base, rows[i].sequence);
   }
   for (std::size_t i = 1; i < begins.size(); ++i) begins[i] += begins[i - 1];
   std::vector<std::uint32_t> next = begins;
   std::vector<std::uint32_t> order(rows.size());
-  for (std::size_t i = 0; i < rows.size(); ++i) {
-    order[next[(plain[i] != 0 ? 0 : keys.size()) + rows[i].key]++] = static_cast<std::uint32_t>(i);
-  }
+  for (std::size_t i = 0; i < rows.size(); ++i) order[next[buckets[i]]++] = static_cast<std::uint32_t>(i);
+  block.samples = begins[keys.size()];
+  block.keys.reserve(keys.size());
   for (std::size_t i = 0; i < keys.size(); ++i) block.keys.push_back(keys[i]);
+  block.times.resize(rows.size());
+  block.values.resize(rows.size());
+  if (!ranks.empty()) block.sequences.resize(rows.size());
+  block.severities.resize(rows.size() - block.samples);
+  block.details.resize(rows.size() - block.samples);
   const auto earlier = [&](std::uint32_t a, std::uint32_t b) {
     return rows[a].time_ns != rows[b].time_ns ? rows[a].time_ns < rows[b].time_ns : rows[a].sequence < rows[b].sequence;
   };
   for (std::size_t bucket = 0; bucket + 1 < begins.size(); ++bucket) {
-    if (bucket == keys.size()) {
-      block.plain_runs = block.runs.size();
-      block.samples = begins[bucket];
-    }
+    if (bucket == keys.size()) block.plain_runs = block.runs.size();
     const std::uint32_t begin = begins[bucket], end = begins[bucket + 1];
     if (begin == end) continue;
     if (!std::is_sorted(order.begin() + begin, order.begin() + end, earlier)) std::sort(order.begin() + begin, order.begin() + end, earlier);
     block.runs.push_back({static_cast<std::uint32_t>(bucket % keys.size()), begin, end});
-  }
-  block.sequence_base = UINT64_MAX;
-  for (const Row& row : rows) block.sequence_base = std::min(block.sequence_base, row.sequence);
-  block.times.reserve(rows.size());
-  block.values.reserve(rows.size());
-  for (const std::uint32_t index : order) {
-    block.times.push_back(rows[index].time_ns);
-    block.values.push_back(rows[index].value);
-  }
-  if (!ranks.empty()) {
-    block.sequences.reserve(rows.size());
-    for (const std::uint32_t index : order) block.sequences.push_back(ranks[index]);
-  }
-  block.severities.reserve(rows.size() - block.samples);
-  block.details.reserve(rows.size() - block.samples);
-  for (std::size_t i = block.samples; i < rows.size(); ++i) {
-    block.severities.push_back(rows[order[i]].severity);
-    block.details.push_back(rows[order[i]].detail);
+    for (std::uint32_t at = begin; at < end; ++at) {  // right after the run's order was checked: its rows are in the cache
+      const Row& row = rows[order[at]];
+      block.times[at] = row.time_ns;
+      block.values[at] = row.value;
+      if (!ranks.empty()) block.sequences[at] = ranks[order[at]];
+      if (at < block.samples) continue;
+      block.severities[at - block.samples] = row.severity;
+      block.details[at - block.samples] = row.detail;
+    }
   }
   return block;
 }

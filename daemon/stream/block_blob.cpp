@@ -31,11 +31,11 @@ Compressor::Compressor() : context_(ZSTD_createCCtx()) { ZSTD_CCtx_setParameter(
 
 void Compressor::add(std::string_view bytes, bool checked, std::string& out) {
   ZSTD_CCtx_setParameter(context_.get(), ZSTD_c_checksumFlag, checked ? 1 : 0);
-  const std::size_t before = out.size();
-  out.resize(before + ZSTD_compressBound(bytes.size()));
-  const std::size_t size = ZSTD_compress2(context_.get(), out.data() + before, out.size() - before, bytes.data(), bytes.size());
+  const std::size_t bound = ZSTD_compressBound(bytes.size());
+  if (buffer_.size() < bound) buffer_.resize(bound);
+  const std::size_t size = ZSTD_compress2(context_.get(), buffer_.data(), bound, bytes.data(), bytes.size());
   assert(!ZSTD_isError(size));  // the only failures are a small buffer and no memory
-  out.resize(before + size);
+  out.append(buffer_, 0, size);
 }
 
 std::string seal_blob(Compressor& compressor, std::size_t column, std::uint64_t sequence_base, std::string_view plain) {
@@ -43,7 +43,6 @@ std::string seal_blob(Compressor& compressor, std::size_t column, std::uint64_t 
   compressor.add(plain, false, blob);
   const std::uint32_t sum = checksum(blob, base_checksum(sequence_base));
   blob.append(reinterpret_cast<const char*>(&sum), sizeof sum);
-  blob.shrink_to_fit();
   return blob;
 }
 
@@ -63,8 +62,9 @@ std::uint32_t checksum(std::string_view bytes, std::uint32_t crc) {
 }
 
 std::string compress(std::string_view bytes) {
+  static thread_local Compressor compressor;
   std::string out;
-  Compressor().add(bytes, true, out);
+  compressor.add(bytes, true, out);
   return out;
 }
 

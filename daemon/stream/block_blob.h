@@ -15,6 +15,14 @@
 
 namespace culprit::stream {
 
+// What column 0 says of each run.
+struct RunHead {
+  std::uint64_t times = 0, values = 0;  // bytes of this run in those columns
+  std::uint8_t severity = 0, flags = 0;
+};
+inline constexpr std::uint8_t kSeverityMixed = 255;
+inline constexpr unsigned kHasIds = 1, kHasAttributes = 2, kHasBodies = 4;  // flags
+
 // Corrupt, with the name of the column.
 std::unexpected<Error> corrupt(std::size_t column, std::size_t at);
 
@@ -26,6 +34,7 @@ class Compressor {
 
  private:
   Handle<ZSTD_CCtx, ZSTD_freeCCtx> context_;
+  std::string buffer_;  // kept from one frame to the next
 };
 
 std::string seal_blob(Compressor& compressor, std::size_t column, std::uint64_t sequence_base, std::string_view plain);

@@ -67,6 +67,32 @@ inline std::uint64_t hash_bytes(std::string_view text, std::uint64_t seed) {
   return hash;
 }
 
+// The same for tables in memory alone, 16 bytes at a time: nothing may store it.
+inline std::uint64_t table_hash(std::string_view text, std::uint64_t seed) {
+  __extension__ using Wide = unsigned __int128;
+  const auto load = [](const char* at) {
+    std::uint64_t word;
+    std::memcpy(&word, at, 8);
+    return word;
+  };
+  const auto mix = [](std::uint64_t a, std::uint64_t b) {
+    const auto product = static_cast<Wide>(a) * b;
+    return static_cast<std::uint64_t>(product) ^ static_cast<std::uint64_t>(product >> 64);
+  };
+  std::uint64_t hash = mix(seed ^ 0x9e3779b97f4a7c15u, text.size() ^ 0xd6e8feb86659fd93u);
+  const char* at = text.data();
+  std::size_t left = text.size();
+  for (; left > 16; at += 16, left -= 16) hash = mix(load(at) ^ 0xff51afd7ed558ccdu, load(at + 8) ^ hash);
+  std::uint64_t low = 0, high = 0;
+  if (left >= 8) {  // the two may overlap
+    low = load(at);
+    high = load(at + left - 8);
+  } else if (left > 0) {
+    std::memcpy(&low, at, left);
+  }
+  return mix(low ^ 0x9fb21c651e98df25u, high ^ hash);
+}
+
 class Reader {
  public:
   explicit Reader(std::string_view bytes) : bytes_(bytes) {}

@@ -9,6 +9,7 @@
 #include "daemon/stream/aggregate.h"
 #include "daemon/stream/bytes.h"
 #include "daemon/stream/embedded_state.h"
+#include "daemon/stream/grams.h"
 
 namespace culprit::stream {
 namespace {
@@ -24,7 +25,6 @@ struct Source {
 
 constexpr std::uint32_t kValues = kValueColumns;
 constexpr std::uint32_t kWholeRows = kAllColumns & ~column_bit(Column::Grams);
-constexpr std::size_t kGramBytes = 4;  // shorter texts have no gram to look for
 
 // Counts down a query's time.
 class Budget {

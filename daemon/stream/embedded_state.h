@@ -7,6 +7,8 @@
 #include <shared_mutex>
 
 #include "daemon/base/fd.h"
+#include "daemon/base/mutex.h"
+#include "daemon/stream/block_encode.h"
 #include "daemon/stream/day_file.h"
 #include "daemon/stream/embedded_store.h"
 
@@ -47,6 +49,16 @@ struct BlockRef {
   bool saved() const { return file != nullptr; }
 };
 
+// Encoders that wait for the next block: at most one, which is enough for a store that keeps up.
+class IdleEncoders {
+ public:
+  Columns encode(const Block& block);
+
+ private:
+  Mutex mutex_;
+  std::unique_ptr<Encoder> idle_ GUARDED_BY(mutex_);
+};
+
 struct EmbeddedStore::State {
   State(StoreOptions options_of, const Clock& clock_of) : options(std::move(options_of)), clock(clock_of) {}
 
@@ -60,6 +72,7 @@ struct EmbeddedStore::State {
   std::shared_ptr<DayFile> current;
   std::string current_day;
   std::uint64_t next_sequence = 1, next_serial = 1;
+  std::shared_ptr<IdleEncoders> encoders = std::make_shared<IdleEncoders>();  // shared with the helper threads
   std::map<std::uint64_t, std::future<Columns>> encodings;  // by serial, of blocks that are not saved yet
   std::future<void> checkpoint;                             // of the write-ahead log, while it runs
   std::size_t commits_since_checkpoint = 0;

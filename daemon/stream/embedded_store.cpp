@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <chrono>
+#include <memory>
 
 #include "daemon/base/log.h"
 #include "daemon/stream/bytes.h"
@@ -37,6 +38,19 @@ BlockRef describe(Block block) {
 }
 
 }  // namespace
+
+Columns IdleEncoders::encode(const Block& block) {
+  std::unique_ptr<Encoder> encoder;
+  {
+    const MutexLock lock(mutex_);
+    encoder = std::move(idle_);
+  }
+  if (encoder == nullptr) encoder = std::make_unique<Encoder>();
+  Columns columns = encoder->encode(block);
+  const MutexLock lock(mutex_);
+  if (idle_ == nullptr) idle_ = std::move(encoder);
+  return columns;
+}
 
 void Active::add(const Event& event, std::uint64_t sequence) {
   const std::size_t keys_before = keys.size();
@@ -220,7 +234,9 @@ Result<void> EmbeddedStore::State::append(std::vector<Event> events) {
       const std::unique_lock lock(mutex);
       if (active->rows.empty()) active->born_ns = now_ns;
       while (next < events.size() && active->rows.size() < options.block_rows) {
-        active->add(events[next++], next_sequence++);
+        active->add(events[next], next_sequence++);
+        std::destroy_at(&events[next]);  // while it is in the cache
+        std::construct_at(&events[next++]);
       }
     }
     if (active->rows.size() >= options.block_rows || active->bytes() > options.memory_bytes / 4) seal_active();
@@ -354,7 +370,7 @@ Result<void> EmbeddedStore::State::save(BlockRef& ref) {
   if (auto encoding = encodings.extract(ref.serial)) {
     columns = encoding.mapped().get();
   } else {
-    columns = encode(*ref.memory);
+    columns = encoders->encode(*ref.memory);
   }
   ASSIGN(const std::int64_t id, target->commit_block(origin(), *ref.memory, columns, ref.first_group, ref.last_group));
   maybe_checkpoint(kBlockCommits);
@@ -376,7 +392,7 @@ void EmbeddedStore::State::seal_active() {
   ref.last_group = active->last_group;
   auto fresh = std::make_shared<Active>();
   if (options.background && !options.folder.empty()) {
-    encodings.emplace(ref.serial, std::async(std::launch::async, [block = ref.memory] { return encode(*block); }));
+    encodings.emplace(ref.serial, std::async(std::launch::async, [block = ref.memory, kept = encoders] { return kept->encode(*block); }));
   }
   {
     const std::unique_lock lock(mutex);

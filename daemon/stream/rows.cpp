@@ -10,6 +10,16 @@ namespace culprit::stream {
 namespace {
 
 constexpr std::size_t kChunkBytes = 64 << 10;
+constexpr std::size_t kSlabDetailsMin = 8, kSlabDetailsMax = 1024;  // each slab is twice the one before
+constexpr std::size_t kVarintBytesMax = 10;
+
+char* write_string(char* to, std::string_view text) {
+  std::uint64_t size = text.size();
+  for (; size >= 0x80; size >>= 7) *to++ = static_cast<char>(size | 0x80);
+  *to++ = static_cast<char>(size);
+  if (!text.empty()) std::memcpy(to, text.data(), text.size());
+  return to + text.size();
+}
 
 std::string_view find_coded(const void* detail, std::string_view name) {
   Reader in(static_cast<const Detail*>(detail)->attributes);
@@ -40,7 +50,7 @@ void HashIndex::grow() {
 }
 
 std::uint32_t KeyTable::intern(std::string_view entity, std::string_view name, Kind kind) {
-  const std::uint64_t hash = hash_bytes(name, hash_bytes(entity, table_seed() + static_cast<std::uint64_t>(kind)));
+  const std::uint64_t hash = table_hash(name, table_hash(entity, table_seed() + static_cast<std::uint64_t>(kind)));
   const auto fresh = static_cast<std::uint32_t>(keys_.size());
   const std::uint32_t id = index_.find_or_add(hash, fresh, [&](std::uint32_t other) {
     const Key& key = keys_[other];
@@ -51,10 +61,13 @@ std::uint32_t KeyTable::intern(std::string_view entity, std::string_view name, K
 }
 
 void put_attributes(std::string& out, const Attributes& attributes) {
-  for (const auto& [name, text] : attributes) {
-    put_string(out, name);
-    put_string(out, text);
-  }
+  const std::size_t before = out.size();
+  std::size_t bytes_max = before;
+  for (const auto& [name, text] : attributes) bytes_max += name.size() + text.size() + 2 * kVarintBytesMax;
+  out.resize(bytes_max);
+  char* to = out.data() + before;
+  for (const auto& [name, text] : attributes) to = write_string(write_string(to, name), text);
+  out.resize(static_cast<std::size_t>(to - out.data()));
 }
 
 Attributes attributes_of(std::string_view coded) {
@@ -99,8 +112,18 @@ std::string_view DetailStore::copy(std::string_view text) {
   return {to, text.size()};
 }
 
+Detail& DetailStore::fresh() {
+  if (details_left_ == 0) {
+    slab_details_ = std::clamp(slab_details_ * 2, kSlabDetailsMin, kSlabDetailsMax);
+    slabs_.push_back(std::make_unique<Detail[]>(slab_details_));
+    bytes_ += slab_details_ * sizeof(Detail);
+    details_left_ = slab_details_;
+  }
+  return slabs_.back()[slab_details_ - details_left_--];
+}
+
 const Detail* DetailStore::add(const Event& event) {
-  Detail& detail = details_.emplace_back();
+  Detail& detail = fresh();
   detail.trace_id[0] = event.trace_id[0];
   detail.trace_id[1] = event.trace_id[1];
   detail.span_id = event.span_id;
@@ -109,7 +132,7 @@ const Detail* DetailStore::add(const Event& event) {
     scratch_.clear();
     put_attributes(scratch_, event.attributes);
     const auto fresh = static_cast<std::uint32_t>(sets_.size() + 1);
-    detail.set = index_.find_or_add(hash_bytes(scratch_, table_seed()), fresh, [&](std::uint32_t other) { return sets_[other - 1] == scratch_; });
+    detail.set = index_.find_or_add(table_hash(scratch_, table_seed()), fresh, [&](std::uint32_t other) { return sets_[other - 1] == scratch_; });
     if (detail.set == fresh) sets_.push_back(copy(scratch_));
     detail.attributes = sets_[detail.set - 1];
   }

@@ -5,6 +5,7 @@
 // no allocation and a reader may go on using what it found while the owner adds more.
 #pragma once
 
+#include <algorithm>
 #include <deque>
 #include <memory>
 #include <string>
@@ -42,6 +43,10 @@ class HashIndex {
       if (slot.hash == hash && same(slot.id)) return slot.id;
     }
   }
+  void clear() {
+    std::fill(slots_.begin(), slots_.end(), Slot{});
+    used_ = 0;
+  }
   std::size_t bytes() const { return slots_.size() * sizeof(Slot); }
 
  private:
@@ -73,7 +78,7 @@ Attributes attributes_of(std::string_view coded);
 bool well_formed_attributes(std::string_view coded);  // the others need it
 bool holds_attribute(std::string_view coded, std::string_view name, std::string_view text);
 
-struct Detail {
+struct alignas(64) Detail {  // one line of the cache: an encoder meets them in no order of memory
   std::uint64_t trace_id[2] = {0, 0};
   std::uint64_t span_id = 0;
   std::string_view body = {};
@@ -96,12 +101,12 @@ class DetailStore {
 
   // For a decoder, which has its texts already: keeps the buffer (its bytes do not move); takes any details.
   std::string_view keep(std::string buffer);
-  std::deque<Detail>& details() { return details_; }
+  Detail& fresh();
   std::vector<std::string_view>& sets() { return sets_; }
 
   std::size_t set_count() const { return sets_.size(); }
   std::string_view set(std::size_t number) const { return sets_[number - 1]; }
-  std::size_t bytes() const { return bytes_ + details_.size() * sizeof(Detail) + sets_.size() * sizeof(std::string_view) + index_.bytes(); }
+  std::size_t bytes() const { return bytes_ + sets_.size() * sizeof(std::string_view) + index_.bytes(); }
 
  private:
   std::string_view copy(std::string_view text);
@@ -110,7 +115,8 @@ class DetailStore {
   std::deque<std::unique_ptr<char[]>> chunks_;
   std::size_t left_ = 0;  // in the last chunk
   std::size_t bytes_ = 0;
-  std::deque<Detail> details_;
+  std::deque<std::unique_ptr<Detail[]>> slabs_;
+  std::size_t slab_details_ = 0, details_left_ = 0;  // of the last slab: how many it has, how many are free
   std::vector<std::string_view> sets_;  // number n is sets_[n - 1]
   HashIndex index_;
   std::string scratch_;

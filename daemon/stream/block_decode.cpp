@@ -1,148 +1,16 @@
-// A block's columns as bytes and back; docs/events.md has the format byte by byte. What frames each of them is in block_blob.h,
-// the numbers of a run in block_numbers.h.
+// A block from its columns: docs/events.md has the format byte by byte, block_encode.cpp the way there.
 #include <algorithm>
-#include <array>
 
 #include "daemon/stream/block.h"
 #include "daemon/stream/block_blob.h"
 #include "daemon/stream/block_numbers.h"
 #include "daemon/stream/bytes.h"
+#include "daemon/stream/grams.h"
 
 namespace culprit::stream {
 namespace {
 
 constexpr std::size_t kKindMax = static_cast<std::size_t>(Kind::Alert);
-constexpr std::size_t kSeverityMixed = 255;
-constexpr unsigned kHasIds = 1, kHasAttributes = 2, kHasBodies = 4;
-
-// Four bytes of a body, in lower case, set one bit each.
-constexpr unsigned kGramBitsMin = 10, kGramBitsMax = 17;  // log2
-constexpr std::size_t kGramBytes = 4;
-
-struct RunHead {
-  std::uint64_t times = 0, values = 0;  // bytes of this run in those columns
-  std::uint8_t severity = 0, flags = 0;
-};
-
-// ---- grams ----
-
-constexpr std::array<std::uint8_t, 256> kLower = [] {
-  std::array<std::uint8_t, 256> table{};
-  for (std::size_t c = 0; c < table.size(); ++c) table[c] = static_cast<std::uint8_t>(c >= 'A' && c <= 'Z' ? c + 32 : c);
-  return table;
-}();
-
-template <typename Visit>
-void each_gram(std::string_view text, unsigned log2_bits, Visit&& visit) {
-  if (text.size() < kGramBytes) return;
-  const auto* at = reinterpret_cast<const std::uint8_t*>(text.data());
-  const std::uint8_t* const end = at + text.size();
-  std::uint32_t gram = 0;
-  for (std::size_t i = 0; i + 1 < kGramBytes; ++i) gram = gram << 8 | kLower[*at++];
-  const unsigned shift = 32 - log2_bits;
-  for (; at < end; ++at) {
-    gram = gram << 8 | kLower[*at];
-    visit((gram * 0x9E3779B1u) >> shift);
-  }
-}
-
-std::string encode_grams(const Block& block, std::size_t body_bytes) {
-  unsigned log2_bits = kGramBitsMin;
-  while (log2_bits < kGramBitsMax && (std::size_t{1} << log2_bits) < body_bytes) ++log2_bits;
-  std::vector<std::uint8_t> seen(std::size_t{1} << log2_bits);  // a byte each while they are set: no bit is read to be written
-  std::uint8_t* const flags = seen.data();
-  for (const Detail* detail : block.details) {
-    if (detail != nullptr) each_gram(detail->body, log2_bits, [flags](std::uint32_t bit) { flags[bit] = 1; });
-  }
-  std::string out(1 + seen.size() / 8, '\0');
-  out[0] = static_cast<char>(log2_bits);
-  for (std::size_t i = 0; i < seen.size(); i += 8) {
-    unsigned byte = 0;
-    for (unsigned bit = 0; bit < 8; ++bit) byte |= static_cast<unsigned>(flags[i + bit]) << bit;
-    out[1 + i / 8] = static_cast<char>(byte);
-  }
-  return out;
-}
-
-// ---- the whole ----
-
-// What the rows behind the samples have, run by run.
-std::vector<RunHead> heads_of(const Block& block) {
-  std::vector<RunHead> heads(block.runs.size());
-  for (std::size_t i = block.plain_runs; i < heads.size(); ++i) {
-    const Block::Run& run = block.runs[i];
-    heads[i].severity = block.severities[run.begin - block.samples];
-    for (std::size_t row = run.begin - block.samples; row < run.end - block.samples; ++row) {
-      if (block.severities[row] != heads[i].severity) heads[i].severity = kSeverityMixed;
-      const Detail* detail = block.details[row];
-      if (detail == nullptr) continue;
-      heads[i].flags |= static_cast<std::uint8_t>((detail->has_ids() ? kHasIds : 0) | (detail->set != 0 ? kHasAttributes : 0) |
-                                                  (detail->body.empty() ? 0 : kHasBodies));
-    }
-  }
-  return heads;
-}
-
-// Calls visit(detail or null) for each row of the runs that have this flag.
-template <typename Visit>
-void each_detail(const Block& block, const std::vector<RunHead>& heads, unsigned flag, Visit&& visit) {
-  for (std::size_t i = block.plain_runs; i < heads.size(); ++i) {
-    if ((heads[i].flags & flag) == 0) continue;
-    for (std::size_t row = block.runs[i].begin - block.samples; row < block.runs[i].end - block.samples; ++row) visit(block.details[row]);
-  }
-}
-
-// Ids of a request stand at its span and at its log lines: each once, then a number a row (0 = none).
-std::string encode_ids(const Block& block, const std::vector<RunHead>& heads) {
-  std::string table, rows;
-  HashIndex index;
-  std::vector<const Detail*> known;
-  each_detail(block, heads, kHasIds, [&](const Detail* detail) {
-    if (detail == nullptr || !detail->has_ids()) return put_varint(rows, 0);
-    const std::string_view bytes(reinterpret_cast<const char*>(detail->trace_id), 16);
-    const auto fresh = static_cast<std::uint32_t>(known.size());
-    const std::uint32_t id = index.find_or_add(hash_bytes(bytes, table_seed() + detail->span_id), fresh, [&](std::uint32_t other) {
-      return known[other]->trace_id[0] == detail->trace_id[0] && known[other]->trace_id[1] == detail->trace_id[1] && known[other]->span_id == detail->span_id;
-    });
-    if (id != fresh) return put_varint(rows, 1 + known.size() - id);  // how long ago it was new
-    known.push_back(detail);
-    table.append(bytes);
-    put_fixed64(table, detail->span_id);
-    put_varint(rows, 1);
-  });
-  std::string out;
-  put_varint(out, known.size());
-  return out + table + rows;
-}
-
-std::string encode_attributes(const Block& block, const std::vector<RunHead>& heads) {
-  std::vector<std::uint32_t> numbers(block.store == nullptr ? 1 : block.store->set_count() + 1);
-  std::uint32_t sets = 0;
-  std::string table, rows;
-  each_detail(block, heads, kHasAttributes, [&](const Detail* detail) {
-    if (detail == nullptr || detail->set == 0) return put_varint(rows, 0);
-    std::uint32_t& number = numbers[detail->set];
-    if (number == 0) {
-      number = ++sets;
-      put_string(table, detail->attributes);
-    }
-    put_varint(rows, number);
-  });
-  std::string out;
-  put_varint(out, sets);
-  return out + table + rows;
-}
-
-std::string encode_bodies(const Block& block, const std::vector<RunHead>& heads, std::size_t& body_bytes) {
-  std::string out, texts;
-  each_detail(block, heads, kHasBodies, [&](const Detail* detail) {
-    const std::string_view body = detail == nullptr ? std::string_view() : detail->body;
-    put_varint(out, body.size());
-    texts.append(body);
-  });
-  body_bytes = texts.size();
-  return out + texts;
-}
 
 struct Decoder {
   const Columns& columns;
@@ -354,59 +222,6 @@ bool Decoder::bodies(std::string_view bytes, std::vector<Detail*>& details) {
 
 }  // namespace
 
-Columns encode(const Block& block) {
-  std::vector<RunHead> heads = heads_of(block);
-  std::array<std::string, kColumns> plain;
-  const auto column = [&](Column which) -> std::string& { return plain[static_cast<std::size_t>(which)]; };
-  const std::int64_t base = block.times.empty() ? 0 : *std::min_element(block.times.begin(), block.times.end());
-  put_fixed64(column(Column::Times), static_cast<std::uint64_t>(base));
-  put_fixed64(column(Column::EventTimes), static_cast<std::uint64_t>(base));
-  for (std::size_t i = 0; i < block.runs.size(); ++i) {
-    const Block::Run& run = block.runs[i];
-    std::string& times = column(i < block.plain_runs ? Column::Times : Column::EventTimes);
-    std::string& values = column(i < block.plain_runs ? Column::Values : Column::EventValues);
-    const std::size_t times_before = times.size(), values_before = values.size();
-    encode_times(std::span(block.times).subspan(run.begin, run.end - run.begin), base, i < block.plain_runs, times);
-    encode_values(std::span(block.values).subspan(run.begin, run.end - run.begin), values);
-    heads[i].times = times.size() - times_before;
-    heads[i].values = values.size() - values_before;
-    if (heads[i].severity != kSeverityMixed) continue;
-    for (std::size_t row = run.begin; row < run.end; ++row) column(Column::Severities).push_back(static_cast<char>(block.severities[row - block.samples]));
-  }
-  std::string& keys = column(Column::Keys);
-  put_varint(keys, block.keys.size());
-  for (const Key& key : block.keys) {
-    keys.push_back(static_cast<char>(key.kind));
-    put_string(keys, key.entity);
-    put_string(keys, key.name);
-  }
-  put_varint(keys, block.runs.size());
-  put_varint(keys, block.plain_runs);
-  for (std::size_t i = 0; i < block.runs.size(); ++i) {
-    put_varint(keys, block.runs[i].key);
-    put_varint(keys, block.runs[i].end - block.runs[i].begin);
-    put_varint(keys, heads[i].times);
-    put_varint(keys, heads[i].values);
-    if (i < block.plain_runs) continue;
-    keys.push_back(static_cast<char>(heads[i].severity));
-    keys.push_back(static_cast<char>(heads[i].flags));
-  }
-  std::int64_t last = 0;
-  for (const std::uint32_t sequence : block.sequences) {
-    put_signed(column(Column::Sequences), std::int64_t{sequence} - last);
-    last = sequence;
-  }
-  column(Column::Ids) = encode_ids(block, heads);
-  column(Column::Sets) = encode_attributes(block, heads);
-  std::size_t body_bytes = 0;
-  column(Column::Bodies) = encode_bodies(block, heads, body_bytes);
-  column(Column::Grams) = encode_grams(block, body_bytes);
-  Columns columns;
-  Compressor compressor;
-  for (std::size_t i = 0; i < kColumns; ++i) columns[i] = seal_blob(compressor, i, block.sequence_base, plain[i]);
-  return columns;
-}
-
 Result<Block> decode(const Columns& columns, std::uint32_t wanted, std::size_t rows, std::uint64_t sequence_base, const Matcher* pick) {
   Decoder decoder{.columns = columns, .sequence_base = sequence_base, .pick = pick, .columns_wanted = wanted};
   decoder.block.sequence_base = sequence_base;
@@ -417,7 +232,7 @@ Result<Block> decode(const Columns& columns, std::uint32_t wanted, std::size_t r
   if ((wanted & kDetailColumns) != 0) {
     const std::size_t total = decoder.block.runs.empty() ? 0 : decoder.block.runs.back().end;
     details.reserve(total - decoder.block.samples);
-    for (std::size_t i = decoder.block.samples; i < total; ++i) details.push_back(&store->details().emplace_back());
+    for (std::size_t i = decoder.block.samples; i < total; ++i) details.push_back(&store->fresh());
   }
   for (std::size_t i = static_cast<std::size_t>(Column::Times); i < kColumns; ++i) {
     const auto column = static_cast<Column>(i);
@@ -446,13 +261,8 @@ Result<Block> decode(const Columns& columns, std::uint32_t wanted, std::size_t r
 Result<bool> may_hold(const std::string& grams, std::uint64_t sequence_base, std::span<const std::string_view> texts) {
   constexpr auto kColumn = static_cast<std::size_t>(Column::Grams);
   ASSIGN(const std::string bits, open_blob(kColumn, sequence_base, grams));
-  const unsigned log2_bits = bits.empty() ? 0 : static_cast<unsigned char>(bits[0]);
-  if (log2_bits < kGramBitsMin || log2_bits > kGramBitsMax || bits.size() != 1 + (std::size_t{1} << log2_bits) / 8) return corrupt(kColumn, 0);
-  bool all = true;
-  for (const std::string_view text : texts) {
-    each_gram(text, log2_bits, [&](std::uint32_t bit) { all = all && (static_cast<unsigned char>(bits[1 + bit / 8]) >> (bit % 8) & 1u) != 0; });
-  }
-  return all;
+  if (!well_formed_grams(bits)) return corrupt(kColumn, 0);
+  return std::all_of(texts.begin(), texts.end(), [&](std::string_view text) { return may_hold_grams(bits, text); });
 }
 
 }  // namespace culprit::stream

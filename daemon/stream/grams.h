@@ -1,0 +1,29 @@
+// Grams: the column that tells whether a block may hold a text. Each four bytes in a row of a body, ASCII letters in
+// lower case, set one bit; a block all of whose bodies lack one of a text's bits does not hold the text.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <string_view>
+#include <vector>
+
+namespace culprit::stream {
+
+inline constexpr std::size_t kGramBytes = 4;  // shorter texts have no gram to look for
+inline constexpr unsigned kGramBitsMin = 10, kGramBitsMax = 17;  // log2 of the number of bits
+
+class Grams {
+ public:
+  void clear() { bits_.assign((std::size_t{1} << kGramBitsMax) / 8, 0); }
+  void add(std::string_view body);  // after clear()
+  // Appends the column: log2 of the number of bits (one for each byte of body, within the limits), then the bits.
+  void put(std::size_t body_bytes, std::string& out) const;
+
+ private:
+  std::vector<std::uint8_t> bits_;
+};
+
+bool well_formed_grams(std::string_view column);
+bool may_hold_grams(std::string_view column, std::string_view text);  // needs it
+
+}  // namespace culprit::stream
