@@ -26,7 +26,7 @@ struct Active {
   std::int64_t first_group = 0, last_group = -1;
 
   std::size_t bytes() const { return rows.capacity() * sizeof(Row) + key_bytes + details->bytes(); }
-  void add(const Event& event, std::uint64_t sequence);
+  void add(std::span<const Event> events, std::uint64_t sequence);  // the first one's
   void collect(const Matcher& matcher, std::vector<Hit>& out) const;
 };
 
@@ -76,6 +76,7 @@ struct EmbeddedStore::State {
   std::map<std::uint64_t, std::future<Columns>> encodings;  // by serial, of blocks that are not saved yet
   std::future<void> checkpoint;                             // of the write-ahead log, while it runs
   std::size_t commits_since_checkpoint = 0;
+  std::string group_bytes;                                  // of the commit going on: kept for the next one
   std::int64_t last_commit_ns = INT64_MIN;
   std::int64_t retry_ns = INT64_MIN;  // after a disk error: not before
   std::int64_t backoff_ns = 0;
@@ -105,6 +106,7 @@ struct EmbeddedStore::State {
   void maybe_checkpoint(std::size_t weight);
   Result<void> open_current(std::int64_t now_ns);
   Result<void> save(BlockRef& ref);
+  void seal_rows();
   void seal_active();
   void evict();
   void disk_failed(const Error& error);

@@ -17,6 +17,8 @@ namespace {
 constexpr std::size_t kEncodingsMax = 3;         // blocks being encoded at a time; the owner waits for the oldest then
 constexpr std::size_t kCheckpointCommits = 400;  // groups; a block counts as kBlockCommits
 constexpr std::size_t kBlockCommits = 80;
+constexpr std::size_t kAddedTogether = 64;
+constexpr std::size_t kGroupRowsShare = 2;       // a group holds at most this part of a block's rows: more become a block
 constexpr std::int64_t kBackoffMaxNs = 30 * kNsPerSecond;
 
 std::size_t event_bytes(const Event& event) {
@@ -52,11 +54,25 @@ Columns IdleEncoders::encode(const Block& block) {
   return columns;
 }
 
-void Active::add(const Event& event, std::uint64_t sequence) {
-  const std::size_t keys_before = keys.size();
-  const std::uint32_t key = keys.intern(event.entity, event.name, event.kind);
-  if (keys.size() > keys_before) key_bytes += sizeof(Key) + 64 + event.entity.size() + event.name.size();
-  rows.push_back({event.time_ns, sequence, event.value, DetailStore::needed(event) ? details->add(event) : nullptr, key, event.severity});
+// Some events at a time: the tables are larger than a core's cache, and one event's look-ups alone would wait for each other.
+void Active::add(std::span<const Event> events, std::uint64_t sequence) {
+  for (; !events.empty(); events = events.subspan(std::min(DetailStore::kTogether, events.size()))) {
+    const auto some = events.first(std::min(DetailStore::kTogether, events.size()));
+    std::array<std::uint64_t, DetailStore::kTogether> hashes;
+    for (std::size_t i = 0; i < some.size(); ++i) {
+      hashes[i] = KeyTable::hash(some[i].entity, some[i].name, some[i].kind);
+      keys.prefetch(hashes[i]);
+    }
+    details->prepare(some);
+    for (std::size_t i = 0; i < some.size(); ++i) keys.prefetch_key(hashes[i]);
+    for (std::size_t i = 0; i < some.size(); ++i) {
+      const Event& event = some[i];
+      const std::size_t keys_before = keys.size();
+      const std::uint32_t key = keys.intern(hashes[i], event.entity, event.name, event.kind);
+      if (keys.size() > keys_before) key_bytes += sizeof(Key) + 64 + event.entity.size() + event.name.size();
+      rows.push_back({event.time_ns, sequence++, event.value, DetailStore::needed(event) ? details->take(event, i) : nullptr, key, event.severity});
+    }
+  }
 }
 
 Result<std::unique_ptr<EmbeddedStore>> EmbeddedStore::open(StoreOptions options, const Clock& clock) {
@@ -191,7 +207,7 @@ Result<void> EmbeddedStore::State::recover(const std::shared_ptr<DayFile>& file)
         group.boot_id == options.boot_id ? 0 : wrapping_sub(group.wall_offset_ns, clock.wall_offset_ns());
     for (Event& event : group.events) {
       event.time_ns = wrapping_add(event.time_ns, shift);
-      rows.add(event, next_sequence++);
+      rows.add({&event, 1}, next_sequence++);
     }
   }
   if (rows.rows.empty()) return {};
@@ -234,13 +250,18 @@ Result<void> EmbeddedStore::State::append(std::vector<Event> events) {
       const std::unique_lock lock(mutex);
       if (active->rows.empty()) active->born_ns = now_ns;
       while (next < events.size() && active->rows.size() < options.block_rows) {
-        active->add(events[next], next_sequence++);
-        std::destroy_at(&events[next]);  // while it is in the cache
-        std::construct_at(&events[next++]);
+        const std::span some(&events[next], std::min({kAddedTogether, events.size() - next, options.block_rows - active->rows.size()}));
+        active->add(some, next_sequence);
+        next_sequence += some.size();
+        next += some.size();
+        std::ranges::fill(some, Event());  // freed while they are in the cache
       }
     }
     if (active->rows.size() >= options.block_rows || active->bytes() > options.memory_bytes / 4) seal_active();
     if (active->bytes() + block_bytes > options.memory_bytes) evict();
+  }
+  if (!encodings.empty() && now_ns >= retry_ns && current != nullptr) {
+    if (auto done = save_blocks(Encodings::Ready); !done) disk_failed(done.error());
   }
   if (last_commit_ns == INT64_MIN) last_commit_ns = now_ns;
   if (now_ns - last_commit_ns >= options.commit_ns) (void)commit(false, Encodings::Ready);  // counted and said by disk_failed
@@ -284,13 +305,16 @@ Result<void> EmbeddedStore::State::commit_active(std::int64_t now_ns, Encodings 
     if (active->file != nullptr) seal_active();  // its groups are in the old file, and so its block will be
     TRY(open_current(now_ns));
   }
+  // Many new rows: as a block at once, not as a group first. That is coded meanwhile and saved by an append soon after.
+  if (active->rows.size() - active->committed > options.block_rows / kGroupRowsShare) seal_rows();
   TRY(save_blocks(encodings_wanted));
   for (const auto& file : files) {
     if (file != current && !awaits_block(file)) file->finish();
   }
   const std::size_t rows = active->rows.size();
   if (active->committed == rows) return {};
-  std::string bytes;
+  std::string& bytes = group_bytes;
+  bytes.clear();
   for (std::size_t i = active->committed; i < rows; ++i) {
     const Row& row = active->rows[i];
     Hit{row.time_ns, row.sequence, row.value, &active->keys[row.key], row.detail, row.severity}.encode_bytes(bytes);
@@ -382,15 +406,15 @@ Result<void> EmbeddedStore::State::save(BlockRef& ref) {
   return {};
 }
 
-// The active rows become a block: at once in memory, on disk if that works now, else at a later commit.
-void EmbeddedStore::State::seal_active() {
-  if (active->rows.empty()) return;
+// The active rows become a block, at once in memory.
+void EmbeddedStore::State::seal_rows() {
   BlockRef ref = describe(seal(active->rows, active->keys, active->details));
   ref.serial = next_serial++;
   ref.group_file = active->file;
   ref.first_group = active->first_group;
   ref.last_group = active->last_group;
   auto fresh = std::make_shared<Active>();
+  fresh->rows.reserve(active->rows.size());  // probably as many again: growing would copy them all once more
   if (options.background && !options.folder.empty()) {
     encodings.emplace(ref.serial, std::async(std::launch::async, [block = ref.memory, kept = encoders] { return kept->encode(*block); }));
   }
@@ -400,6 +424,12 @@ void EmbeddedStore::State::seal_active() {
     refs.push_back(std::move(ref));
     active.swap(fresh);
   }
+}
+
+// And on disk, if that works now, else at a later commit.
+void EmbeddedStore::State::seal_active() {
+  if (active->rows.empty()) return;
+  seal_rows();
   const std::int64_t now_ns = clock.now_ns();
   if (!options.folder.empty() && now_ns >= retry_ns) {
     auto done = current == nullptr ? open_current(now_ns) : Result<void>();

@@ -49,8 +49,11 @@ void HashIndex::grow() {
   }
 }
 
-std::uint32_t KeyTable::intern(std::string_view entity, std::string_view name, Kind kind) {
-  const std::uint64_t hash = table_hash(name, table_hash(entity, table_seed() + static_cast<std::uint64_t>(kind)));
+std::uint64_t KeyTable::hash(std::string_view entity, std::string_view name, Kind kind) {
+  return table_hash(name, table_hash(entity, table_seed() + static_cast<std::uint64_t>(kind)));
+}
+
+std::uint32_t KeyTable::intern(std::uint64_t hash, std::string_view entity, std::string_view name, Kind kind) {
   const auto fresh = static_cast<std::uint32_t>(keys_.size());
   const std::uint32_t id = index_.find_or_add(hash, fresh, [&](std::uint32_t other) {
     const Key& key = keys_[other];
@@ -122,18 +125,32 @@ Detail& DetailStore::fresh() {
   return slabs_.back()[slab_details_ - details_left_--];
 }
 
-const Detail* DetailStore::add(const Event& event) {
+void DetailStore::prepare(std::span<const Event> events) {
+  scratch_.clear();
+  for (std::size_t i = 0; i < events.size(); ++i) {
+    const std::size_t begin = scratch_.size();
+    put_attributes(scratch_, events[i].attributes);
+    prepared_[i] = {scratch_.size(), table_hash(std::string_view(scratch_).substr(begin), table_seed())};
+    if (scratch_.size() > begin) index_.prefetch(prepared_[i].hash);
+  }
+  for (std::size_t i = 0, begin = 0; i < events.size(); begin = prepared_[i++].end) {
+    if (prepared_[i].end == begin) continue;
+    if (const auto set = index_.candidate(prepared_[i].hash)) __builtin_prefetch(sets_[*set - 1].data());
+  }
+}
+
+const Detail* DetailStore::take(const Event& event, std::size_t place) {
   Detail& detail = fresh();
   detail.trace_id[0] = event.trace_id[0];
   detail.trace_id[1] = event.trace_id[1];
   detail.span_id = event.span_id;
   detail.body = copy(event.body);
-  if (!event.attributes.empty()) {
-    scratch_.clear();
-    put_attributes(scratch_, event.attributes);
-    const auto fresh = static_cast<std::uint32_t>(sets_.size() + 1);
-    detail.set = index_.find_or_add(table_hash(scratch_, table_seed()), fresh, [&](std::uint32_t other) { return sets_[other - 1] == scratch_; });
-    if (detail.set == fresh) sets_.push_back(copy(scratch_));
+  const std::size_t begin = place == 0 ? 0 : prepared_[place - 1].end;
+  const std::string_view coded = std::string_view(scratch_).substr(begin, prepared_[place].end - begin);
+  if (!coded.empty()) {
+    const auto next = static_cast<std::uint32_t>(sets_.size() + 1);
+    detail.set = index_.find_or_add(prepared_[place].hash, next, [&](std::uint32_t other) { return sets_[other - 1] == coded; });
+    if (detail.set == next) sets_.push_back(copy(coded));
     detail.attributes = sets_[detail.set - 1];
   }
   return &detail;

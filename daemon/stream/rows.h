@@ -6,8 +6,11 @@
 #pragma once
 
 #include <algorithm>
+#include <array>
 #include <deque>
 #include <memory>
+#include <optional>
+#include <span>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -43,6 +46,14 @@ class HashIndex {
       if (slot.hash == hash && same(slot.id)) return slot.id;
     }
   }
+  // For a caller that looks up several: has the hash's place fetched, and later tells what probably is there.
+  void prefetch(std::uint64_t hash) const {
+    if (!slots_.empty()) __builtin_prefetch(&slots_[hash & (slots_.size() - 1)]);
+  }
+  std::optional<std::uint32_t> candidate(std::uint64_t hash) const {
+    const Slot* const slot = slots_.empty() ? nullptr : &slots_[hash & (slots_.size() - 1)];
+    return slot == nullptr || slot->id == kFree ? std::nullopt : std::optional(slot->id);
+  }
   void clear() {
     std::fill(slots_.begin(), slots_.end(), Slot{});
     used_ = 0;
@@ -63,7 +74,13 @@ class HashIndex {
 // Gives each (entity, name, kind) a small number, in order of first appearance. Entries never move or change.
 class KeyTable {
  public:
-  std::uint32_t intern(std::string_view entity, std::string_view name, Kind kind = Kind::Sample);
+  std::uint32_t intern(std::string_view entity, std::string_view name, Kind kind = Kind::Sample) { return intern(hash(entity, name, kind), entity, name, kind); }
+  static std::uint64_t hash(std::string_view entity, std::string_view name, Kind kind);
+  std::uint32_t intern(std::uint64_t hash, std::string_view entity, std::string_view name, Kind kind);
+  void prefetch(std::uint64_t hash) const { index_.prefetch(hash); }
+  void prefetch_key(std::uint64_t hash) const {
+    if (const auto id = index_.candidate(hash)) __builtin_prefetch(&keys_[*id]);
+  }
   const Key& operator[](std::size_t id) const { return keys_[id]; }
   std::size_t size() const { return keys_.size(); }
 
@@ -97,7 +114,15 @@ class DetailStore {
   static bool needed(const Event& event) {
     return event.span_id != 0 || event.trace_id[0] != 0 || event.trace_id[1] != 0 || !event.attributes.empty() || !event.body.empty();
   }
-  const Detail* add(const Event& event);
+  // Of several events at a time (at most kTogether), so that what their look-ups touch is fetched meanwhile:
+  // prepare(), then take() for each of them that needs it, by its place among them.
+  static constexpr std::size_t kTogether = 16;
+  void prepare(std::span<const Event> events);
+  const Detail* take(const Event& event, std::size_t place);
+  const Detail* add(const Event& event) {
+    prepare({&event, 1});
+    return take(event, 0);
+  }
 
   // For a decoder, which has its texts already: keeps the buffer (its bytes do not move); takes any details.
   std::string_view keep(std::string buffer);
@@ -119,6 +144,11 @@ class DetailStore {
   std::size_t slab_details_ = 0, details_left_ = 0;  // of the last slab: how many it has, how many are free
   std::vector<std::string_view> sets_;  // number n is sets_[n - 1]
   HashIndex index_;
+  struct Prepared {
+    std::size_t end = 0;  // of its attributes in scratch_
+    std::uint64_t hash = 0;
+  };
+  std::array<Prepared, kTogether> prepared_;
   std::string scratch_;
 };
 

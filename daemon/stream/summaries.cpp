@@ -75,7 +75,7 @@ Result<void> EmbeddedStore::State::summarise(const std::shared_ptr<DayFile>& raw
         const auto add = [&](const char* what, double value) {
           event.name = keys[key].name + what;
           event.value = value;
-          rows->add(event, next_sequence++);
+          rows->add({&event, 1}, next_sequence++);
         };
         add(":count", static_cast<double>(sum.count));
         add(":mean", sum.sum / static_cast<double>(sum.count));
