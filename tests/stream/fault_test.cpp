@@ -5,6 +5,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <atomic>
 #include <fstream>
 #include <set>
 
@@ -22,6 +23,7 @@ struct Faults {
   sqlite3_vfs* real = nullptr;
   enum Operation { Write, Sync, Open, Truncate, kOperations };
   std::int64_t counts[kOperations] = {};
+  std::atomic<std::int64_t> read_bytes = 0;
   Operation failing = Write;
   std::int64_t fail_at = -1;    // the n-th such operation fails
   std::int64_t fail_from = -1;  // and all from the n-th on
@@ -54,6 +56,11 @@ auto pass(sqlite3_file* file, Args... args) {
   return (real->pMethods->*Member)(real, args...);
 }
 
+int faulty_read(sqlite3_file* file, void* data, int size, sqlite3_int64 offset) {
+  faults.read_bytes += size;
+  return pass<&sqlite3_io_methods::xRead>(file, data, size, offset);
+}
+
 int faulty_open(sqlite3_vfs*, sqlite3_filename name, sqlite3_file* file, int flags, int* out) {
   auto* ours = reinterpret_cast<FaultyFile*>(file);
   sqlite3_file* real = real_file(file);
@@ -65,7 +72,7 @@ int faulty_open(sqlite3_vfs*, sqlite3_filename name, sqlite3_file* file, int fla
   ours->methods = Io{
       .iVersion = real->pMethods->iVersion < 2 ? real->pMethods->iVersion : 2,
       .xClose = [](sqlite3_file* f) { return pass<&Io::xClose>(f); },
-      .xRead = [](sqlite3_file* f, void* p, int n, sqlite3_int64 o) { return pass<&Io::xRead>(f, p, n, o); },
+      .xRead = [](sqlite3_file* f, void* p, int n, sqlite3_int64 o) { return faulty_read(f, p, n, o); },
       .xWrite = faulty_write,
       .xTruncate = [](sqlite3_file* f, sqlite3_int64 n) { return faults.now(Faults::Truncate) ? SQLITE_IOERR_TRUNCATE : pass<&Io::xTruncate>(f, n); },
       .xSync = [](sqlite3_file* f, int n) { return faults.now(Faults::Sync) ? SQLITE_IOERR_FSYNC : pass<&Io::xSync>(f, n); },
@@ -190,6 +197,34 @@ TEST_F(FaultTest, OneFailedOperationLosesNothing) {
       if (HasFailure()) return;
     }
   }
+}
+
+// A question for samples reads their columns alone, not the lines of text that share their block.
+TEST_F(FaultTest, ReadsOnlyTheColumnsThatAreAsked) {
+  RandomEvents random(7);
+  std::int64_t body_bytes = 0;
+  {
+    auto store = EmbeddedStore::open(options_, clock_);
+    ASSERT_TRUE(store);
+    std::vector<Event> events;
+    for (int i = 0; i < 50; ++i) {
+      std::string body;
+      for (int j = 0; j < 10'000; ++j) body.push_back(static_cast<char>('!' + random.below(90)));
+      body_bytes += 10'000;
+      events.push_back(log_line(i, "service:shop", body));
+      events.push_back(sample(i, "host", "x", i));
+    }
+    ASSERT_TRUE((*store)->append(std::move(events)));
+  }
+  ASSERT_TRUE(EmbeddedStore::open(options_, clock_));  // seals
+  auto store = EmbeddedStore::open(options_, clock_);
+  ASSERT_TRUE(store);
+  faults.read_bytes = 0;
+  EXPECT_EQ(series_all(**store).size(), 1u);
+  EXPECT_GT(faults.read_bytes, 0);
+  EXPECT_LT(faults.read_bytes, body_bytes / 4);
+  EXPECT_EQ(scan_all(**store).size(), 100u);
+  EXPECT_GT(faults.read_bytes, body_bytes / 2);
 }
 
 // A disk that stays full: memory serves up to its limit, then the oldest go, counted as disk_full; when there
