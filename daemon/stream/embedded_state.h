@@ -1,6 +1,8 @@
 // What EmbeddedStore consists of; only embedded_store.cpp (writing) and embedded_query.cpp (reading) see it.
 #pragma once
 
+#include <atomic>
+#include <deque>
 #include <future>
 #include <map>
 #include <set>
@@ -59,6 +61,13 @@ class IdleEncoders {
   std::unique_ptr<Encoder> idle_ GUARDED_BY(mutex_);
 };
 
+// The one-minute summaries of a day: a file of their own, and its blocks. No file if there was nothing to sum up.
+struct Summary {
+  std::filesystem::path path;
+  std::shared_ptr<DayFile> file = nullptr;
+  std::vector<BlockRef> blocks = {};
+};
+
 struct EmbeddedStore::State {
   State(StoreOptions options_of, const Clock& clock_of) : options(std::move(options_of)), clock(clock_of) {}
 
@@ -76,6 +85,9 @@ struct EmbeddedStore::State {
   std::map<std::uint64_t, std::future<Columns>> encodings;  // by serial, of blocks that are not saved yet
   std::future<void> checkpoint;                             // of the write-ahead log, while it runs
   std::size_t commits_since_checkpoint = 0;
+  std::deque<std::shared_ptr<DayFile>> leaving;             // raw days that go as soon as their summaries are made
+  std::future<Result<Summary>> summary;                     // of the first of them, while it is made
+  std::atomic<bool> stopping = false;                       // which it looks at
   std::string group_bytes;                                  // of the commit going on: kept for the next one
   std::int64_t last_commit_ns = INT64_MIN;
   std::int64_t retry_ns = INT64_MIN;  // after a disk error: not before
@@ -113,13 +125,16 @@ struct EmbeddedStore::State {
   void abandon(const std::shared_ptr<DayFile>& file, const Error& why);
   void remove_refs(const std::function<bool(const BlockRef&)>& gone);
   void remove_day(const std::shared_ptr<DayFile>& file);
+  void drop_day(const std::shared_ptr<DayFile>& file);
   Result<void> prune(std::int64_t older_than_ns);
   Result<void> prune_to_limit();
   Origin origin() const { return {options.boot_id, clock.wall_offset_ns()}; }
 
   BlockRef ref_of(const std::shared_ptr<DayFile>& file, StoredBlock block);
-  // Summaries (summaries.cpp).
-  Result<void> summarise(const std::shared_ptr<DayFile>& raw);
+  // Summaries (summaries.cpp). The two that make one run on a helper thread: all they need is given to them or never changes.
+  Result<Summary> make_summary(std::filesystem::path path, std::vector<BlockRef> sources, Origin made_by) const;
+  Result<void> write_summary(DayFile& target, std::vector<BlockRef> sources, const Origin& made_by, std::vector<BlockRef>& written) const;
+  void go_on_leaving();
   Result<void> load_minutes(const std::filesystem::path& path);
   void remove_minutes(const std::shared_ptr<DayFile>& file);
   void prune_minutes();

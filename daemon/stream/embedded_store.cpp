@@ -87,6 +87,9 @@ EmbeddedStore::EmbeddedStore(std::unique_ptr<State> state) : state_(std::move(st
 
 EmbeddedStore::~EmbeddedStore() {
   if (state_->options.folder.empty() || state_->options.read_only) return;
+  state_->stopping = true;
+  if (state_->summary.valid()) state_->summary.wait();  // its day stays, and is summed up by the next run
+  state_->leaving.clear();
   if (auto done = state_->commit(true, State::Encodings::Wait); !done) {
     log::warn("stream: {} events are lost at the end: {}", stats().pending, done.error().message);
   }
@@ -282,6 +285,7 @@ Result<void> EmbeddedStore::State::flush() {
 Result<void> EmbeddedStore::State::commit(bool even_if_waiting, Encodings encodings_wanted) {
   const std::int64_t now_ns = clock.now_ns();
   last_commit_ns = now_ns;
+  go_on_leaving();
   if (!options.folder.empty() && (even_if_waiting || now_ns >= retry_ns)) {
     if (auto done = commit_active(now_ns, encodings_wanted); !done) {
       disk_failed(done.error());
@@ -512,11 +516,13 @@ void EmbeddedStore::State::remove_refs(const std::function<bool(const BlockRef&)
 }
 
 void EmbeddedStore::State::remove_day(const std::shared_ptr<DayFile>& file) {
+  if (std::ranges::find(leaving, file) == leaving.end()) leaving.push_back(file);
+  go_on_leaving();
+}
+
+void EmbeddedStore::State::drop_day(const std::shared_ptr<DayFile>& file) {
   // The caller's reference may be an element of the list that the file leaves below.
   const std::shared_ptr<DayFile> kept = file;  // NOLINT(performance-unnecessary-copy-initialization)
-  if (options.minutes_ns > 0) {
-    if (auto done = summarise(kept); !done) log::warn("stream: summaries of '{}': {}; the day goes without them", kept->path().string(), done.error().message);
-  }
   remove_refs([&](const BlockRef& ref) { return ref.file == kept; });
   kept->finish();
   remove_file(kept->path());

@@ -22,7 +22,8 @@
 // samples it keeps one-minute summaries for minutes_ns (Query::minutes asks for them).
 // Threads: one thread appends, flushes and prunes; any thread queries. So that a seal does not hold up what
 // comes next, a helper thread codes and compresses each block (tens of milliseconds), and another one moves the
-// write-ahead log into the file; the owner only writes the finished blobs.
+// write-ahead log into the file; the owner only writes the finished blobs. A third one sums up a day that retention
+// removes (seconds): it goes with a commit or prune() after that.
 #pragma once
 
 #include <filesystem>
@@ -44,7 +45,7 @@ struct StoreOptions {
   bool read_only = false;                          // beside another process that has the store; what it commits later is not seen
   std::int64_t minutes_ns = 30 * 86'400 * kNsPerSecond;  // how long one-minute summaries of pruned samples are kept; 0 = none are made
   std::string boot_id = {};                          // empty: of this boot
-  bool background = true;                          // encode blocks and move the log into the file on helper threads
+  bool background = true;                          // encode blocks, sum up days and move the log into the file on helper threads
   std::string vfs = {};                              // SQLite's file layer; empty = default (tests make it fail)
 };
 

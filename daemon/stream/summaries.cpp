@@ -4,9 +4,11 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <chrono>
 #include <cmath>
 #include <map>
 
+#include "daemon/base/log.h"
 #include "daemon/stream/bytes.h"
 #include "daemon/stream/embedded_state.h"
 
@@ -23,38 +25,44 @@ struct Sum {
 
 }  // namespace
 
-// Reads the file's blocks in order of time and writes minutes as soon as no later block can add to them, so
-// that memory holds some minutes of each series, not a day.
-Result<void> EmbeddedStore::State::summarise(const std::shared_ptr<DayFile>& raw) {
-  const std::string day = raw->path().filename().string().substr(kDayFilePrefix.size());
-  const auto path = options.folder / fmt::format("{}{}", kMinuteFilePrefix, day);
-  std::erase_if(minute_files, [&](const auto& file) { return file->path() == path; });
-  {
-    const std::unique_lock lock(mutex);
-    std::erase_if(minutes, [&](const BlockRef& ref) { return ref.file->path() == path; });
-  }
-  remove_file(path);  // of a run that ended before it removed the raw day
-  ASSIGN(const std::shared_ptr<DayFile> target, DayFile::open(path, options.vfs));
+// Reads the blocks in order of time and writes minutes as soon as no later block can add to them, so that memory
+// holds some minutes of each series, not a day. The file gets its name when it is whole.
+Result<Summary> EmbeddedStore::State::make_summary(std::filesystem::path path, std::vector<BlockRef> sources, Origin made_by) const {
+  const std::filesystem::path unfinished = path.string() + ".new";
+  remove_file(unfinished);  // of a run that ended before it was whole
+  Summary made{.path = std::move(path)};
+  auto done = [&]() -> Result<void> {
+    ASSIGN(const std::shared_ptr<DayFile> target, DayFile::open(unfinished, options.vfs));
+    TRY(write_summary(*target, std::move(sources), made_by, made.blocks));
+    target->finish();
+    std::error_code error;
+    if (std::filesystem::exists(unfinished.string() + "-wal", error)) return fail(Code::Io, fmt::format("'{}' could not be finished", unfinished.string()));
+    if (made.blocks.empty()) return {};
+    std::filesystem::rename(unfinished, made.path, error);
+    if (error) return fail_errno(error.value(), fmt::format("rename '{}'", unfinished.string()));
+    ASSIGN(made.file, DayFile::open_reading(made.path, options.vfs));
+    for (BlockRef& ref : made.blocks) ref.file = made.file;
+    return {};
+  }();
+  remove_file(unfinished);  // nothing, if it was renamed
+  if (!done) return std::unexpected(done.error());
+  return made;
+}
 
-  std::vector<BlockRef> sources;
-  for (const BlockRef& ref : refs) {
-    if (ref.file == raw && (ref.kinds & kind_bit(Kind::Sample)) != 0) sources.push_back(ref);
-  }
+Result<void> EmbeddedStore::State::write_summary(DayFile& target, std::vector<BlockRef> sources, const Origin& made_by, std::vector<BlockRef>& written) const {
   std::sort(sources.begin(), sources.end(), [](const BlockRef& a, const BlockRef& b) { return a.min_ns < b.min_ns; });
   const Matcher samples(Query{.kinds = {Kind::Sample}});
-  const std::int64_t offset = clock.wall_offset_ns();
+  const std::int64_t offset = made_by.wall_offset_ns;
   KeyTable keys;
   std::map<std::int64_t, std::map<std::uint32_t, Sum>> open_minutes;
-  auto rows = std::make_shared<Active>();
-  std::vector<BlockRef> written;
+  auto rows = std::make_unique<Active>();
+  std::uint64_t sequence = 1;
   const auto write_rows = [&]() -> Result<void> {
     if (rows->rows.empty()) return {};
     const Block block = seal(rows->rows, rows->keys, rows->details);
-    ASSIGN(const std::int64_t id, target->commit_block(origin(), block, encode(block), 0, -1));
+    ASSIGN(const std::int64_t id, target.commit_block(made_by, block, encoders->encode(block), 0, -1));
     BlockRef ref;
     const auto [min, max] = std::minmax_element(block.times.begin(), block.times.end());
-    ref.serial = next_serial++;
-    ref.file = target;
     ref.id = id;
     ref.min_ns = *min;
     ref.max_ns = *max;
@@ -63,7 +71,7 @@ Result<void> EmbeddedStore::State::summarise(const std::shared_ptr<DayFile>& raw
     ref.sequence = block.sequence_base;
     ref.keys = std::make_shared<const std::string>(key_filter(block));
     written.push_back(std::move(ref));
-    rows = std::make_shared<Active>();
+    rows = std::make_unique<Active>();
     return {};
   };
   const auto close_before = [&](std::int64_t time_ns) -> Result<void> {
@@ -75,7 +83,7 @@ Result<void> EmbeddedStore::State::summarise(const std::shared_ptr<DayFile>& raw
         const auto add = [&](const char* what, double value) {
           event.name = keys[key].name + what;
           event.value = value;
-          rows->add({&event, 1}, next_sequence++);
+          rows->add({&event, 1}, sequence++);
         };
         add(":count", static_cast<double>(sum.count));
         add(":mean", sum.sum / static_cast<double>(sum.count));
@@ -89,7 +97,8 @@ Result<void> EmbeddedStore::State::summarise(const std::shared_ptr<DayFile>& raw
   };
   Completeness completeness;
   for (std::size_t i = 0; i < sources.size(); ++i) {
-    ASSIGN(const auto block, load_block(sources[i], kSampleColumns | kEventColumns, samples, completeness));
+    if (stopping) return fail(Code::Busy, "stopped before the end");
+    ASSIGN(const auto block, load_block(sources[i], kTimeColumns | kValueColumns, samples, completeness));
     if (block == nullptr) continue;
     for (const Block::Run& run : block->runs) {
       if (block->keys[run.key].kind != Kind::Sample) continue;
@@ -113,16 +122,46 @@ Result<void> EmbeddedStore::State::summarise(const std::shared_ptr<DayFile>& raw
     if (i + 1 < sources.size()) TRY(close_before(sources[i + 1].min_ns - kMinuteNs - kLateNs));
   }
   TRY(close_before(INT64_MAX));
-  TRY(write_rows());
-  target->finish();
-  if (written.empty()) {
-    remove_file(path);
-    return {};
+  return write_rows();
+}
+
+// Goes on with the days that retention removes: first the summary of one is made, then it goes.
+void EmbeddedStore::State::go_on_leaving() {
+  while (!leaving.empty()) {
+    const std::shared_ptr<DayFile> raw = leaving.front();
+    const std::string day = raw->path().filename().string().substr(kDayFilePrefix.size());
+    const auto path = options.folder / fmt::format("{}{}", kMinuteFilePrefix, day);
+    if (!summary.valid()) {
+      std::vector<BlockRef> sources;
+      for (const BlockRef& ref : refs) {
+        if (ref.file == raw && (ref.kinds & kind_bit(Kind::Sample)) != 0) sources.push_back(ref);
+      }
+      // On the owner's thread only where tests want one order of all writes: a day takes seconds.
+      if (options.minutes_ns > 0 && !sources.empty()) {
+        summary = std::async(options.background ? std::launch::async : std::launch::deferred,
+                             [this, path, sources = std::move(sources), by = origin()]() mutable { return make_summary(path, std::move(sources), std::move(by)); });
+      }
+    }
+    if (summary.valid()) {
+      if (options.background && summary.wait_for(std::chrono::seconds(0)) != std::future_status::ready) return;
+      auto made = summary.get();
+      if (!made) {
+        log::warn("stream: summaries of '{}': {}; the day goes without them", raw->path().string(), made.error().message);
+      } else if (made->file != nullptr) {
+        std::erase_if(minute_files, [&](const auto& file) { return file->path() == path; });  // an earlier one of this day
+        minute_files.push_back(made->file);
+        const std::unique_lock lock(mutex);
+        std::erase_if(minutes, [&](const BlockRef& ref) { return ref.file->path() == path; });
+        for (BlockRef& ref : made->blocks) {
+          ref.serial = next_serial++;
+          minutes.push_back(std::move(ref));
+        }
+      }
+    }
+    leaving.pop_front();
+    // A clock that was set back may have made it the day that is written, through another connection.
+    if (raw != current && std::ranges::find(files, raw) != files.end()) drop_day(raw);
   }
-  minute_files.push_back(target);
-  const std::unique_lock lock(mutex);
-  minutes.insert(minutes.end(), written.begin(), written.end());
-  return {};
 }
 
 Result<void> EmbeddedStore::State::load_minutes(const std::filesystem::path& path) {

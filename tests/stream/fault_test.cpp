@@ -8,6 +8,7 @@
 #include <atomic>
 #include <fstream>
 #include <set>
+#include <thread>
 
 #include "daemon/base/log.h"
 #include "daemon/stream/database.h"
@@ -24,6 +25,8 @@ struct Faults {
   enum Operation { Write, Sync, Open, Truncate, kOperations };
   std::int64_t counts[kOperations] = {};
   std::atomic<std::int64_t> read_bytes = 0;
+  std::atomic<bool> hold_summaries = false;   // their new file opens only when this is over, or after a minute:
+  std::atomic<bool> held_too_long = false;
   Operation failing = Write;
   std::int64_t fail_at = -1;    // the n-th such operation fails
   std::int64_t fail_from = -1;  // and all from the n-th on
@@ -66,6 +69,11 @@ int faulty_open(sqlite3_vfs*, sqlite3_filename name, sqlite3_file* file, int fla
   sqlite3_file* real = real_file(file);
   ours->base.pMethods = nullptr;
   if (faults.now(Faults::Open)) return SQLITE_CANTOPEN;
+  for (int tries = 0; name != nullptr && std::string_view(name).ends_with(".new") && faults.hold_summaries; ++tries) {
+    faults.held_too_long = faults.held_too_long || tries > 12'000;
+    if (faults.held_too_long) break;
+    std::this_thread::sleep_for(std::chrono::milliseconds(5));
+  }
   const int code = faults.real->xOpen(faults.real, name, real, flags, out);
   if (real->pMethods == nullptr) return code;
   using Io = sqlite3_io_methods;
@@ -225,6 +233,64 @@ TEST_F(FaultTest, ReadsOnlyTheColumnsThatAreAsked) {
   EXPECT_LT(faults.read_bytes, body_bytes / 4);
   EXPECT_EQ(scan_all(**store).size(), 100u);
   EXPECT_GT(faults.read_bytes, body_bytes / 2);
+}
+
+// Events are taken, made durable and found while a day that goes is summed up; then it is gone, and its minutes are there.
+TEST_F(FaultTest, IngestGoesOnWhileADayIsSummedUp) {
+  options_.background = true;  // as it ships
+  auto opened = EmbeddedStore::open(options_, clock_);
+  ASSERT_TRUE(opened);
+  EmbeddedStore& store = **opened;
+  fill(store);
+  clock_.advance(86'400 * kNsPerSecond);
+  ASSERT_TRUE(store.flush());  // the next day's file begins
+  fill(store, 1);
+  ASSERT_TRUE(store.flush());
+  faults.hold_summaries = true;
+  ASSERT_TRUE(store.prune(clock_.now_ns() - 3600 * kNsPerSecond));
+  fill(store, 8);
+  ASSERT_TRUE(store.flush());
+  EXPECT_EQ(store.stats().pending, 0u);
+  ASSERT_TRUE(store.prune(clock_.now_ns() - 3600 * kNsPerSecond));
+  EXPECT_EQ(scan_all(store).size(), next_);
+  EXPECT_TRUE(series_all(store, {.minutes = true}).empty());
+  EXPECT_FALSE(faults.held_too_long);
+  faults.hold_summaries = false;
+  while (scan_all(store).size() == next_ && !HasFailure()) {
+    clock_.advance(kNsPerSecond);
+    ASSERT_TRUE(store.flush());
+  }
+  EXPECT_EQ(scan_all(store).size(), 9u * 25);
+  EXPECT_EQ(series_all(store, {.minutes = true}).size(), 4u);
+  expect_conserved(store.stats());
+}
+
+// A daemon that ends while a day is summed up does not wait for it, and the next one does it again.
+TEST_F(FaultTest, AnUnfinishedSummaryIsMadeAgain) {
+  options_.background = true;
+  {
+    auto store = EmbeddedStore::open(options_, clock_);
+    ASSERT_TRUE(store);
+    fill(**store);
+    clock_.advance(86'400 * kNsPerSecond);
+    ASSERT_TRUE((*store)->flush());  // the next day's file begins
+    fill(**store, 1);
+    ASSERT_TRUE((*store)->flush());
+    faults.fail_from = faults.counts[Faults::Write];  // the summary cannot be written, nor is the day removed before
+    faults.hold_summaries = true;
+    ASSERT_TRUE((*store)->prune(clock_.now_ns() - 3600 * kNsPerSecond));
+    faults.hold_summaries = false;
+  }
+  heal();
+  options_.background = false;
+  auto store = EmbeddedStore::open(options_, clock_);
+  ASSERT_TRUE(store);
+  EXPECT_EQ(scan_all(**store).size(), next_);
+  fill(**store, 1);
+  ASSERT_TRUE((*store)->flush());
+  ASSERT_TRUE((*store)->prune(clock_.now_ns() - 3600 * kNsPerSecond));
+  EXPECT_EQ(scan_all(**store).size(), 50u);
+  EXPECT_EQ(series_all(**store, {.minutes = true}).size(), 4u);
 }
 
 // A disk that stays full: memory serves up to its limit, then the oldest go, counted as disk_full; when there

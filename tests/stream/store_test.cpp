@@ -166,6 +166,7 @@ TEST_F(StoreTest, PruneDeletesWholeDaysAndTheOldestBeyondTheLimit) {
 
 // When a raw day goes, its samples stay as minutes, also after a restart, until their own time is over.
 TEST_F(StoreTest, PrunedSamplesStayAsMinutes) {
+  options_.background = false;  // prune() itself sums up then; fault_test.cpp has it as it ships
   options_.block_rows = 50;
   const auto fill = [&](EmbeddedStore& store) {
     for (int second = 0; second < 300; ++second) {
