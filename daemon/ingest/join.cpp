@@ -28,6 +28,8 @@ std::uint32_t number_of(std::string_view text) {
   return value;
 }
 
+std::uint64_t worker_key(std::uint32_t pid, std::uint32_t tid) { return std::uint64_t{pid} << 32U | tid; }
+
 std::string_view first_of(const Event& event, std::initializer_list<std::string_view> keys) {
   for (const std::string_view key : keys) {
     if (const auto text = event.attribute(key); !text.empty()) return text;
@@ -99,6 +101,14 @@ std::int64_t grain_of(std::int64_t wall_ns) {
   return 1;
 }
 
+template <typename Index, typename Key>
+void erase_time(Index& index, const Key& key, std::int64_t end_ns, std::uint64_t number) {
+  const auto found = index.find(key);
+  if (found == index.end()) return;
+  found->second.by_end.erase({end_ns, number});
+  if (found->second.by_end.empty()) index.erase(found);
+}
+
 }  // namespace
 
 bool Join::of_this_host(const Event& event) const {
@@ -133,28 +143,36 @@ Join::Number Join::remember(Seen seen) {
   const Number number = next_++;
   if (seen.by_kernel) {
     if (seen.trace_id[0] != 0 || seen.trace_id[1] != 0) by_trace_.emplace(trace_key(seen.trace_id, seen.parent), number);
-    if (seen.held) by_service_[seen.entity].emplace(seen.end_ns, number);
   }
-  if (seen.pid != 0) by_pid_[seen.pid].emplace(seen.end_ns, number);
-  stats_.held += seen.held ? 1 : 0;
-  seen_.emplace(number, std::move(seen));
+  Seen& kept = seen_.emplace(number, std::move(seen)).first->second;
+  const auto add = [&](ByTime& to) {
+    to.by_end.emplace(std::pair(kept.end_ns, number), &kept);
+    to.longest_ns = std::max(to.longest_ns, kept.end_ns - kept.start_ns);
+  };
+  if (kept.pid != 0) add(by_worker_[worker_key(kept.pid, 0)]);
+  if (kept.pid != 0 && kept.tid != 0) add(by_worker_[worker_key(kept.pid, kept.tid)]);
+  if (kept.held) {
+    add(by_service_[kept.entity]);
+    if (kept.port != 0) add(by_connection_[{kept.entity, kept.port}]);
+    ++stats_.held;
+  }
   return number;
+}
+
+// It is held no more: nothing told finds it by time.
+void Join::let_go(const Seen& seen, Number number) {
+  if (!seen.held) return;
+  erase_time(by_service_, seen.entity, seen.end_ns, number);
+  if (seen.port != 0) erase_time(by_connection_, std::pair(seen.entity, seen.port), seen.end_ns, number);
+  --stats_.held;
 }
 
 void Join::forget(std::map<Number, Seen>::iterator seen) {
   const auto& [number, what] = *seen;
-  const auto erase_time = [&](auto& index, const auto& key) {
-    const auto found = index.find(key);
-    if (found == index.end()) return;
-    found->second.erase({what.end_ns, number});
-    if (found->second.empty()) index.erase(found);
-  };
-  if (what.by_kernel) {
-    by_trace_.erase({trace_key(what.trace_id, what.parent), number});
-    erase_time(by_service_, what.entity);
-  }
-  erase_time(by_pid_, what.pid);
-  stats_.held -= what.held ? 1 : 0;
+  if (what.by_kernel) by_trace_.erase({trace_key(what.trace_id, what.parent), number});
+  let_go(what, number);
+  erase_time(by_worker_, worker_key(what.pid, 0), what.end_ns, number);
+  erase_time(by_worker_, worker_key(what.pid, what.tid), what.end_ns, number);
   seen_.erase(seen);
 }
 
@@ -164,7 +182,7 @@ void Join::kernel(std::vector<Event>& events, std::int64_t now_ns) {
     if (const auto found = kernel_sees_.find(event.entity); found != kernel_sees_.end()) found->second = now_ns;
     else if (kernel_sees_.size() < kNamesMax) kernel_sees_.emplace(event.entity, now_ns);
     Seen seen{.entity = event.entity, .span_id = event.span_id, .parent = parent_of(event), .start_ns = start_of(event), .end_ns = event.time_ns,
-              .pid = number_of(event.attribute("process.pid")), .tid = number_of(event.attribute("thread.id")), .by_kernel = true};
+              .pid = number_of(event.attribute("process.pid")), .tid = number_of(event.attribute("thread.id")), .port = number_of(event.attribute("client.port")), .by_kernel = true};
     seen.trace_id[0] = event.trace_id[0];
     seen.trace_id[1] = event.trace_id[1];
     seen.held = tells(event.entity, now_ns);
@@ -190,7 +208,7 @@ std::int64_t Join::ready_ns(const std::vector<Event>& told, std::int64_t now_ns)
       const auto name = names_.find(event.entity);
       const auto sees = kernel_sees_.find(name == names_.end() ? event.entity : name->second);
       if (sees != kernel_sees_.end() && now_ns - sees->second < kKernelSeesNs) ready = until;
-    } else if (event.kind == stream::Kind::Log && !has_trace(event) && by_pid_.contains(number_of(event.attribute("process.pid")))) {
+    } else if (event.kind == stream::Kind::Log && !has_trace(event) && by_worker_.contains(worker_key(number_of(event.attribute("process.pid")), 0))) {
       ready = until;
     }
   }
@@ -223,30 +241,37 @@ Join::Seen* Join::find_by_trace(const Event& event, Number& number) {
   return best;
 }
 
+// The request of the same connection that is nearest; else the nearest of the service whose times fit closely, if it can be but of another connection.
 Join::Seen* Join::find_by_time(const Event& event, Number& number) {
   const auto held = by_service_.find(event.entity);
   if (held == by_service_.end()) return nullptr;
-  const std::string_view port = first_of(event, {"client.port", "network.peer.port", "net.peer.port", "net.sock.peer.port"});
+  const std::uint32_t port = number_of(first_of(event, {"client.port", "network.peer.port", "net.peer.port", "net.sock.peer.port"}));
   const std::int64_t start_ns = start_of(event);
   Seen* best = nullptr;
   std::int64_t best_ns = INT64_MAX;
-  bool best_connection = false;
-  for (auto each = held->second.lower_bound({event.time_ns - kConnectionNs, 0}); each != held->second.end() && each->first <= event.time_ns + kConnectionNs; ++each) {
-    Seen& seen = seen_.at(each->second);
-    const std::string_view seen_port = seen.event.attribute("client.port");
-    const bool both = !port.empty() && !seen_port.empty();
-    if (both && port != seen_port) continue;
-    const std::int64_t apart = std::abs(seen.start_ns - start_ns) + std::abs(seen.end_ns - event.time_ns);
-    // A program begins after the kernel has handed it the request, and may do its own things after the answer.
-    const bool near = both ? apart <= kConnectionNs : start_ns >= seen.start_ns - kSlackNs && apart <= kSlackNs + (seen.end_ns - seen.start_ns) / 4;
-    if (!near || !same_operation(event, seen.event)) continue;
-    if (best != nullptr && (best_connection && !both)) continue;
-    if (best != nullptr && best_connection == both && apart >= best_ns) continue;
-    best = &seen;
-    best_ns = apart;
-    best_connection = both;
-    number = each->second;
-  }
+  const auto look = [&](ByTime& among, std::int64_t around_ns, bool connection) {
+    // What ends nearest comes first, from both sides.
+    auto after = among.by_end.lower_bound({event.time_ns, 0}), before = after;
+    for (std::size_t looked = 0; looked < kLookedMax; ++looked) {
+      const bool has_after = after != among.by_end.end() && after->first.first - event.time_ns <= around_ns;
+      const bool has_before = before != among.by_end.begin() && event.time_ns - std::prev(before)->first.first <= around_ns;
+      if (!has_after && !has_before) return;
+      const auto each = has_after && (!has_before || after->first.first - event.time_ns <= event.time_ns - std::prev(before)->first.first) ? after++ : --before;
+      Seen& seen = *each->second;
+      const std::int64_t ends_apart = std::abs(seen.end_ns - event.time_ns), apart = std::abs(seen.start_ns - start_ns) + ends_apart;
+      if (ends_apart >= best_ns) return;  // none of the others is nearer
+      if (apart >= best_ns || (!connection && port != 0 && seen.port != 0)) continue;
+      // A program begins after the kernel has handed it the request, and may do its own things after the answer.
+      const bool near = connection ? apart <= kConnectionNs : start_ns >= seen.start_ns - kSlackNs && apart <= kSlackNs + (seen.end_ns - seen.start_ns) / 4;
+      if (!near || !same_operation(event, seen.event)) continue;
+      best = &seen;
+      best_ns = apart;
+      number = each->first.second;
+    }
+  };
+  if (const auto same = port == 0 ? by_connection_.end() : by_connection_.find({event.entity, port}); same != by_connection_.end()) look(same->second, kConnectionNs, true);
+  // apart <= slack + d/4 with d <= told + apart: the kernel's d is at most 4/3 (told + slack), so ends are at most this far apart.
+  if (best == nullptr) look(held->second, kSlackNs + (event.time_ns - start_ns + kSlackNs) / 3, false);
   return best;
 }
 
@@ -279,11 +304,7 @@ void Join::join(Event& event, Seen& seen, Number number, bool by_trace, std::int
   }
   // Lines of its thread that come later belong to the program's span. It stays findable by process and time only.
   by_trace_.erase({trace_key(seen.trace_id, seen.parent), number});
-  if (const auto found = by_service_.find(seen.entity); found != by_service_.end()) {
-    found->second.erase({seen.end_ns, number});
-    if (found->second.empty()) by_service_.erase(found);
-  }
-  stats_.held -= seen.held ? 1 : 0;
+  let_go(seen, number);
   seen.held = seen.by_kernel = false;
   seen.joined = true;
   seen.event = {};
@@ -291,21 +312,31 @@ void Join::join(Event& event, Seen& seen, Number number, bool by_trace, std::int
   seen.span_id = event.span_id;
 }
 
-// The one request that was worked at when the line was written; none if it may have been another.
-void Join::attach(Event& line, std::int64_t wall_offset_ns) {
-  const auto of = by_pid_.find(number_of(line.attribute("process.pid")));
-  if (of == by_pid_.end() || !line.attribute("container.id").empty()) return;  // a container has its own numbers
-  const std::uint32_t tid = number_of(line.attribute("thread.id"));
-  const std::int64_t grain = grain_of(line.time_ns + wall_offset_ns);
-  const std::int64_t from_ns = line.time_ns, to_ns = line.time_ns + grain - 1;
-  const Seen* only = nullptr;
-  for (auto each = of->second.lower_bound({from_ns - kAfterAnswerNs, 0}); each != of->second.end(); ++each) {
-    const Seen& seen = seen_.at(each->second);
+// The request of these that was worked at then; false if it may have been another.
+bool Join::find_worked_at(const ByTime& by_time, std::int64_t from_ns, std::int64_t to_ns, std::uint32_t tid, const Seen*& only) const {
+  std::size_t looked = 0;
+  for (auto each = by_time.by_end.lower_bound({from_ns - kAfterAnswerNs, 0}); each != by_time.by_end.end(); ++each) {
+    const Seen& seen = *each->second;
+    if (seen.end_ns > to_ns + by_time.longest_ns) break;  // this and all that follow began later
+    if (++looked > kLookedMax) return false;
     if (seen.start_ns > to_ns || (tid != 0 && seen.tid != 0 && seen.tid != tid)) continue;
-    if (only != nullptr && (only->trace_id[0] != seen.trace_id[0] || only->trace_id[1] != seen.trace_id[1])) return;
+    if (only != nullptr && (only->trace_id[0] != seen.trace_id[0] || only->trace_id[1] != seen.trace_id[1])) return false;
     if (only == nullptr || seen.start_ns > only->start_ns) only = &seen;  // the innermost one
   }
-  if (only == nullptr) return;
+  return true;
+}
+
+// The one request that was worked at when the line was written; none if it may have been another.
+void Join::attach(Event& line, std::int64_t wall_offset_ns) {
+  const std::uint32_t pid = number_of(line.attribute("process.pid")), tid = number_of(line.attribute("thread.id"));
+  if (pid == 0 || !line.attribute("container.id").empty()) return;  // a container has its own numbers
+  // A process either tells threads of all its requests or of none.
+  auto of = by_worker_.find(worker_key(pid, tid));
+  if (of == by_worker_.end() && tid != 0) of = by_worker_.find(worker_key(pid, 0));
+  if (of == by_worker_.end()) return;
+  const std::int64_t grain = grain_of(line.time_ns + wall_offset_ns);
+  const Seen* only = nullptr;
+  if (!find_worked_at(of->second, line.time_ns, line.time_ns + grain - 1, tid, only) || only == nullptr) return;
   std::ranges::copy(only->trace_id, line.trace_id);
   line.span_id = only->span_id;
   ++stats_.lines;
@@ -357,13 +388,9 @@ void Join::release(std::int64_t now_ns, bool all, std::vector<Event>& out) {
     const std::int64_t age_ns = now_ns - seen.end_ns;
     if (seen.held && (all || age_ns >= kHoldNs)) {
       out.push_back(std::move(seen.event));
+      let_go(seen, at->first);
       seen.held = false;
-      --stats_.held;
       ++stats_.alone;
-      if (const auto found = by_service_.find(seen.entity); found != by_service_.end()) {
-        found->second.erase({seen.end_ns, at->first});
-        if (found->second.empty()) by_service_.erase(found);
-      }
       seen.event = {};
     }
     if (age_ns > kRememberNs) forget(at);

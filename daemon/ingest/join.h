@@ -43,6 +43,7 @@ class Join {
   static constexpr std::size_t kHeldMax = 10'000;
   static constexpr std::size_t kRememberedMax = 50'000;
   static constexpr std::size_t kSameTraceMax = 64;            // of spans with the same header that are looked at, newest first
+  static constexpr std::size_t kLookedMax = 512;              // of spans near in time that are looked at
   static constexpr std::size_t kNamesMax = 1'000;             // services that tell, and their names
 
   explicit Join(std::string host_name) : host_name_(std::move(host_name)) {}
@@ -67,17 +68,22 @@ class Join {
     std::uint64_t trace_id[2] = {0, 0};
     std::uint64_t span_id = 0, parent = 0;
     std::int64_t start_ns = 0, end_ns = 0;
-    std::uint32_t pid = 0, tid = 0;
+    std::uint32_t pid = 0, tid = 0, port = 0;  // port: the client's
     bool by_kernel = false, held = false, joined = false;
   };
-  using ByTime = std::set<std::pair<std::int64_t, Number>>;  // (end, number)
+  struct ByTime {
+    std::map<std::pair<std::int64_t, Number>, Seen*> by_end;
+    std::int64_t longest_ns = 0;  // what began before a moment has ended this much after it
+  };
 
   Seen* find_by_trace(const stream::Event& event, Number& number);
   Seen* find_by_time(const stream::Event& event, Number& number);
+  bool find_worked_at(const ByTime& by_time, std::int64_t from_ns, std::int64_t to_ns, std::uint32_t tid, const Seen*& only) const;
   void join(stream::Event& event, Seen& seen, Number number, bool by_trace, std::int64_t now_ns);
   void attach(stream::Event& line, std::int64_t wall_offset_ns);
   Number remember(Seen seen);
   void forget(std::map<Number, Seen>::iterator seen);
+  void let_go(const Seen& seen, Number number);
   bool of_this_host(const stream::Event& event) const;
   bool tells(std::string_view entity, std::int64_t now_ns) const;
 
@@ -86,7 +92,8 @@ class Join {
   Number next_ = 1;
   std::set<std::pair<std::uint64_t, Number>> by_trace_;         // (trace and parent, number); the kernel's
   std::map<std::string, ByTime, std::less<>> by_service_;       // the kernel's, held
-  std::unordered_map<std::uint32_t, ByTime> by_pid_;
+  std::map<std::pair<std::string, std::uint32_t>, ByTime> by_connection_;  // of these, those whose client's port is known
+  std::unordered_map<std::uint64_t, ByTime> by_worker_;         // pid, and pid with thread
   std::vector<stream::Event> overdue_;                          // pushed out, for the next release
   std::map<std::string, std::int64_t, std::less<>> tells_;      // entity -> its last server span
   std::map<std::string, std::int64_t, std::less<>> kernel_sees_;  // entity -> the kernel's last span of it

@@ -139,6 +139,61 @@ TEST(JoinTest, ConcurrentRequestsPairOff) {
   EXPECT_EQ(of.join.stats().by_time, 25U);
 }
 
+// Connections that carry request after request, as close as they come: each is joined with its own, and each line finds the request of its
+// thread, also one that lasts while thousands of others begin and end.
+TEST(JoinTest, BusyServicesPairOff) {
+  constexpr std::int64_t kConnections = 20, kEach = 200, kTook = 9 * kMs;
+  const auto slot = [](std::int64_t connection, std::string_view port_key) {
+    return stream::Attributes{{"process.pid", "4211"}, {"thread.id", fmt::to_string(5000 + connection)}, {std::string(port_key), fmt::to_string(40'000 + connection)}};
+  };
+  Joined of;
+  std::vector<Event> seen, said, lines;
+  const auto write_line = [&](std::int64_t at_ns, std::int64_t connection) {
+    Event line;
+    line.kind = stream::Kind::Log;
+    line.time_ns = at_ns;
+    line.attributes = {{"process.pid", "4211"}, {"thread.id", fmt::to_string(5000 + connection)}};
+    lines.push_back(std::move(line));
+  };
+  const std::int64_t begin = kNow - 4 * kNsPerSecond + 7;
+  for (std::int64_t i = 0; i < kEach; ++i) {
+    for (std::int64_t connection = 0; connection < kConnections; ++connection) {
+      const auto number = static_cast<std::uint64_t>(i * kConnections + connection) + 1;
+      const Call call{.start_ns = begin + i * 10 * kMs + connection * kMs / 2, .took_ns = kTook, .trace = number << 20U, .span = number};
+      Call by_kernel = call, by_program = call;
+      by_kernel.more = slot(connection, "client.port");
+      by_program.more = slot(connection, "network.peer.port");
+      by_program.more.emplace_back("span.kind", "server");
+      by_program.trace = 0;
+      by_program.start_ns += kMs;
+      by_program.took_ns -= 2 * kMs;
+      by_program.span = number << 32U;
+      seen.push_back(span_of(by_kernel));
+      said.push_back(span_of(by_program));
+      write_line(call.start_ns + kTook / 2, connection);
+    }
+  }
+  Call slow{.start_ns = begin + 3, .took_ns = 2 * kNsPerSecond, .trace = 0x5105, .span = 0x5105, .path = "/report"};
+  slow.more = slot(kConnections, "client.port");
+  seen.push_back(span_of(slow));
+  write_line(begin + 50 * kMs, kConnections);
+  of.see(std::move(seen));
+  of.tell(std::move(lines));
+  of.tell(std::move(said));
+  std::uint64_t number = 0;
+  for (const Event& event : of.stored) {
+    if (event.kind == stream::Kind::Log) {
+      ++number;
+      EXPECT_EQ(event.span_id, number <= kConnections * kEach ? number : 0x5105U);
+    } else if (event.span_id > 1U << 30U) {
+      EXPECT_EQ(event.attribute("kernel.span_id"), fmt::format("{:016x}", event.span_id >> 32U));
+    }
+  }
+  EXPECT_EQ(number, kConnections * kEach + 1);
+  EXPECT_EQ(of.join.stats().by_time, static_cast<std::uint64_t>(kConnections * kEach));
+  EXPECT_EQ(of.join.stats().held, 1U);
+}
+
 // A span without a twin goes on after the time it may be waited for; one of a service that tells nothing at once; none is lost.
 TEST(JoinTest, NothingIsHeldForLong) {
   Joined of;
