@@ -24,39 +24,52 @@ void put(const Number& of, std::string name, double value, Decoded& out) {
   out.events.push_back(std::move(event));
 }
 
-}  // namespace
-
-std::optional<Counters::Step> Counters::step(std::string_view entity, std::string_view name, std::int64_t time_ns, std::int64_t start_ns,
-                                             double value, double sum, std::span<const double> buckets, CounterChanges* changes) {
+std::string key_of(std::string_view entity, std::string_view name) {
   std::string key;
   key.reserve(entity.size() + name.size() + 1);
   key.append(entity).push_back('\n');
   key.append(name);
+  return key;
+}
+
+}  // namespace
+
+std::optional<Counters::Step> Counters::step(std::string_view entity, std::string_view name, std::int64_t time_ns, std::int64_t start_ns,
+                                             double value, double sum, std::span<const double> buckets, CounterChanges* changes) {
+  if (std::isnan(value)) return std::nullopt;
+  std::string key = key_of(entity, name);
   const MutexLock lock(mutex_);
   if (time_ns - swept_ns_ > kSweepEveryNs) sweep(time_ns);
   auto found = last_.find(key);
   Last before;
   bool known = found != last_.end();
+  std::int64_t ended_ns = 0;
   if (known) {
     before = std::move(found->second);
     if (time_ns <= before.time_ns) {  // told twice, or late: the newer one counts
       found->second = std::move(before);
+      found->second.round = round_;
       return std::nullopt;
     }
     if (changes != nullptr) changes->steps.push_back({found->first, time_ns, before});
+    if (before.ended) {
+      ended_ns = before.time_ns;
+      before = {};
+      known = false;
+    }
   } else if (last_.size() >= series_max_) {
     ++refused_;
     return std::nullopt;
   } else {
     found = last_.try_emplace(std::move(key)).first;
     if (changes != nullptr) changes->steps.push_back({found->first, time_ns, std::nullopt});
-    if (start_ns > 0 && start_ns < time_ns && time_ns - start_ns < kYoungNs) {
-      before.time_ns = start_ns;
-      known = true;
-    }
   }
-  found->second = {time_ns, value, sum, {buckets.begin(), buckets.end()}};
-  if (!known || std::isnan(value)) return std::nullopt;
+  if (!known && start_ns > 0 && start_ns >= ended_ns && start_ns < time_ns && time_ns - start_ns < kYoungNs) {
+    before.time_ns = start_ns;
+    known = true;
+  }
+  found->second = {time_ns, value, sum, {buckets.begin(), buckets.end()}, false, round_};
+  if (!known) return std::nullopt;
   // Other buckets than before, or a part of them: nothing to compare with.
   if (!before.buckets.empty() && before.buckets.size() != buckets.size()) return std::nullopt;
   // A restart since: what it counted before is gone, all of what it says now is new.
@@ -65,6 +78,25 @@ std::optional<Counters::Step> Counters::step(std::string_view entity, std::strin
   step.buckets.assign(buckets.begin(), buckets.end());
   for (std::size_t i = 0; i < before.buckets.size(); ++i) step.buckets[i] = std::max(0.0, step.buckets[i] - before.buckets[i]);
   return step;
+}
+
+void Counters::end(std::string_view entity, std::string_view name, std::int64_t time_ns, CounterChanges* changes) {
+  const std::string key = key_of(entity, name);
+  const MutexLock lock(mutex_);
+  const auto found = last_.find(key);
+  if (found == last_.end() || time_ns <= found->second.time_ns) return;
+  if (changes != nullptr) changes->steps.push_back({key, time_ns, found->second});
+  found->second = {time_ns, 0, 0, {}, true, round_};  // kept, so that nothing older than its end counts
+}
+
+void Counters::begin_round() {
+  const MutexLock lock(mutex_);
+  ++round_;
+}
+
+void Counters::end_round() {
+  const MutexLock lock(mutex_);
+  std::erase_if(last_, [&](const auto& entry) { return entry.second.round != round_; });
 }
 
 void Counters::take_back(const CounterChanges& changes) {
@@ -122,6 +154,10 @@ std::string series_name(std::string_view name, std::string_view suffix, const st
 }
 
 void add_number(const Number& number, const Context& context, Decoded& out) {
+  if (number.ended) {
+    if (number.cumulative && context.counters != nullptr) context.counters->end(number.entity, series_name(number.name, ".rate", *number.labels, out), number.time_ns, context.changes);
+    return;
+  }
   if (std::isnan(number.value)) return;
   if (number.delta) {
     const double seconds = number.start_ns > 0 && number.start_ns < number.time_ns ? static_cast<double>(number.time_ns - number.start_ns) / kNsPerSecond : 1;
@@ -161,6 +197,10 @@ void add_histogram(const Histogram& histogram, const Context& context, Decoded& 
   const Number& of = histogram.of;
   Counters::Step step{of.value, 1, histogram.buckets, histogram.sum};
   std::string rate_name = series_name(of.name, ".rate", *of.labels, out);
+  if (of.ended) {
+    if (!of.delta && context.counters != nullptr) context.counters->end(of.entity, rate_name, of.time_ns, context.changes);
+    return;
+  }
   if (of.delta) {
     if (of.start_ns > 0 && of.start_ns < of.time_ns) step.seconds = std::max(kStepSecondsMin, static_cast<double>(of.time_ns - of.start_ns) / kNsPerSecond);
   } else {
@@ -175,7 +215,7 @@ void add_histogram(const Histogram& histogram, const Context& context, Decoded& 
   }
   put(of, std::move(rate_name), step.delta / step.seconds, out);
   if (step.delta <= 0) return;
-  put(of, series_name(of.name, ".mean", *of.labels, out), step.sum / step.delta, out);
+  if (!std::isnan(step.sum)) put(of, series_name(of.name, ".mean", *of.labels, out), step.sum / step.delta, out);
   if (!histogram.bounds.empty()) put(of, series_name(of.name, ".p99", *of.labels, out), histogram_quantile(0.99, histogram.bounds, step.buckets), out);
 }
 

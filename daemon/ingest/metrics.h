@@ -33,6 +33,11 @@ class Counters {
   // `start_ns` (0 = unknown): when it began to count; a series younger than ten minutes is then known from its start.
   std::optional<Step> step(std::string_view entity, std::string_view name, std::int64_t time_ns, std::int64_t start_ns,
                            double value, double sum = 0, std::span<const double> buckets = {}, CounterChanges* changes = nullptr);
+  // The series is over (a stale marker): what it says next begins anew. Ignored if something newer was said.
+  void end(std::string_view entity, std::string_view name, std::int64_t time_ns, CounterChanges* changes = nullptr);
+  // For the one owner that asks for all of them at once: what was not told between the two is over, as Prometheus' scrapes have it.
+  void begin_round();
+  void end_round();
   // As if those steps had not been: their request was refused, and will be sent again with the same times.
   void take_back(const CounterChanges& changes);
   std::uint64_t series() const;
@@ -41,7 +46,9 @@ class Counters {
   struct Last {
     std::int64_t time_ns = 0;
     double value = 0, sum = 0;
-    std::vector<double> buckets;
+    std::vector<double> buckets = {};
+    bool ended = false;
+    std::uint64_t round = 0;
   };
 
  private:
@@ -52,6 +59,7 @@ class Counters {
   std::unordered_map<std::string, Last> last_ GUARDED_BY(mutex_);
   std::int64_t swept_ns_ GUARDED_BY(mutex_) = 0;
   std::uint64_t refused_ GUARDED_BY(mutex_) = 0;
+  std::uint64_t round_ GUARDED_BY(mutex_) = 0;
 };
 
 struct CounterChanges {
@@ -73,6 +81,7 @@ struct Number {
   double value = 0;
   bool cumulative = false;  // a counter
   bool delta = false;       // its value is what was added in [start_ns, time_ns]
+  bool ended = false;       // no value: the series is over
   std::uint64_t trace_id[2] = {0, 0}, span_id = 0;  // of an exemplar
 };
 void add_number(const Number& number, const Context& context, Decoded& out);

@@ -143,6 +143,7 @@ void read_points(JsonValue data, MetricType type, std::string_view name, const O
     point.monotonic = monotonic;
     point.time_wall_ns = integer_of(value, "timeUnixNano");
     point.start_wall_ns = integer_of(value, "startTimeUnixNano");
+    point.no_value = (integer_of(value, "flags") & 1) != 0;
     JsonValue number;
     if (member(value, "asDouble", number) || member(value, "asInt", number) || member(value, "count", number)) point.value = number_of(number);
     point.sum = number_of(value, "sum");

@@ -235,7 +235,7 @@ Result<void> read_log(WireReader reader, const Origin& origin, const Context& co
   return {};
 }
 
-// NumberDataPoint: 2 start 3 time 4 as_double 5 exemplars 6 as_int(sfixed64) 7 attributes.
+// NumberDataPoint: 2 start 3 time 4 as_double 5 exemplars 6 as_int(sfixed64) 7 attributes 8 flags.
 Result<void> read_number_point(WireReader reader, RawPoint& point, Decoded& out) {
   while (reader.next()) {
     switch (reader.field()) {
@@ -245,13 +245,14 @@ Result<void> read_number_point(WireReader reader, RawPoint& point, Decoded& out)
       case 5: if (reader.type() == Type::kBytes) TRY(read_exemplar(reader.message(), point)); break;
       case 6: if (reader.type() == Type::kFixed64) point.value = static_cast<double>(static_cast<std::int64_t>(reader.number())); break;
       case 7: if (reader.type() == Type::kBytes) TRY(read_attribute(reader.message(), point.labels, out)); break;
+      case 8: if (reader.type() == Type::kVarint) point.no_value = (reader.number() & 1U) != 0; break;
       default: break;
     }
   }
   return finish(reader, "data point");
 }
 
-// HistogramDataPoint: 2 start 3 time 4 count 5 sum 6 bucket_counts 7 explicit_bounds 8 exemplars 9 attributes.
+// HistogramDataPoint: 2 start 3 time 4 count 5 sum 6 bucket_counts 7 explicit_bounds 8 exemplars 9 attributes 10 flags.
 Result<void> read_histogram_point(WireReader reader, RawPoint& point, Decoded& out) {
   while (reader.next()) {
     switch (reader.field()) {
@@ -263,13 +264,14 @@ Result<void> read_histogram_point(WireReader reader, RawPoint& point, Decoded& o
       case 7: TRY(read_fixed(reader, kBucketsMax, point.bounds.size(), [&](std::uint64_t v) { point.bounds.push_back(std::bit_cast<double>(v)); })); break;
       case 8: if (reader.type() == Type::kBytes) TRY(read_exemplar(reader.message(), point)); break;
       case 9: if (reader.type() == Type::kBytes) TRY(read_attribute(reader.message(), point.labels, out)); break;
+      case 10: if (reader.type() == Type::kVarint) point.no_value = (reader.number() & 1U) != 0; break;
       default: break;
     }
   }
   return finish(reader, "histogram");
 }
 
-// ExponentialHistogramDataPoint: 1 attributes 2 start 3 time 4 count 5 sum 6 scale 7 zero_count 8 positive{1 offset 2 counts} 11 exemplars.
+// ExponentialHistogramDataPoint: 1 attributes 2 start 3 time 4 count 5 sum 6 scale 7 zero_count 8 positive{1 offset 2 counts} 10 flags 11 exemplars.
 Result<void> read_exponential_point(WireReader reader, RawPoint& point, Decoded& out) {
   const auto zigzag = [](std::uint64_t value) { return static_cast<std::int64_t>(value >> 1U) ^ -static_cast<std::int64_t>(value & 1U); };
   while (reader.next()) {
@@ -281,6 +283,7 @@ Result<void> read_exponential_point(WireReader reader, RawPoint& point, Decoded&
       case 5: if (reader.type() == Type::kFixed64) point.sum = reader.real(); break;
       case 6: if (reader.type() == Type::kVarint) point.scale = static_cast<std::int32_t>(zigzag(reader.number())); break;
       case 7: if (reader.type() == Type::kFixed64) point.zero_count = static_cast<double>(reader.number()); break;
+      case 10: if (reader.type() == Type::kVarint) point.no_value = (reader.number() & 1U) != 0; break;
       case 8:
         if (reader.type() == Type::kBytes) {
           WireReader buckets = reader.message();
@@ -315,7 +318,7 @@ Result<void> read_exponential_point(WireReader reader, RawPoint& point, Decoded&
   return finish(reader, "histogram");
 }
 
-// SummaryDataPoint: 2 start 3 time 4 count 5 sum 6 quantile_values{1 quantile 2 value} 7 attributes.
+// SummaryDataPoint: 2 start 3 time 4 count 5 sum 6 quantile_values{1 quantile 2 value} 7 attributes 8 flags.
 Result<void> read_summary_point(WireReader reader, RawPoint& point, Decoded& out) {
   while (reader.next()) {
     switch (reader.field()) {
@@ -336,6 +339,7 @@ Result<void> read_summary_point(WireReader reader, RawPoint& point, Decoded& out
         }
         break;
       case 7: if (reader.type() == Type::kBytes) TRY(read_attribute(reader.message(), point.labels, out)); break;
+      case 8: if (reader.type() == Type::kVarint) point.no_value = (reader.number() & 1U) != 0; break;
       default: break;
     }
   }

@@ -121,6 +121,7 @@ void add_point(RawPoint&& point, std::string_view metric, const Origin& origin, 
   number.time_ns = stream_time(point.time_wall_ns, context, out);
   if (point.start_wall_ns > 0) number.start_ns = point.start_wall_ns - context.wall_offset_ns;
   number.value = point.value;
+  number.ended = point.no_value;
   number.trace_id[0] = point.trace_id[0];
   number.trace_id[1] = point.trace_id[1];
   number.span_id = point.span_id;

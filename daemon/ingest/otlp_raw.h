@@ -40,6 +40,7 @@ enum class MetricType : std::uint8_t { None, Gauge, Sum, Histogram, Exponential,
 struct RawPoint {
   MetricType type = MetricType::None;
   bool monotonic = false;
+  bool no_value = false;          // DataPointFlags.NO_RECORDED_VALUE: the series is over, as Prometheus' stale markers have it
   std::uint64_t temporality = 2;  // 1 delta, 2 cumulative
   std::int64_t time_wall_ns = 0, start_wall_ns = 0;
   double value = 0;  // or count

@@ -25,6 +25,7 @@ struct Sample {
   double value = 0;
   std::int64_t time_ns = 0;
   std::uint64_t trace_id[2] = {0, 0}, span_id = 0;
+  bool ended = false;  // a stale marker
 };
 
 // Buckets of one histogram, as they come in: le -> cumulated count.
@@ -32,6 +33,7 @@ struct Buckets {
   Sample any;  // its labels without le
   std::map<double, double> counts;
   double sum = 0, count = -1;
+  bool any_lives = false;  // not all that came of it were stale markers: those end only a bucket that it has no more
 };
 
 bool name_char(char c) { return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '_' || c == ':' || c == '.'; }
@@ -156,6 +158,8 @@ class Collector {
       const auto bound = parse_value(le);
       if (bound && !std::isnan(*bound)) {
         Buckets& buckets = of(entity, sample, 7);
+        if (sample.ended) return;
+        buckets.any_lives = true;
         if (buckets.counts.size() <= kBucketsMax) buckets.counts[*bound] = sample.value;
         if (sample.trace_id[0] != 0 || sample.trace_id[1] != 0) {
           buckets.any.trace_id[0] = sample.trace_id[0];
@@ -170,7 +174,9 @@ class Collector {
       return;
     }
     if (family == Family::Histogram && sample.name.ends_with("_count")) {
-      of(entity, sample, 6).count = sample.value;
+      Buckets& buckets = of(entity, sample, 6);
+      buckets.count = sample.value;
+      buckets.any_lives = true;
       return;
     }
     Number number = number_of(entity, sample);
@@ -184,6 +190,7 @@ class Collector {
       Histogram histogram;
       const std::string entity = key.substr(0, key.find('\n'));
       histogram.of = number_of(entity, buckets.any);
+      histogram.of.ended = !buckets.any_lives;
       histogram.sum = buckets.sum;
       double before = 0;
       for (const auto& [bound, cumulated] : buckets.counts) {
@@ -209,6 +216,7 @@ class Collector {
     number.trace_id[0] = sample.trace_id[0];
     number.trace_id[1] = sample.trace_id[1];
     number.span_id = sample.span_id;
+    number.ended = sample.ended;
     return number;
   }
 
@@ -375,12 +383,11 @@ Result<void> decode_remote_write(std::string_view bytes, const Context& context,
         out.reject("a time series without a name");
         continue;
       }
-      if (std::bit_cast<std::uint64_t>(value) == kStaleBits) continue;
       if (time_ms < 0 || time_ms > 4'000'000'000'000) {
         out.reject(fmt::format("a sample with the time {} ms", time_ms));
         continue;
       }
-      Sample sample{name, labels, value, stream_time(time_ms * kNsPerMs, context, out), {trace_id[0], trace_id[1]}, span_id};
+      Sample sample{name, labels, value, stream_time(time_ms * kNsPerMs, context, out), {trace_id[0], trace_id[1]}, span_id, std::bit_cast<std::uint64_t>(value) == kStaleBits};
       Family family = family_of_name(name);
       auto found = by_time.find(time_ms);
       if (found == by_time.end()) {

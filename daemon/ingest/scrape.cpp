@@ -62,12 +62,12 @@ struct Scraper::Impl {
     SourcePtr source;
     std::int64_t due_ns = 0;
     std::unique_ptr<Transfer> transfer;  // under way
+    std::unique_ptr<Counters> counters;  // its own: two targets may name their series alike
   };
   std::vector<Target> targets;
   Intake& intake;
   const Clock& clock;
   const Resolver& resolver;
-  Counters counters;
   CurlMulti multi;
   std::jthread thread;  // last: ends before what it uses
 
@@ -80,11 +80,13 @@ struct Scraper::Impl {
 void Scraper::Impl::finish(Target& target, CURLcode code) {
   const auto transfer = std::move(target.transfer);
   curl_multi_remove_handle(multi.get(), transfer->curl.get());
-  const Context context{clock.now_ns(), clock.wall_offset_ns(), &resolver, &counters};
+  const Context context{clock.now_ns(), clock.wall_offset_ns(), &resolver, target.counters.get()};
   Decoded out;
   ++target.source->requests;
   target.source->bytes += transfer->body.size();
+  target.counters->begin_round();
   const auto done = decode(*transfer, code, target.options, context, out);
+  target.counters->end_round();  // what it does not tell any more is over; all of it, if it did not answer
   if (!done) {
     ++target.source->malformed;
     target.source->set_error(done.error().message);
@@ -146,7 +148,7 @@ std::unique_ptr<Scraper> Scraper::start(std::vector<std::pair<ScrapeOptions, Sou
       source->set_state("failed", fmt::format("more than {} targets", kTargetsMax));
       continue;
     }
-    impl->targets.push_back({std::move(options), std::move(source), 0, nullptr});
+    impl->targets.push_back({std::move(options), std::move(source), 0, nullptr, std::make_unique<Counters>(kScrapeSamplesMax)});
   }
   Impl* self = impl.get();
   std::vector<SourcePtr> sources;

@@ -1,6 +1,9 @@
 // Alerts, Prometheus, Kubernetes events, imports.
 #include <fmt/format.h>
 
+#include <bit>
+#include <cmath>
+
 #include "daemon/ingest/alerts.h"
 #include "daemon/ingest/imports.h"
 #include "daemon/ingest/kubernetes.h"
@@ -106,7 +109,7 @@ TEST(Prometheus, WrongLinesAreRejectedOneByOne) {
   EXPECT_NE(none.error().message.find("line 1"), std::string::npos);
 }
 
-std::string series(std::string_view name, double value, std::int64_t time_ms) {
+std::string series(std::string_view name, double value, std::int64_t time_ms, std::string_view le = {}) {
   WireWriter label, job_label, sample, series, request;
   label.bytes(1, "__name__");
   label.bytes(2, name);
@@ -116,9 +119,118 @@ std::string series(std::string_view name, double value, std::int64_t time_ms) {
   sample.number(2, static_cast<std::uint64_t>(time_ms));
   series.bytes(1, label.text());
   series.bytes(1, job_label.text());
+  if (!le.empty()) {
+    WireWriter bucket;
+    bucket.bytes(1, "le");
+    bucket.bytes(2, le);
+    series.bytes(1, bucket.text());
+  }
   series.bytes(2, sample.text());
   request.bytes(1, series.text());
   return request.text();
+}
+
+constexpr double kStale = std::bit_cast<double>(std::uint64_t{0x7ff0000000000002});
+
+// After a stale marker a series begins anew: neither growth nor a restart is read out of two values with an end between them.
+TEST(Prometheus, StaleMarkersEndSeries) {
+  struct Value {
+    std::int64_t ago_s;
+    double value;
+  };
+  const struct {
+    const char* name;
+    std::vector<std::vector<Value>> requests;
+    std::vector<double> rates;
+  } cases[] = {
+      {"no end", {{{40, 10}}, {{30, 60}}}, {5}},
+      {"lower after the end: no restart", {{{40, 100}}, {{30, kStale}}, {{20, 20}}, {{10, 40}}}, {2}},
+      {"higher after the end: no growth", {{{40, 100}}, {{30, kStale}}, {{20, 900}}, {{10, 910}}}, {1}},
+      {"all in one request", {{{40, 100}, {30, kStale}, {20, 20}, {10, 40}}}, {2}},
+      {"an end that comes late ends nothing", {{{40, 100}}, {{30, 150}}, {{35, kStale}}, {{20, 200}}}, {5, 5}},
+      {"older than the end", {{{40, 100}}, {{20, kStale}}, {{30, 150}}, {{10, 300}}}, {}},
+      {"ended twice", {{{50, 1}}, {{40, kStale}}, {{30, kStale}}, {{20, 7}}}, {}},
+  };
+  const std::int64_t now_ms = kNowWall / kNsPerMs;
+  for (const auto& c : cases) {
+    SCOPED_TRACE(c.name);
+    for (const bool histogram : {false, true}) {
+      Counters counters;
+      std::vector<double> rates;
+      for (const auto& request : c.requests) {
+        std::string bytes;
+        for (const auto& [ago_s, value] : request) {
+          const std::int64_t time_ms = now_ms - ago_s * 1000;
+          if (!histogram) bytes += series("hits_total", value, time_ms);
+          else bytes += series("lag_bucket", value, time_ms, "0.5") + series("lag_bucket", value, time_ms, "+Inf");
+        }
+        Decoded decoded;
+        ASSERT_TRUE(decode_remote_write(bytes, test_context(&counters), decoded));
+        EXPECT_EQ(decoded.rejected, 0U);
+        for (const auto& event : decoded.events) {
+          if (event.name == (histogram ? "lag.rate" : "hits_total.rate")) rates.push_back(event.value);
+          EXPECT_FALSE(std::isnan(event.value)) << event.name;
+        }
+      }
+      EXPECT_EQ(rates, c.rates) << (histogram ? "histogram" : "counter");
+    }
+  }
+}
+
+// The end of a bucket that a histogram has no more is not the end of the histogram.
+TEST(Prometheus, StaleBucketOfALivingHistogram) {
+  Counters counters;
+  const std::int64_t now_ms = kNowWall / kNsPerMs;
+  const auto take = [&](const std::string& bytes) {
+    Decoded decoded;
+    EXPECT_TRUE(decode_remote_write(bytes, test_context(&counters), decoded));
+    return decoded;
+  };
+  (void)take(series("lag_bucket", 10, now_ms - 20000, "0.5") + series("lag_bucket", 10, now_ms - 20000, "+Inf"));
+  const Decoded later = take(series("lag_bucket", kStale, now_ms - 10000, "0.1") + series("lag_bucket", 30, now_ms - 10000, "0.5") + series("lag_bucket", 30, now_ms - 10000, "+Inf"));
+  ASSERT_NE(find(later, "lag.rate"), nullptr);
+  EXPECT_DOUBLE_EQ(find(later, "lag.rate")->value, 2);
+}
+
+// A refused request took nothing, not even an end.
+TEST(Prometheus, AnEndIsTakenBack) {
+  Counters counters;
+  const std::int64_t now_ms = kNowWall / kNsPerMs;
+  Decoded decoded;
+  Context context = test_context(&counters);
+  ASSERT_TRUE(decode_remote_write(series("hits_total", 10, now_ms - 20000), context, decoded));
+  CounterChanges changes;
+  context.changes = &changes;
+  ASSERT_TRUE(decode_remote_write(series("hits_total", kStale, now_ms - 15000), context, decoded));
+  counters.take_back(changes);
+  context.changes = nullptr;
+  ASSERT_TRUE(decode_remote_write(series("hits_total", 60, now_ms - 10000), context, decoded));
+  ASSERT_NE(find(decoded, "hits_total.rate"), nullptr);
+  EXPECT_DOUBLE_EQ(find(decoded, "hits_total.rate")->value, 5);
+}
+
+// What a target does not tell any more is over, and so is all of it when it does not answer.
+TEST(Prometheus, ScrapesEndWhatIsGone) {
+  Counters counters;
+  Context context = test_context(&counters);
+  const auto scrape = [&](std::string_view text) {
+    context.now_ns += 10 * kNsPerSecond;
+    Decoded decoded;
+    counters.begin_round();
+    if (!text.empty()) {
+      EXPECT_TRUE(decode_exposition(text, {}, context, decoded));
+    }
+    counters.end_round();
+    return decoded;
+  };
+  (void)scrape("a_total 10\nb_total 10\n");
+  EXPECT_DOUBLE_EQ(find(scrape("a_total 20\n"), "a_total.rate")->value, 1);
+  const Decoded back = scrape("a_total 40\nb_total 500\n");
+  EXPECT_DOUBLE_EQ(find(back, "a_total.rate")->value, 2);
+  EXPECT_EQ(find(back, "b_total.rate"), nullptr);
+  (void)scrape("");
+  EXPECT_TRUE(scrape("a_total 1\nb_total 900\n").events.empty());
+  EXPECT_EQ(scrape("a_total 2\nb_total 901\n").events.size(), 2U);
 }
 
 TEST(Prometheus, RemoteWrite) {
@@ -126,7 +238,7 @@ TEST(Prometheus, RemoteWrite) {
   const std::int64_t now_ms = kNowWall / kNsPerMs;
   Decoded decoded;
   ASSERT_TRUE(decode_remote_write(series("up", 1, now_ms - 5000) + series("hits_total", 10, now_ms - 15000) + series("hits_total", 60, now_ms - 5000) +
-                                      series("up", std::bit_cast<double>(std::uint64_t{0x7ff0000000000002}), now_ms),
+                                      series("up", kStale, now_ms),
                                   test_context(&counters), decoded));
   EXPECT_EQ(decoded.records, 4U);
   ASSERT_EQ(decoded.events.size(), 2U);

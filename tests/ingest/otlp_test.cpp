@@ -153,12 +153,13 @@ TEST(Otlp, LogsFindSeverityTraceAndEntity) {
   EXPECT_TRUE(event.name.empty());  // the miner gives it
 }
 
-std::string sum_point(double value, std::int64_t time_wall, std::int64_t start_wall = 0) {
+std::string sum_point(double value, std::int64_t time_wall, std::int64_t start_wall = 0, std::uint64_t flags = 0) {
   WireWriter point, sum, metric;
   if (start_wall != 0) point.fixed64(2, static_cast<std::uint64_t>(start_wall));
   point.fixed64(3, static_cast<std::uint64_t>(time_wall));
-  point.real(4, value);
+  if (flags == 0) point.real(4, value);
   point.bytes(7, attribute("code", text_value("200")));
+  if (flags != 0) point.number(8, flags);
   sum.bytes(1, point.text());
   sum.number(2, 2);
   sum.number(3, 1);
@@ -186,6 +187,26 @@ TEST(Otlp, CountersBecomeRates) {
   ASSERT_TRUE(decode_otlp_protobuf(Signal::Metrics, request(sum_point(30, kNowWall, kNowWall - 10 * kNsPerSecond)), test_context(&fresh), decoded));
   ASSERT_EQ(decoded.events.size(), 1U);  // a young series is known from its start
   EXPECT_DOUBLE_EQ(decoded.events[0].value, 3.0);
+}
+
+// A point without a recorded value (what a collector makes of a stale marker) is no zero and no restart.
+TEST(Otlp, NoRecordedValueEndsTheSeries) {
+  Counters counters;
+  const auto take = [&](double value, std::int64_t ago_s, std::uint64_t flags, std::int64_t start_ago_s = 0) {
+    Decoded decoded;
+    EXPECT_TRUE(decode_otlp_protobuf(Signal::Metrics, request(sum_point(value, kNowWall - ago_s * kNsPerSecond, start_ago_s == 0 ? 0 : kNowWall - start_ago_s * kNsPerSecond, flags)), test_context(&counters), decoded));
+    return decoded;
+  };
+  (void)take(100, 60, 0);
+  EXPECT_TRUE(take(0, 50, 1).events.empty());
+  EXPECT_TRUE(take(200, 40, 0, 55).events.empty());  // began before that end: how much of it is new, nobody knows
+  EXPECT_DOUBLE_EQ(take(220, 30, 0).events.at(0).value, 2);
+  (void)take(0, 20, 1);
+  EXPECT_DOUBLE_EQ(take(30, 5, 0, 15).events.at(0).value, 3);  // began after it: all of it is new
+  const std::string json = fmt::format(R"({{"resourceMetrics":[{{"scopeMetrics":[{{"metrics":[{{"name":"temperature","gauge":{{"dataPoints":[{{"timeUnixNano":"{}","flags":1}}]}}}}]}}]}}]}})", kNowWall);
+  Decoded gauge;
+  ASSERT_TRUE(decode_otlp_json(Signal::Metrics, json, test_context(), gauge));
+  EXPECT_TRUE(gauge.events.empty());
 }
 
 TEST(Otlp, HistogramTellsRateMeanAndQuantile) {
