@@ -1,4 +1,5 @@
-// An HTTP server that tells a span of each request with OpenTelemetry's SDK and writes a line of its own, without a trace:
+// An HTTP server that tells a span of each request with OpenTelemetry's SDK and writes lines of its own, without a trace: one to a
+// file, one to its output. Each request sleeps, waits for its disk and uses its CPU:
 // node serve.mjs BASE_URL LOG_FILE. Says its port; ends with its input.
 import fs from "node:fs";
 import http from "node:http";
@@ -13,6 +14,13 @@ const tracing = new BasicTracerProvider({
   resource: resourceFromAttributes({ "service.name": "orders" }),
   spanProcessors: [new BatchSpanProcessor(exporter, { scheduledDelayMillis: 2000 })],
 });
+const lines = fs.openSync(file, "w");  // not to append: lines of those files the kernel's probes see themselves
+function work(url) {
+  fs.writeSync(lines, JSON.stringify({ time: new Date().toISOString(), pid: process.pid, msg: `looked up ${url}` }) + "\n");
+  fs.fsyncSync(lines);
+  console.log(`answers ${url}`);
+  for (const until = performance.now() + 5; performance.now() < until;);
+}
 const tracer = tracing.getTracer("test");
 const server = http.createServer((request, response) => {
   const given = /^00-([0-9a-f]{32})-([0-9a-f]{16})-01$/.exec(request.headers.traceparent ?? "");
@@ -20,7 +28,7 @@ const server = http.createServer((request, response) => {
   const attributes = { "http.request.method": "GET", "http.route": "/orders/:id", "network.peer.port": request.socket.remotePort };
   const span = tracer.startSpan("GET /orders/:id", { kind: SpanKind.SERVER, attributes }, parent);
   setTimeout(() => {
-    fs.appendFileSync(file, JSON.stringify({ time: new Date().toISOString(), pid: process.pid, msg: `looked up ${request.url}` }) + "\n");
+    work(request.url);
     setTimeout(() => {
       span.setAttribute("http.response.status_code", 200);
       span.end();
