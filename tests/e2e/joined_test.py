@@ -21,7 +21,7 @@ def missing_rights():
     with open("/proc/self/status") as status:
         effective = int(next(line for line in status if line.startswith("CapEff:")).split()[1], 16)
     if os.geteuid() != 0:
-        return "not root"
+        return "no root"
     if not effective & (1 << CAP_BPF | 1 << CAP_SYS_ADMIN):
         return "no CAP_BPF"
     return None if os.path.exists("/sys/kernel/btf/vmlinux") else "the kernel has no BTF"
