@@ -39,6 +39,10 @@ Draft draft_of(const Scene& scene, std::string_view mode, std::string_view servi
   draft.service = service;
   draft.entity = fmt::format("service:{}", service);
   draft.prior = failure_mode(mode).prior;
+  if (failure_mode(mode).effect) {
+    draft.generic = true;
+    draft.prior += weight::kAgainst;
+  }
   // The program to name: that of its longest-lived process.
   std::int64_t oldest = INT64_MAX;
   for (const auto& [pid, process] : scene.processes()) {

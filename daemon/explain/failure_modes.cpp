@@ -71,6 +71,8 @@ const std::vector<FailureMode>& table() {
       {"nginx/upstream-refused", {"nginx-upstream-refused"}, "its upstream refused", "look at the upstream", 0, true},
       {"nginx/upstream-reset", {"nginx-upstream-reset"}, "its upstream closed early", "look at the upstream", 0, true},
       {"nginx/no-live-upstreams", {"nginx-no-live-upstreams"}, "no upstream is alive", "look at the upstream", 0, true},
+      {"envoy/uh", {"envoy-uh"}, "no upstream is healthy", "look at the upstream", -1.0, true},
+      {"kubernetes/probe-failed", {"k8s-probe-failed"}, "does not answer its health check", "ask the probe by hand", -1.0, true},
       {"tls/cert-expired", {"tls-cert-expired"}, "a certificate has expired", "renew the certificate", 0, false},
       {"tls/unknown-ca", {"tls-unknown-ca"}, "a certificate's issuer is unknown", "install the issuer's certificate", 0, false},
       {"coredns/resolve-fail", {"dns-resolve-fail"}, "names cannot be resolved", "getent hosts NAME; /etc/resolv.conf", 0, false},

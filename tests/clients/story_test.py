@@ -94,6 +94,7 @@ class Story(unittest.TestCase):
             self.assertTrue(first, why)
             named = [c for c in first if any(word in json.dumps(c).lower() for word in ("circuit breaker", "pool", "upstream request timeout"))]
             self.assertTrue(named, first)
+            self.assertIn(first[0]["failure_mode"], ("envoy/uo", "envoy/ut"), first)  # a reason, not that the probes saw it too
             # What the first three rest on comes from the access log, from Kubernetes and from spans (whose own time it is, only they tell).
             texts = " ".join(evidence["text"] for candidate in first for evidence in candidate["evidence"])
             for kind, sign in (("access log", "HTTP/1.1"), ("Kubernetes", "Unhealthy"), ("spans", "timeout waiting for a connection from the pool|added seconds of order begin in it"),

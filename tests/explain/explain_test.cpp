@@ -175,6 +175,23 @@ TEST(Rules, AHitIsEvidence) {
   EXPECT_EQ(answer->candidates.at(0).failure_mode, "tls/cert-expired");
 }
 
+// A health check tells that a service does not answer, which is what the incident is about. It leads only where nothing tells why.
+TEST(Rules, AHealthCheckIsNoReason) {
+  World world(12);
+  world.run(60);
+  ASSERT_TRUE(world.break_with([](World&, Second& now, int) { now.app_errors = 0.5; }));
+  auto options = world.options();
+  const std::int64_t onset_ns = world.incident().onset_ns;
+  options.rule_hits = {{onset_ns, "probe", "service:shop", "kubernetes/probe-failed", "the readiness probe fails", 3.0}};
+  const auto alone = explain::explain(world.store, world.incident(), options);
+  ASSERT_TRUE(alone);
+  EXPECT_EQ(alone->candidates.at(0).failure_mode, "kubernetes/probe-failed");
+  options.rule_hits.push_back({onset_ns, "overflow", "service:shop", "envoy/uo", "its circuit breaker is open", 2.7});
+  const auto answer = explain::explain(world.store, world.incident(), options);
+  ASSERT_TRUE(answer);
+  EXPECT_EQ(answer->candidates.at(0).failure_mode, "envoy/uo");
+}
+
 // What people said of earlier answers moves a failure mode that no rule or log sign carries, a little and visibly.
 TEST(Feedback, ConfirmedModesGainAndRejectedOnesLose) {
   EXPECT_EQ(explain::log_odds_of({}), 0);

@@ -125,10 +125,6 @@ void causes_logs(const Scene& scene, Drafts& drafts) {
     draft.judged = std::ranges::any_of(found, [](const Found& one) { return one.match.known; });
     // That a server is silent or gone, its callers' logs tell; why, they do not.
     if (mode_id.ends_with("/down") || mode_id.ends_with("/stopped")) draft.generic = true;
-    if (mode.effect) {
-      draft.generic = true;
-      draft.prior += weight::kAgainst;
-    }
     double strength = weight::kLogSign;
     for (const Found& one : found) {
       const LogNews& news = *one.news;
