@@ -1,5 +1,6 @@
 // Acceptor: takes connections from a listener, and leaves it alone for a second when the process may open no more descriptors: the
-// connection would stay in the queue and poll would say so at once, over and over. Threads: one owner.
+// connection would stay in the queue and poll would say so at once, over and over. Connections over TCP are probed while they are silent, so
+// that one whose other side is gone ends after two minutes. Threads: one owner.
 #pragma once
 
 #include <cstdint>

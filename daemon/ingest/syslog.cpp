@@ -197,6 +197,7 @@ struct SyslogServer::Impl {
   struct Connection {
     Fd fd;
     SyslogFramer framer;
+    std::int64_t heard_ns = 0;
   };
   Fd datagram;
   Acceptor acceptor;
@@ -205,6 +206,7 @@ struct SyslogServer::Impl {
   Intake& intake;
   const Clock& clock;
   const Resolver& resolver;
+  Limits limits;
   Fd wake;
   std::map<int, Connection> connections;
   std::jthread thread;  // last: ends before what it uses
@@ -212,6 +214,8 @@ struct SyslogServer::Impl {
   Context context() const { return {clock.now_ns(), clock.wall_offset_ns(), &resolver, nullptr}; }
   void read_datagrams();
   bool read_stream(Connection& connection, const std::stop_token& stop);
+  bool store(Decoded&& out, const std::stop_token& stop);
+  bool make_room(std::int64_t now_ns, const std::stop_token& stop);
   void loop(const std::stop_token& stop);
 };
 
@@ -249,6 +253,12 @@ bool SyslogServer::Impl::read_stream(Connection& connection, const std::stop_tok
       good = false;
     }
   }
+  connection.heard_ns = now.now_ns;
+  return store(std::move(out), stop) && good;
+}
+
+// False when the stream is over.
+bool SyslogServer::Impl::store(Decoded&& out, const std::stop_token& stop) {
   source->note(out);
   while (!out.events.empty()) {
     const auto taken = intake.submit(source, std::move(out.events), kWaitMs, stop);
@@ -259,7 +269,20 @@ bool SyslogServer::Impl::read_stream(Connection& connection, const std::stop_tok
     }
     ++source->refused;
   }
-  return good;
+  return true;
+}
+
+// For one more connection; false if all are in use.
+bool SyslogServer::Impl::make_room(std::int64_t now_ns, const std::stop_token& stop) {
+  if (connections.size() < limits.connections_max) return true;
+  const auto silent = std::ranges::min_element(connections, {}, [](const auto& entry) { return entry.second.heard_ns; });
+  if (silent == connections.end() || now_ns - silent->second.heard_ns < limits.idle_ns) return false;
+  Decoded out;
+  const Context now = context();
+  silent->second.framer.finish([&](std::string_view message) { decode_syslog(message, service, now, out); });
+  (void)store(std::move(out), stop);
+  connections.erase(silent);
+  return true;
 }
 
 void SyslogServer::Impl::loop(const std::stop_token& stop) {
@@ -273,14 +296,15 @@ void SyslogServer::Impl::loop(const std::stop_token& stop) {
     if (::poll(waits.data(), waits.size(), kPollMs) <= 0) continue;
     if (waits[1].revents != 0) read_datagrams();
     if (waits[2].revents != 0) {
-      Fd accepted = acceptor.accept(clock.now_ns());
-      if (accepted && connections.size() >= kConnectionsMax) {
+      const std::int64_t now_ns = clock.now_ns();
+      Fd accepted = acceptor.accept(now_ns);
+      if (accepted && !make_room(now_ns, stop)) {
         ++source->refused;
-        source->set_error(fmt::format("more than {} connections", kConnectionsMax));
+        source->set_error(fmt::format("more than {} connections, and none was silent for {} s", limits.connections_max, limits.idle_ns / kNsPerSecond));
       } else if (accepted) {
         ++source->requests;
         const int fd = accepted.get();
-        connections[fd] = {std::move(accepted), {}};
+        connections[fd] = {std::move(accepted), {}, now_ns};
       }
     }
     for (std::size_t i = 3; i < waits.size(); ++i) {
@@ -308,8 +332,8 @@ Result<SyslogServer::Sockets> SyslogServer::open(const std::string& address, con
 SyslogServer::SyslogServer(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
 SyslogServer::~SyslogServer() = default;
 
-std::unique_ptr<SyslogServer> SyslogServer::start(Sockets sockets, std::string service, SourcePtr source, Intake& intake, const Clock& clock, const Resolver& resolver) {
-  auto impl = std::unique_ptr<Impl>(new Impl{std::move(sockets.datagram), Acceptor(std::move(sockets.stream), source), std::move(service), std::move(source), intake, clock, resolver, Fd(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)), {}, {}});
+std::unique_ptr<SyslogServer> SyslogServer::start(Sockets sockets, std::string service, SourcePtr source, Intake& intake, const Clock& clock, const Resolver& resolver, const Limits& limits) {
+  auto impl = std::unique_ptr<Impl>(new Impl{std::move(sockets.datagram), Acceptor(std::move(sockets.stream), source), std::move(service), std::move(source), intake, clock, resolver, limits, Fd(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)), {}, {}});
   Impl* self = impl.get();
   impl->thread = start_source_thread("syslog", "syslog", {impl->source}, [self](const std::stop_token& stop) { self->loop(stop); });
   return std::unique_ptr<SyslogServer>(new SyslogServer(std::move(impl)));

@@ -2,7 +2,8 @@
 //
 // The event's entity is the service of the sender's program (its tag), or what the source's `service` says. UDP and Unix
 // datagrams cannot come again: without room they are dropped and counted. Over TCP nothing is read while there is no room.
-// Limits: kConnectionsMax connections, kMessageBytesMax bytes of a message.
+// Limits: Limits::connections_max connections (senders may be silent for hours, so none is ended for that; but when there is no room for another,
+// the one that was silent longest goes, if it was for Limits::idle_ns), kSyslogBytesMax bytes of a message.
 #pragma once
 
 #include <memory>
@@ -34,13 +35,19 @@ class SyslogFramer {
 
 class SyslogServer {
  public:
-  static constexpr std::size_t kConnectionsMax = 256;
+  struct Limits {
+    std::size_t connections_max = 256;
+    std::int64_t idle_ns = 300 * kNsPerSecond;
+  };
   struct Sockets {
     Fd datagram, stream;  // either may be absent
   };
   // "udp", "tcp", "both"; of a path "unix" (datagrams) or "unix-stream". Errors: Invalid; Busy.
   static Result<Sockets> open(const std::string& address, const std::string& protocol);
-  static std::unique_ptr<SyslogServer> start(Sockets sockets, std::string service, SourcePtr source, Intake& intake, const Clock& clock, const Resolver& resolver);
+  static std::unique_ptr<SyslogServer> start(Sockets sockets, std::string service, SourcePtr source, Intake& intake, const Clock& clock, const Resolver& resolver, const Limits& limits);
+  static std::unique_ptr<SyslogServer> start(Sockets sockets, std::string service, SourcePtr source, Intake& intake, const Clock& clock, const Resolver& resolver) {
+    return start(std::move(sockets), std::move(service), std::move(source), intake, clock, resolver, Limits{});
+  }
   ~SyslogServer();
 
  private:

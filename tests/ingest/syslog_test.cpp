@@ -1,9 +1,14 @@
 // Syslog in its forms, and its frames cut anywhere.
 #include "daemon/ingest/syslog.h"
 
+#include <fmt/format.h>
 #include <netinet/in.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
+
+#include <functional>
+#include <mutex>
+#include <thread>
 
 #include "daemon/ingest/accept.h"
 #include "daemon/ingest/http_server.h"
@@ -37,7 +42,56 @@ TEST(Accept, RestsWhenNoDescriptorIsLeft) {
   EXPECT_NE(source->stats().last_error.find("Too many open files"), std::string::npos) << source->stats().last_error;
   EXPECT_EQ(acceptor.poll_fd(kNow + Acceptor::kRestNs - 1), -1);
   EXPECT_EQ(acceptor.poll_fd(kNow + Acceptor::kRestNs), acceptor.fd());
-  EXPECT_TRUE(acceptor.accept(kNow + Acceptor::kRestNs));
+  const Fd taken = acceptor.accept(kNow + Acceptor::kRestNs);
+  ASSERT_TRUE(taken);
+  int probed = 0;
+  socklen_t size = sizeof(probed);
+  ASSERT_EQ(::getsockopt(taken.get(), SOL_SOCKET, SO_KEEPALIVE, &probed, &size), 0);
+  EXPECT_EQ(probed, 1);
+}
+
+// Without room for another sender the one that was silent longest goes, with what it left; but only if it was silent for long.
+TEST(Syslog, SilentConnectionsMakeRoom) {
+  for (const bool long_silent : {true, false}) {
+    SCOPED_TRACE(long_silent);
+    const SystemClock clock;
+    const auto source = std::make_shared<SourceState>("test", "syslog", "here");
+    std::mutex mutex;
+    std::vector<std::string> bodies;
+    Intake intake({}, [&](Batch&& batch) {
+      const std::lock_guard lock(mutex);
+      for (const auto& event : batch.events) bodies.push_back(event.body);
+      batch.settle(true);
+      return true;
+    });
+    auto sockets = SyslogServer::open("127.0.0.1:0", "tcp");
+    ASSERT_TRUE(sockets);
+    sockaddr_in to{};
+    to.sin_family = AF_INET;
+    to.sin_port = htons(port_of(sockets->stream.get()).value());
+    to.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+    const auto server = SyslogServer::start(std::move(*sockets), "", source, intake, clock, fake_resolver(), {.connections_max = 2, .idle_ns = long_silent ? 0 : 3600 * kNsPerSecond});
+    const auto seen = [&](std::string_view body) {
+      const std::lock_guard lock(mutex);
+      return std::ranges::find(bodies, body) != bodies.end();
+    };
+    const auto wait_until = [](const std::function<bool()>& done) {
+      for (int i = 0; i < 2000 && !done(); ++i) std::this_thread::sleep_for(std::chrono::milliseconds(5));
+      return done();
+    };
+    std::vector<Fd> clients;
+    for (int i = 0; i < 3; ++i) {
+      const Fd& client = clients.emplace_back(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0));
+      ASSERT_EQ(::connect(client.get(), reinterpret_cast<const sockaddr*>(&to), sizeof(to)), 0);
+      const std::string text = fmt::format("<14>app: from {}\n<14>app: half of {}", i, i);
+      (void)::send(client.get(), text.data(), text.size(), MSG_NOSIGNAL);
+      EXPECT_TRUE(wait_until([&] { return seen(fmt::format("from {}", i)) || source->stats().refused > 0; }));
+    }
+    EXPECT_EQ(seen("from 2"), long_silent);
+    EXPECT_EQ(seen("half of 0"), long_silent);
+    EXPECT_FALSE(seen("half of 1"));
+    EXPECT_EQ(source->stats().refused, long_silent ? 0U : 1U);
+  }
 }
 
 TEST(Syslog, FormsOfMessages) {
