@@ -179,8 +179,8 @@ class GrpcTest : public testing::Test {
   }
 
   SharedClock clock_;
-  std::vector<Batch> held_;
   Intake intake_;
+  std::vector<Batch> held_;  // behind it: batches settle with it as they end
   Receivers receivers_{{clock_, fake_resolver(), intake_}};
   GrpcShared shared_{receivers_};
   std::unique_ptr<GrpcSession> session_;

@@ -49,8 +49,8 @@ class ReceiveTest : public testing::Test {
 
   FakeClock clock_{kNow, kOffset};
   bool closed_ = false;
-  std::vector<Batch> held_;
   Intake intake_;
+  std::vector<Batch> held_;  // behind it: batches settle with it as they end
   Receivers receivers_{{clock_, fake_resolver(), intake_}};
 };
 
