@@ -1,0 +1,71 @@
+#include "daemon/explain/learn/alert_said.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cmath>
+
+#include "daemon/explain/evidence/metric_family.h"
+
+namespace culprit::explain {
+
+std::string without_digits(std::string_view text) {
+  std::string out;
+  for (const char c : text) {
+    if (c >= '0' && c <= '9') {
+      if (!out.ends_with('#')) out += '#';
+    } else {
+      out += c;
+    }
+  }
+  return out;
+}
+
+namespace {
+
+std::string family_word(std::string_view name, std::string_view kind) {
+  const Family family = family_of(name);
+  return fmt::format("{}/{}", family == Family::Other ? without_digits(name) : std::string(name_of(family)), kind);
+}
+
+}  // namespace
+
+std::vector<AlertWords> alert_words_of(const RecordedCase& c) {
+  std::vector<AlertWords> out(c.candidates.size());
+  const auto place = [&](ServiceId who) -> AlertWords* {
+    const std::int32_t at = c.candidate(who);
+    return at < 0 ? nullptr : &out[static_cast<std::size_t>(at)];
+  };
+  for (const RecordedAlert& alert : c.alerts) {
+    AlertWords* self = place(alert.service);
+    switch (alert.source) {
+      case RecordedAlert::Source::Metric:
+        if (self == nullptr) break;
+        self->metric.insert(fmt::format("{}/{}", alert.name, alert.kind));
+        self->family.insert(family_word(alert.name, alert.kind));
+        break;
+      case RecordedAlert::Source::Log:
+        if (self != nullptr) self->log.insert(alert.name);
+        break;
+      case RecordedAlert::Source::Trace: {
+        if (alert.service == alert.callee) {
+          if (self != nullptr) self->inside.insert(fmt::format("{}/{}", alert.name, alert.kind));
+          break;
+        }
+        if (self != nullptr) self->caller.insert(fmt::format("{}>{}/{}", c.name(alert.callee), alert.name, alert.kind));
+        if (AlertWords* callee = place(alert.callee); callee != nullptr) callee->callee.insert(fmt::format("{}/{}", alert.name, alert.kind));
+        break;
+      }
+    }
+  }
+  return out;
+}
+
+double surprise(const Habits& habits, std::string_view service, std::string_view source, std::string_view word) {
+  if (habits.cases == 0) return 1;
+  const auto seen = habits.counts.find(fmt::format("{}|{}:{}", service, source, word));
+  const double count = seen == habits.counts.end() ? 0 : static_cast<double>(seen->second);
+  return -std::log((std::min(count, static_cast<double>(habits.cases)) + 0.5) / (static_cast<double>(habits.cases) + 1));
+}
+
+}  // namespace culprit::explain
