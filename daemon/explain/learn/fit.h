@@ -35,6 +35,7 @@ struct FitOptions {
   const Model* start = nullptr;  // the penalty holds the weights to these instead of to a prior: for few incidents. No trees then
   std::size_t trees_from = 80;   // labelled cases from which on trees are fitted too
   TreeOptions trees = {};
+  ForestOptions forest = {};
 };
 
 Model fit(const std::vector<const Example*>& examples, const FitOptions& options);

@@ -33,12 +33,11 @@ std::vector<double> softmax(const std::vector<double>& scores) {
 
 std::map<std::string, double, std::less<>> parts_of(const Model& model, const Features& features) {
   std::map<std::string, double, std::less<>> out;
-  const double share = model.trees.empty() ? 1 : 0.5;
   for (const Feature& feature : features) {
     const auto weight = model.weights.find(feature.name);
-    if (weight != model.weights.end()) out[feature.name] += share * weight->second * feature.value;
+    if (weight != model.weights.end()) out[feature.name] += weight->second * feature.value;
   }
-  for (const auto& [feature, part] : tree_parts(model.trees, features)) out[feature] += share * part;
+  for (const auto& [feature, part] : tree_parts(model.trees, features)) out[feature] += part;
   return out;
 }
 
@@ -67,7 +66,7 @@ Judgement judge(const Model& model, const std::vector<Features>& features) {
   Judgement out;
   for (const Features& one : features) {
     const double linear = dot(model.weights, one);
-    out.score.push_back(model.trees.empty() ? linear : (linear + tree_score(model.trees, one)) / 2);
+    out.score.push_back(linear + tree_score(model.trees, one));
   }
   out.chance = softmax(out.score);
   out.order.resize(features.size());

@@ -23,7 +23,7 @@
 
 namespace culprit::explain {
 
-inline constexpr int kWeightsVersion = 1;
+inline constexpr int kWeightsVersion = 2;
 inline constexpr std::size_t kFeaturesMax = 1'000'000;
 
 struct Habits {
@@ -39,7 +39,7 @@ struct Calibration {
 struct Model {
   std::string source = "nothing learned";
   std::map<std::string, double, std::less<>> weights;  // by feature
-  std::vector<Tree> trees;       // empty, or half of the score
+  std::vector<Tree> trees;       // empty, or their scores are added to that of the weights
   Calibration calibration;
   std::map<std::string, Calibration, std::less<>> by_evidence;  // instead of it, by what there is to go by: evidence_of()
   Habits habits;

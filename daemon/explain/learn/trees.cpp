@@ -133,6 +133,112 @@ class Grower {
   std::size_t offset_ = 0;
 };
 
+// SplitMix64 (Steele, Lea and Flood, OOPSLA 2014): the same numbers everywhere, which std's distributions do not promise.
+class Sequence {
+ public:
+  explicit Sequence(std::uint64_t seed) : state_(seed * 0x9e3779b97f4a7c15ULL) {}
+  std::size_t below(std::size_t limit) {
+    state_ += 0x9e3779b97f4a7c15ULL;
+    std::uint64_t z = state_;
+    z = (z ^ (z >> 30U)) * 0xbf58476d1ce4e5b9ULL;
+    z = (z ^ (z >> 27U)) * 0x94d049bb133111ebULL;
+    return static_cast<std::size_t>((z ^ (z >> 31U)) % limit);
+  }
+
+ private:
+  std::uint64_t state_;
+};
+
+// Counts only, no sums of fractions: the order of rows decides nothing.
+class RandomGrower {
+ public:
+  RandomGrower(const Table& table, const std::vector<std::string>& names, const ForestOptions& options, const std::vector<std::uint8_t>& right)
+      : table_(table), names_(names), options_(options), right_(right), order_(names.size()) {
+    std::iota(order_.begin(), order_.end(), std::size_t{0});
+    all_right_ = static_cast<double>(std::ranges::count(right, std::uint8_t{1}));
+  }
+
+  Tree grow(std::uint64_t seed) {
+    Sequence random(seed);
+    tree_.clear();
+    std::vector<std::uint32_t> rows(right_.size());
+    std::iota(rows.begin(), rows.end(), 0U);
+    add(rows, options_.depth, random);
+    return std::move(tree_);
+  }
+
+ private:
+  struct Cut {
+    double impurity = 0;
+    std::size_t feature = 0, bin = 0;
+    bool found = false;
+  };
+
+  double value_of_leaf(double right, double rows) const {
+    const double share = all_right_ / static_cast<double>(right_.size());
+    const double chance = (right + share) / (rows + 1);
+    return (std::log(chance / (1 - chance)) - std::log(share / (1 - share))) / static_cast<double>(options_.trees);
+  }
+
+  std::int32_t add(const std::vector<std::uint32_t>& rows, int depth, Sequence& random) {
+    std::size_t right = 0;
+    for (const std::uint32_t row : rows) right += right_[row];
+    const auto at = static_cast<std::int32_t>(tree_.size());
+    tree_.push_back({"", 0, -1, -1, value_of_leaf(static_cast<double>(right), static_cast<double>(rows.size()))});
+    if (depth == 0 || right == 0 || right == rows.size() || rows.size() < 2 * options_.rows_min || tree_.size() + 2 > kTreeNodesMax) return at;
+    const Cut cut = best(rows, static_cast<double>(right), random);
+    if (!cut.found) return at;
+    std::vector<std::uint32_t> low, high;
+    for (const std::uint32_t row : rows) (table_.bins[cut.feature][row] <= cut.bin ? low : high).push_back(row);
+    const std::int32_t to_low = add(low, depth - 1, random);
+    const std::int32_t to_high = add(high, depth - 1, random);
+    TreeNode& node = tree_[static_cast<std::size_t>(at)];
+    node.feature = names_[cut.feature];
+    node.threshold = table_.thresholds[cut.feature][cut.bin];
+    node.left = to_low;
+    node.right = to_high;
+    return at;
+  }
+
+  // Features are drawn without putting them back; those that are the same in all rows do not count.
+  Cut best(const std::vector<std::uint32_t>& rows, double right, Sequence& random) {
+    Cut out;
+    const std::size_t wanted = std::max<std::size_t>(1, names_.size() / options_.share);
+    std::size_t looked = 0;
+    for (std::size_t k = 0; k < order_.size() && looked < wanted; ++k) {
+      std::swap(order_[k], order_[k + random.below(order_.size() - k)]);
+      const std::size_t f = order_[k];
+      const std::vector<std::uint8_t>& of = table_.bins[f];
+      std::array<std::uint32_t, kBins> count{}, hits{};
+      for (const std::uint32_t row : rows) ++count[of[row]], hits[of[row]] += right_[row];
+      std::size_t first = kBins, last = 0;
+      for (std::size_t b = 0; b < kBins; ++b) {
+        if (count[b] == 0) continue;
+        first = std::min(first, b);
+        last = b;
+      }
+      if (first >= last) continue;
+      ++looked;
+      const std::size_t cut = first + random.below(last - first);
+      double low = 0, low_right = 0;
+      for (std::size_t b = 0; b <= cut; ++b) low += count[b], low_right += hits[b];
+      const double high = static_cast<double>(rows.size()) - low, high_right = right - low_right;
+      if (low < static_cast<double>(options_.rows_min) || high < static_cast<double>(options_.rows_min)) continue;
+      const double impurity = low_right * (low - low_right) / low + high_right * (high - high_right) / high;
+      if (!out.found || impurity < out.impurity) out = {impurity, f, cut, true};
+    }
+    return out;
+  }
+
+  const Table& table_;
+  const std::vector<std::string>& names_;
+  const ForestOptions& options_;
+  const std::vector<std::uint8_t>& right_;
+  std::vector<std::size_t> order_;
+  double all_right_ = 0;
+  Tree tree_;
+};
+
 const TreeNode& step(const Tree& tree, const TreeNode& node, const Features& features) {
   return tree[static_cast<std::size_t>(value_of(features, node.feature) > node.threshold ? node.right : node.left)];
 }
@@ -163,6 +269,19 @@ std::vector<Tree> fit_trees(const std::vector<const Example*>& examples, const s
     }
     out.push_back(std::move(tree));
   }
+  return out;
+}
+
+std::vector<Tree> fit_forest(const std::vector<const Example*>& examples, const std::vector<std::string>& features, const ForestOptions& options) {
+  std::vector<Tree> out;
+  const Table table = table_of(examples, features);
+  std::vector<std::uint8_t> right(table.begin.back());
+  for (std::size_t e = 0; e < examples.size(); ++e) {
+    if (examples[e]->truth >= 0) right[table.begin[e] + static_cast<std::size_t>(examples[e]->truth)] = 1;
+  }
+  const auto hits = static_cast<std::size_t>(std::ranges::count(right, std::uint8_t{1}));
+  if (hits == 0 || hits == right.size()) return out;
+  for (std::size_t i = 0; i < options.trees; ++i) out.push_back(RandomGrower(table, features, options, right).grow(i + 1));
   return out;
 }
 
