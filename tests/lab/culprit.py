@@ -2,6 +2,7 @@
 import json
 import os
 import pathlib
+import re
 import signal
 import subprocess
 import time
@@ -84,14 +85,15 @@ class Culprit:
         return [incident for incident in self.incidents() if incident["state"] == "open"]
 
     def usage(self):
-        """CPU seconds since its start, and resident bytes now, of daemon, sensor and supervisor together. The cgroup
-        counts the CPU time also of processes that have ended."""
+        """CPU seconds since its start, and resident bytes now, of daemon, sensor and supervisor together: what they share (rings, the
+        program, libraries) is counted once (PSS). The cgroup counts the CPU time also of processes that have ended."""
         group = self.running.host.cgroup("culpritd", tools=True)["unified"]
         rss = 0
         for pid in host.processes_in(group):
             try:
-                rss += int(pathlib.Path(f"/proc/{pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
-            except OSError:
+                rolled = pathlib.Path(f"/proc/{pid}/smaps_rollup").read_text()
+                rss += int(re.search(r"^Pss:\s+(\d+) kB", rolled, re.M)[1]) * 1024
+            except (OSError, TypeError):  # it ended meanwhile
                 pass
         return self.running.host.cpu_seconds("culpritd", tools=True), rss
 
