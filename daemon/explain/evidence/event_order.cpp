@@ -1,7 +1,8 @@
 // Where the order of events inside a request left the beaten track.
 //
 // The events of a span are its log lines (as templates) and the calls it makes, in time. Which event follows which is
-// learned from healthy traces; a span is surprised if what happens next there almost never happened after that event, or
+// learned from healthy traces; a span is surprised if what happens next there almost never happened after that event (or seldom,
+// and now surely more often: few healthy requests tell, and a line lost at the edge of their recording must not hide a thing), or
 // if it ends where it never ended. This is Nezha's comparison of event patterns between a fault-free and a fault-suffering
 // time (Yu et al., ESEC/FSE 2023, sec. 3.4), with two differences: patterns are pairs of neighbours with a probability, and a
 // surprise that follows a call to a surprised callee is the callee's (explaining away), so only origins count.
@@ -14,6 +15,7 @@
 #include <tuple>
 #include <unordered_map>
 
+#include "daemon/explain/evidence/rate_shift.h"
 #include "daemon/explain/evidence/signal.h"
 #include "daemon/explain/evidence/spans.h"
 #include "daemon/explain/evidence/templates.h"
@@ -23,7 +25,11 @@ namespace culprit::explain {
 namespace {
 
 constexpr double kRare = 0.02;            // of the times that its predecessor was seen
-constexpr std::size_t kSeenMin = 8;       // of the predecessor, to know
+constexpr std::size_t kSeenMin = 8;       // of the predecessor, to know by that alone
+constexpr double kSeldom = 0.1;           // likewise, where it happens surely more often now
+constexpr std::size_t kFewMin = 3;
+constexpr double kMore = 2;
+constexpr double kSure = 4;               // standard deviations: one in 30,000, as thousands of pairs are looked at
 constexpr std::uint64_t kBegin = 1, kEnd = 2;
 
 struct Step {
@@ -36,23 +42,36 @@ std::uint64_t mix(std::uint64_t a, std::uint64_t b) {
   return hash ^ (hash >> 29U);
 }
 
+// More often now than before, beyond chance; of k of n.
+bool surely_more(std::size_t now, std::size_t of_now, std::size_t before, std::size_t of_before) {
+  if (of_before < kFewMin || of_now == 0 || static_cast<double>(before) > kSeldom * static_cast<double>(of_before)) return false;
+  return rate_shift(static_cast<double>(now), static_cast<double>(of_now), static_cast<double>(before), static_cast<double>(of_before)) >= kSure;
+}
+
 class Order {
  public:
-  void learn(std::uint64_t from, std::uint64_t to) {
-    ++from_[from];
-    ++pair_[mix(from, to)];
+  void learn(std::uint64_t from, std::uint64_t to, bool now) {
+    Counts& counts = now ? now_ : healthy_;
+    ++counts.from[from];
+    ++counts.pair[mix(from, to)];
   }
-  // `self`: the observation itself is part of what was learned.
+  // `self`: the observation itself is part of what was learned as healthy.
   bool rare(std::uint64_t from, std::uint64_t to, bool self) const {
-    const auto seen = from_.find(from);
-    if (seen == from_.end() || seen->second < kSeenMin) return false;
-    const auto together = pair_.find(mix(from, to));
-    const double both = together == pair_.end() ? 0 : static_cast<double>(together->second) - (self ? 1 : 0);
-    return both <= kRare * static_cast<double>(seen->second);
+    const std::size_t seen = count(healthy_.from, from), both = count(healthy_.pair, mix(from, to));
+    if (seen >= kSeenMin && static_cast<double>(both) - (self ? 1 : 0) <= kRare * static_cast<double>(seen)) return true;
+    return surely_more(count(now_.pair, mix(from, to)), count(now_.from, from), both, seen);
   }
 
  private:
-  std::unordered_map<std::uint64_t, std::size_t> from_, pair_;
+  using Map = std::unordered_map<std::uint64_t, std::size_t>;
+  struct Counts {
+    Map from, pair;
+  };
+  static std::size_t count(const Map& map, std::uint64_t key) {
+    const auto found = map.find(key);
+    return found == map.end() ? 0 : found->second;
+  }
+  Counts healthy_, now_;
 };
 
 }  // namespace
@@ -95,7 +114,7 @@ void event_order(const RecordedCase& c, const SpanForest& forest, const CaseTemp
     each(mix(inside, last), last, kEnd);
   };
   for (std::size_t i = 0; i < forest.nodes.size(); ++i) {
-    if (!forest.nodes[i].now) walk(i, [&](std::uint64_t from, std::uint64_t, std::uint64_t to) { order.learn(from, to); });
+    walk(i, [&](std::uint64_t from, std::uint64_t, std::uint64_t to) { order.learn(from, to, forest.nodes[i].now); });
   }
   // What a span of an operation practically always holds: its absence is a surprise where no pair of neighbours is rare.
   std::unordered_map<std::uint64_t, std::size_t> spans_of;               // operation -> healthy spans
@@ -140,10 +159,24 @@ void event_order(const RecordedCase& c, const SpanForest& forest, const CaseTemp
     std::map<std::tuple<bool, std::uint64_t, std::uint64_t>, std::size_t> pairs;
   };
   std::map<ServiceId, Count> counts;
+  // An operation that is as often surprised in healthy requests explains nothing away.
+  struct Rate {
+    double base = 0, now = 0, spans_base = 0, spans_now = 0;
+  };
+  std::unordered_map<std::uint64_t, Rate> rates;  // by operation
+  for (std::size_t i = 0; i < forest.nodes.size(); ++i) {
+    Rate& rate = rates[inside_of(i)];
+    (forest.nodes[i].now ? rate.spans_now : rate.spans_base) += 1;
+    if (surprised[i].is) (forest.nodes[i].now ? rate.now : rate.base) += 1;
+  }
+  const auto usual = [&](std::size_t i) {
+    const Rate& rate = rates.at(inside_of(i));
+    return rate_shift(rate.now, rate.spans_now + 1, rate.base, rate.spans_base + 1) < kMore;
+  };
   std::vector<bool> below(forest.nodes.size());  // something under it is surprised
   // Children come after their parents in a trace only by start; walk up from every surprised span instead.
   for (std::size_t i = 0; i < forest.nodes.size(); ++i) {
-    if (!surprised[i].is) continue;
+    if (!surprised[i].is || usual(i)) continue;
     std::size_t guard = 0;
     for (std::int32_t up = forest.nodes[i].parent; up >= 0 && guard < 256; up = forest.nodes[static_cast<std::size_t>(up)].parent, ++guard) {
       if (below[static_cast<std::size_t>(up)]) break;

@@ -8,6 +8,7 @@
 #include <cmath>
 #include <map>
 
+#include "daemon/explain/evidence/rate_shift.h"
 #include "daemon/explain/evidence/signal.h"
 #include "daemon/explain/evidence/templates.h"
 
@@ -17,14 +18,6 @@ namespace {
 
 constexpr std::uint8_t kWarn = 13;
 constexpr std::uint8_t kError = 17;
-
-// Signed square root of Dunning's G for counts k1 of n1 and k2 of n2.
-double shift(double k1, double n1, double k2, double n2) {
-  const auto part = [](double observed, double expected) { return observed > 0 ? observed * std::log(observed / expected) : 0.0; };
-  const double p = (k1 + k2) / (n1 + n2);
-  const double g = 2 * (part(k1, n1 * p) + part(n1 - k1, n1 * (1 - p)) + part(k2, n2 * p) + part(n2 - k2, n2 * (1 - p)));
-  return (k1 / n1 > k2 / n2 ? 1 : -1) * std::sqrt(std::max(0.0, g));
-}
 
 }  // namespace
 
@@ -60,7 +53,7 @@ void log_news(const RecordedCase& c, const CaseTemplates& templates, Signals& ou
   for (const auto& [id, count] : counts) {
     const CaseTemplates::Entry& entry = templates.entries.at(id);
     const auto& [base, now] = volume.at(entry.service);
-    const double score = shift(count.now, now + 1, count.base, base + 1);
+    const double score = rate_shift(count.now, now + 1, count.base, base + 1);
     const double severity = entry.severity >= kError ? 1.5 : entry.severity >= kWarn ? 1.2 : 1;
     if (count.base == 0 && count.now > 0 && base > 0) {
       raise(fresh, c, entry.service, severity * std::log1p(score), fmt::format("{:.0f} lines of a new kind: {}", count.now, entry.text), count.first_ns);
