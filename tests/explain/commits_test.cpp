@@ -45,6 +45,15 @@ TEST(Commits, TheOneWhoseDiffSpeaksOfTheSymptomComesFirst) {
   EXPECT_THAT(ranked.front().reason, HasSubstr("100-fold"));
 }
 
+// Lines that a commit only moves say nothing of what it changes, however much they speak of the symptom.
+TEST(Commits, AMovedLineIsNoChange) {
+  RecordedCase c = with_symptom("disk_used", "write ledger file: no space left on device");
+  const std::string body = "write(ledger, file, space, device)";
+  c.changes = {commit("move", 80, "refactor: extract a helper", "shop/sink.go", "-\t" + body + "\n+\thelper()\n+}\n+func helper() {\n+\t\t" + body),
+               commit("real", 80, "shop: another writer", "shop/log.go", "-\topen()\n+\topen(ledger, file)"), deploy("move", 90, "shop"), deploy("real", 90, "shop")};
+  EXPECT_EQ(score_commits(c).front().id, "real");
+}
+
 TEST(Commits, NobodyIsToBlameForAnExpiredCertificate) {
   RecordedCase c = with_symptom("upstream_error_ratio", "tls: x509: certificate has expired or is not yet valid");
   c.changes = {commit("b2", 80, "refactor: tidy the handler", "shop/handler.go", "-\ta()\n+\tb()"), deploy("b2", 85, "shop")};

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <array>
 #include <cmath>
+#include <map>
 
 #include "daemon/base/text.h"
 #include "daemon/explain/changes/diff.h"
@@ -62,18 +63,36 @@ double mean_overlap(const SymptomWords& symptom, const Bag& changed) {
   return best;
 }
 
-// The lines that a diff adds or takes away, without their context.
+// The lines that a diff adds or takes away, without their context, and without those that it only moves: taken away here, added
+// there, letter for letter but for their indentation.
 std::string changed_lines(const RecordedChange& commit) {
-  std::string out;
+  std::vector<std::string_view> lines;
+  std::map<std::string_view, std::pair<int, int>> moved;  // (taken away, added) that are the two ends of a move
+  const auto text_of_line = [](std::string_view line) {
+    line.remove_prefix(std::min(line.size(), line.find_first_not_of(" \t", 1)));
+    return line;
+  };
   std::string_view rest = commit.diff;
   while (!rest.empty()) {
     const auto end = rest.find('\n');
     const std::string_view line = rest.substr(0, end);
     rest.remove_prefix(end == std::string_view::npos ? rest.size() : end + 1);
-    if ((line.starts_with('+') && !line.starts_with("+++")) || (line.starts_with('-') && !line.starts_with("---"))) {
-      out += line.substr(1);
-      out += '\n';
+    if (!(line.starts_with('+') && !line.starts_with("+++")) && !(line.starts_with('-') && !line.starts_with("---"))) continue;
+    lines.push_back(line);
+    auto& [gone, come] = moved[text_of_line(line)];
+    ++(line[0] == '-' ? gone : come);
+  }
+  for (auto& [text, ends] : moved) ends.first = ends.second = std::min(ends.first, ends.second);
+  std::string out;
+  for (const std::string_view line : lines) {
+    auto& [gone, come] = moved.at(text_of_line(line));
+    int& skip = line[0] == '-' ? gone : come;
+    if (skip > 0) {
+      --skip;
+      continue;
     }
+    out += line.substr(1);
+    out += '\n';
   }
   return out;
 }
