@@ -9,6 +9,7 @@
 #include "daemon/app/live_backend.h"
 #include "daemon/app/span_waits.h"
 #include "daemon/app/stream_backend.h"
+#include "daemon/ingest/join.h"
 #include "daemon/ingest/record.h"
 
 namespace culprit::app {
@@ -21,7 +22,7 @@ constexpr std::size_t kLinesMax = 2'000;
 constexpr std::size_t kDepthMax = 200;
 constexpr std::size_t kTracesMax = 100;      // of the kernel's own ids that spans of one trace carry
 constexpr std::size_t kThreadsMax = 16;      // whose lines are looked for by thread and time
-constexpr std::int64_t kAfterAnswerNs = 2 * kNsPerMs;  // access logs are written after the answer
+constexpr std::int64_t kOutlivesNs = 60 * kNsPerSecond;  // requests that end later than the trace, but were worked at meanwhile
 
 struct Node {
   const stream::Event* event = nullptr;
@@ -64,6 +65,63 @@ Json kernel_json(const std::vector<Node>& nodes, std::size_t at, const SpanWaits
   return {{"network_s", std::max(0.0, node.event->value - callee.value)}, {"estimated", false}};
 }
 
+// Lines that name only their process: what it wrote while it worked at one of these requests and at no other.
+Result<void> add_lines_of_processes(const stream::EventStore& store, const std::vector<stream::Event>& spans, std::int64_t wall_offset_ns, std::int64_t budget_ns, stream::Completeness& complete,
+                                    std::vector<stream::Event>& found) {
+  std::map<std::string, std::vector<const stream::Event*>> processes;
+  std::set<std::uint64_t> own;
+  for (const stream::Event& span : spans) {
+    own.insert(span.span_id);
+    const std::string pid(span.attribute("process.pid"));
+    if (!pid.empty() && (processes.size() < kThreadsMax || processes.contains(pid))) processes[pid].push_back(&span);
+  }
+  const auto works_at = [&](const stream::Event& span, const stream::Event& line) {
+    return start_ns(span) < line.time_ns + ingest::grain_of(line.time_ns + wall_offset_ns) && line.time_ns <= span.time_ns + ingest::kAfterAnswerNs;
+  };
+  for (const auto& [pid, of] : processes) {
+    stream::Query query;
+    query.attributes = {{"process.pid", pid}};
+    query.from_ns = INT64_MAX;
+    query.to_ns = INT64_MIN;
+    for (const stream::Event* span : of) {
+      query.from_ns = std::min(query.from_ns, start_ns(*span) - kNsPerSecond);  // the coarsest grain
+      query.to_ns = std::max(query.to_ns, span->time_ns + ingest::kAfterAnswerNs);
+    }
+    query.budget_ns = std::max(kNsPerMs, budget_ns / static_cast<std::int64_t>(2 * processes.size()));
+    query.kinds = {stream::Kind::Log};
+    query.limit = kLinesMax;
+    std::vector<stream::Event> lines;
+    ASSIGN(const stream::Completeness of_lines, store.scan(query, [&](const stream::Event& line) {
+      const bool of_process = line.trace_id[0] == 0 && line.trace_id[1] == 0 && line.attribute("thread.id").empty() && line.attribute("container.id").empty();
+      if (of_process && std::ranges::any_of(of, [&](const stream::Event* span) { return works_at(*span, line); })) lines.push_back(line);
+      return true;
+    }));
+    add_completeness(complete, of_lines);
+    if (lines.empty()) continue;
+    query.kinds = {stream::Kind::Span};
+    query.to_ns += kOutlivesNs;
+    query.limit = kSpansMax;
+    std::vector<stream::Event> others;
+    ASSIGN(const stream::Completeness of_spans, store.scan(query, [&](const stream::Event& span) {
+      if (!own.contains(span.span_id)) others.push_back(span);
+      return true;
+    }));
+    add_completeness(complete, of_spans);
+    if (of_spans.limit_reached || of_spans.budget_spent) continue;  // there may be others
+    for (stream::Event& line : lines) {
+      if (found.size() >= kLinesMax || std::ranges::any_of(others, [&](const stream::Event& span) { return works_at(span, line); })) continue;
+      const stream::Event* inner = nullptr;
+      for (const stream::Event* span : of) {
+        if (works_at(*span, line) && (inner == nullptr || start_ns(*span) > start_ns(*inner))) inner = span;
+      }
+      line.span_id = inner->span_id;
+      line.attributes.emplace_back("joined_by", "process");
+      found.push_back(std::move(line));
+    }
+  }
+  return {};
+}
+
 }  // namespace
 
 // Lines without a trace that a span's thread wrote while it worked at that span: those that came too early or too late to be joined in
@@ -84,7 +142,7 @@ Result<std::vector<stream::Event>> LiveBackend::lines_of_threads(const std::vect
     query.to_ns = INT64_MIN;
     for (const stream::Event* span : of) {
       query.from_ns = std::min(query.from_ns, start_ns(*span));
-      query.to_ns = std::max(query.to_ns, span->time_ns + kAfterAnswerNs);
+      query.to_ns = std::max(query.to_ns, span->time_ns + ingest::kAfterAnswerNs);
     }
     query.limit = kLinesMax;
     query.budget_ns = std::max(kNsPerMs, budget_ns / static_cast<std::int64_t>(threads.size()));
@@ -92,7 +150,7 @@ Result<std::vector<stream::Event>> LiveBackend::lines_of_threads(const std::vect
       if (line.trace_id[0] != 0 || line.trace_id[1] != 0 || found.size() >= kLinesMax) return true;
       const stream::Event* inner = nullptr;
       for (const stream::Event* span : of) {
-        if (line.time_ns < start_ns(*span) || line.time_ns > span->time_ns + kAfterAnswerNs) continue;
+        if (line.time_ns < start_ns(*span) || line.time_ns > span->time_ns + ingest::kAfterAnswerNs) continue;
         if (inner == nullptr || start_ns(*span) > start_ns(*inner)) inner = span;
       }
       if (inner == nullptr) return true;
@@ -103,6 +161,7 @@ Result<std::vector<stream::Event>> LiveBackend::lines_of_threads(const std::vect
     }));
     add_completeness(complete, part);
   }
+  TRY(add_lines_of_processes(parts_.store, spans, parts_.clock.wall_offset_ns(), budget_ns, complete, found));
   return found;
 }
 
@@ -238,7 +297,7 @@ Result<Json> LiveBackend::trace(const std::string& id) {
     logs.push_back({{"time", wall(line.time_ns)}, {"offset_s", nodes.empty() ? 0.0 : static_cast<double>(line.time_ns - begin) / kNsPerSecond},
                     {"service", line.entity.starts_with("service:") ? line.entity.substr(8) : line.entity}, {"severity", severity.empty() ? Json(nullptr) : Json(severity)},
                     {"span_id", line.span_id == 0 ? Json(nullptr) : Json(fmt::format("{:016x}", line.span_id))},
-                    {"joined_by", line.attribute("joined_by").empty() ? "trace" : "thread"}, {"body", line.body}});
+                    {"joined_by", line.attribute("joined_by").empty() ? std::string("trace") : std::string(line.attribute("joined_by"))}, {"body", line.body}});
   }
   return Json{{"api", 1}, {"trace_id", fmt::format("{:016x}{:016x}", wanted[0], wanted[1])}, {"start", nodes.empty() ? Json(nullptr) : Json(wall(begin))},
               {"duration_s", nodes.empty() ? 0.0 : static_cast<double>(end - begin) / kNsPerSecond}, {"truncated", truncated}, {"spans", rows}, {"logs", logs},

@@ -15,7 +15,6 @@ using stream::Event;
 
 constexpr std::int64_t kSlackNs = 20 * kNsPerMs;         // between what the kernel and what a program take for the begin
 constexpr std::int64_t kConnectionNs = kNsPerSecond;     // the same, when both name the same connection
-constexpr std::int64_t kAfterAnswerNs = 2 * kNsPerMs;    // access logs are written after the answer
 constexpr std::int64_t kKernelSeesNs = 60 * kNsPerSecond;
 
 std::uint64_t trace_key(const std::uint64_t (&trace_id)[2], std::uint64_t parent) {
@@ -93,14 +92,6 @@ double waited_s(const Event& kernel) {
   return sum;
 }
 
-// Times of files have a second or a millisecond as their grain: what ends in zeroes may mean the whole of it.
-std::int64_t grain_of(std::int64_t wall_ns) {
-  for (const std::int64_t grain : {kNsPerSecond, kNsPerMs, std::int64_t{1000}}) {
-    if (wall_ns % grain == 0) return grain;
-  }
-  return 1;
-}
-
 template <typename Index, typename Key>
 void erase_time(Index& index, const Key& key, std::int64_t end_ns, std::uint64_t number) {
   const auto found = index.find(key);
@@ -110,6 +101,13 @@ void erase_time(Index& index, const Key& key, std::int64_t end_ns, std::uint64_t
 }
 
 }  // namespace
+
+std::int64_t grain_of(std::int64_t wall_ns) {
+  for (const std::int64_t grain : {kNsPerSecond, kNsPerMs, std::int64_t{1000}}) {
+    if (wall_ns % grain == 0) return grain;
+  }
+  return 1;
+}
 
 bool Join::of_this_host(const Event& event) const {
   const std::string_view host = event.attribute("host.name");

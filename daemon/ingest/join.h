@@ -34,6 +34,10 @@ struct JoinStats {
   std::uint64_t held = 0;                   // spans now
 };
 
+inline constexpr std::int64_t kAfterAnswerNs = 2 * kNsPerMs;  // access logs are written after the answer
+// Times of files have a second or a millisecond as their grain: what ends in zeroes may mean the whole of it.
+std::int64_t grain_of(std::int64_t wall_ns);
+
 class Join {
  public:
   static constexpr std::int64_t kHoldNs = 8 * kNsPerSecond;   // exporters send every 5 s unless told otherwise

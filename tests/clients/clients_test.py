@@ -177,13 +177,14 @@ class Joined(unittest.TestCase):
                         "attributes": {"http.request.method": "GET", "url.path": "/orders/{id}", "http.response.status_code": "200", "thread.id": pid, "process.pid": pid,
                                        "client.port": str(client), "wait.postgres": "0.015000", "self": "0.006000", **({"parent.span_id": parent} if header else {})}}
                 kernel.write(json.dumps(seen) + "\n")
+                return time.time_ns() - (end - begin) // 2
 
             # The first tells the daemon that this service tells; what it was told with is the one that may be there twice.
             request(0, True)
             wait_for("the service's first telling", lambda: daemon.ask("status")["join"]["late"] + daemon.ask("status")["join"]["by_trace"])
             before = len(daemon.events("--kind", "span"))
             for i in range(1, self.COUNT + 1):
-                request(i, i % 2 == 0)
+                meanwhile = request(i, i % 2 == 0)
             joined = wait_for("all pairs", lambda: (join := daemon.ask("status")["join"])["by_time"] + join["by_trace"] + join["late"] > self.COUNT and join)
             self.assertEqual((joined["by_time"], joined["alone"], joined["pushed_out"], joined["held"]), (self.COUNT // 2, 0, 0, 0), joined)
             spans = daemon.events("--kind", "span")
@@ -196,6 +197,16 @@ class Joined(unittest.TestCase):
             self.assertEqual([line["body"] for line in shown["logs"]], [f"looked up /orders/{self.COUNT}"])
             traced = [line for line in daemon.events("--kind", "log") if line["trace_id"]]
             self.assertGreaterEqual(len(traced), self.COUNT, daemon.ask("status")["join"])
+
+            # Lines that come when the join remembers nothing are found when the trace is asked for.
+            kernel.close()
+            daemon.kernel = None
+            daemon.restart()
+            lines = [{"timeUnixNano": str(at // 1000 * 1000 + 1), "body": {"stringValue": body}} for at, body in ((meanwhile, "much later"), (meanwhile - 10**9, "of another time"))]
+            daemon.post("/v1/logs", {"resourceLogs": [{"resource": {"attributes": [{"key": "process.pid", "value": {"stringValue": pid}}]}, "scopeLogs": [{"logRecords": lines}]}]})
+            daemon.settled("otlp-logs", 2)
+            shown = daemon.ask("trace", f"{self.COUNT + 1:032x}")
+            self.assertEqual({line["body"]: line["joined_by"] for line in shown["logs"]}, {f"looked up /orders/{self.COUNT}": "trace", "much later": "process"})
 
 
 class Prometheus(unittest.TestCase):
