@@ -9,6 +9,7 @@ import tempfile
 import unittest
 
 import daemon
+import service
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "clients"))
 import clients_test  # noqa: E402  its SDK
@@ -45,11 +46,15 @@ class Joined(unittest.TestCase):
             log, config, port = pathlib.Path(folder) / "orders.log", pathlib.Path(folder) / "c.yaml", daemon.free_port()
             log.touch()
             config.write_text(json.dumps({"otlp_http": f"127.0.0.1:{port}", "otlp_grpc": "off",
-                                          "sources": [{"type": "file", "name": "orders", "path": str(log), "service": "node", "format": "json", "from": "beginning"}]}))
+                                          "sources": [{"type": "file", "name": "orders", "path": str(log), "service": "orders", "format": "json", "from": "beginning"}]}))
+            # In a control group of its own, so that the kernel's sums are those of its requests.
+            group = service.cgroup_root() / f"culprit-e2e-{os.getpid()}"
+            group.mkdir()
             node = subprocess.Popen(["node", "serve.mjs", f"http://127.0.0.1:{port}", str(log)], cwd=pathlib.Path(clients_test.HERE) / "otel",
                                     stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
             try:
                 self.node_port, pid = map(int, node.stdout.readline().split())
+                (group / "cgroup.procs").write_text(str(pid))
                 with daemon.Daemon("--config", config, "--watch", f"pid:{pid}") as running:
                     self.calls(running)
             finally:
@@ -57,6 +62,14 @@ class Joined(unittest.TestCase):
                 node.wait()
                 node.stdin.close()
                 node.stdout.close()
+                daemon.wait_for("its control group is empty", lambda: self.removed(group))
+
+    def removed(self, group):
+        try:
+            group.rmdir()
+            return True
+        except OSError:
+            return False
 
     def calls(self, running):
         # Until the service was seen by both: what the kernel saw before a service's first telling stays a span of its own.
