@@ -18,20 +18,28 @@ SpanWaits split_own_time(std::int64_t start_ns, std::int64_t end_ns, double self
   SpanWaits waits;
   waits.network_s = std::max(0.0, seconds_of(end_ns - start_ns) - self_s);
   const double whole_s = std::max(1e-9, seconds_of(end_ns - start_ns));
-  for (auto second = seconds.lower_bound(start_ns); second != seconds.end() && second->first - kNsPerSecond < end_ns; ++second) {
-    const std::int64_t overlap_ns = std::min(end_ns, second->first) - std::max(start_ns, second->first - kNsPerSecond);
-    if (overlap_ns <= 0) continue;
+  double requests_s = 0;  // own time of all requests of these seconds
+  // `before_s`: own time of requests whose waits are in this second's sums, too.
+  const auto add = [&](const Seconds::value_type& second, double own_s, double before_s) {
     const auto value = [&](std::string_view series) {
-      const auto found = second->second.find(series);
-      return found == second->second.end() ? 0.0 : found->second;
+      const auto found = second.second.find(series);
+      return found == second.second.end() ? 0.0 : found->second;
     };
-    const double own_s = self_s * seconds_of(overlap_ns) / whole_s;
-    const double all_s = std::max(own_s, value("request.rate") * value("request.self.mean"));
+    const double here_s = value("request.rate") * value("request.self.mean");
+    const double all_s = std::max(own_s, here_s + before_s);
     const double share = all_s > 0 ? own_s / all_s : 0;
     waits.cpu_s += value("cpu.time") * share;
     waits.run_queue_s += value("cpu.run_queue.wait") * share;
     waits.disk_s += value("disk.wait") * share;
+    requests_s += here_s;
+  };
+  auto second = seconds.lower_bound(start_ns);
+  for (; second != seconds.end() && second->first - kNsPerSecond < end_ns; ++second) {
+    const std::int64_t overlap_ns = std::min(end_ns, second->first) - std::max(start_ns, second->first - kNsPerSecond);
+    if (overlap_ns > 0) add(*second, self_s * seconds_of(overlap_ns) / whole_s, 0);
   }
+  // No request is answered without a CPU: the sensor read these sums after the second's end, into the next one.
+  if (waits.cpu_s == 0 && second != seconds.end() && second->first - 2 * kNsPerSecond < end_ns) add(*second, self_s, requests_s);
   // Together they are no more than the own time; what the probe timed itself goes first.
   waits.disk_s = std::min(self_s, std::max(waits.disk_s, slow_s));
   const double others_s = waits.cpu_s + waits.run_queue_s;
@@ -52,7 +60,7 @@ Result<SpanWaitsReader> SpanWaitsReader::read(const stream::EventStore& store, s
   query.entities = entities;
   query.names = {"cpu.time", "cpu.run_queue.wait", "disk.wait", "request.rate", "request.self.mean"};
   query.from_ns = from_ns;
-  query.to_ns = to_ns + kNsPerSecond;
+  query.to_ns = to_ns + 2 * kNsPerSecond;
   query.budget_ns = budget_ns;
   TRY(store.scan(query, [&](const stream::Event& event) {
     // A summary of a minute is no second.

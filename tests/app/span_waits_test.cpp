@@ -14,6 +14,7 @@ constexpr std::int64_t kSecond = kNsPerSecond;
 TEST(SpanWaitsTest, OwnTimeIsSplitByTheSecondsSums) {
   const Seconds alone = {{11 * kSecond, {{"cpu.time", 0.1}, {"cpu.run_queue.wait", 0.2}, {"disk.wait", 0.3}, {"request.rate", 1}, {"request.self.mean", 0.8}}}};
   const Seconds busy = {{11 * kSecond, {{"cpu.time", 0.1}, {"cpu.run_queue.wait", 0.2}, {"disk.wait", 0.3}, {"request.rate", 10}, {"request.self.mean", 0.8}}}};
+  const Seconds read_late = {{11 * kSecond, {{"request.rate", 3}, {"request.self.mean", 0.8}}}, {12 * kSecond, {{"cpu.time", 0.4}, {"request.rate", 1}, {"request.self.mean", 0.8}}}};
   const Seconds overloaded = {{11 * kSecond, {{"cpu.time", 2}, {"cpu.run_queue.wait", 6}}}};
   const struct {
     const char* name;
@@ -23,6 +24,7 @@ TEST(SpanWaitsTest, OwnTimeIsSplitByTheSecondsSums) {
       {"the only request", alone, 0.8, 0, 0.1, 0.1, 0.2, 0.3, 0.2},
       {"one of ten", busy, 0.8, 0, 0.1, 0.01, 0.02, 0.03, 0.74},
       {"a slow fsync of its own", busy, 0.8, 0.5, 0.1, 0.01, 0.02, 0.5, 0.27},
+      {"read in the next second, with that one's own", read_late, 0.8, 0, 0.1, 0.1, 0, 0, 0.7},
       {"many threads wait", overloaded, 0.8, 0, 0.1, 0.2, 0.6, 0, 0},
       {"nothing is known", {}, 0.8, 0, 0.1, 0, 0, 0, 0.8},
       {"all of it was a callee's", alone, 0, 0, 0.9, 0, 0, 0, 0},
