@@ -194,8 +194,9 @@ Result<std::uint64_t> import_events(std::istream& in, EventStore& store, const C
     if (line.empty()) continue;
     auto event = decode_json(line);
     if (!event) {
+      count += batch.size();
       if (!batch.empty()) TRY(store.append(std::move(batch)));
-      return std::unexpected(event.error().context(fmt::format("line {}", number)));
+      return fail(event.error().code, fmt::format("line {}: {}; {} events before it were taken", number, event.error().message, count));
     }
     event->time_ns = static_cast<std::int64_t>(static_cast<std::uint64_t>(event->time_ns) + static_cast<std::uint64_t>(shift));
     batch.push_back(std::move(*event));

@@ -209,6 +209,7 @@ TEST_F(RunTest, FailuresSayWhatToDo) {
       {{"why", "shop", "--since", "soon"}, kUsage, "30s, 5m"},
       {{"events", "--around", "yesterday"}, kUsage, "14:02:08"},
       {{"events", "--around", "14:02:08", "--since", "5m"}, kBadInput, "--around"},
+      {{"events", "-f", "--until", "1m"}, kBadInput, "--since, not --until"},
       {{"events", "--kind", "logs"}, kBadInput, "sample, log"},
       {{"events", "--limit", "0"}, kUsage, "--limit"},
       {{"feedback", "7", "1", "maybe"}, kUsage, "right"},

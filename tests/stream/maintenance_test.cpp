@@ -184,7 +184,8 @@ TEST_F(MaintenanceTest, ExportedEventsReplay) {
   } cases[] = {{"", "line 1 is no header"},
                {"{\"culprit\":\"incident\"}\n", "line 1 is no header"},
                {"{\"culprit\":\"events\",\"version\":2,\"wall_offset_ns\":0}\n", "newer release"},
-               {"{\"culprit\":\"events\",\"version\":1,\"wall_offset_ns\":0}\n\n{\"time_ns\":1}\n", "line 3: "}};
+               {"{\"culprit\":\"events\",\"version\":1,\"wall_offset_ns\":0}\n\n{\"time_ns\":1}\n", "line 3: "},
+               {"{\"culprit\":\"events\",\"version\":1,\"wall_offset_ns\":0}\n{\"time_ns\":1,\"kind\":\"log\",\"entity\":\"a\",\"name\":\"b\"}\n7\n", "1 events before it were taken"}};
   for (const auto& c : cases) {
     std::istringstream in(c.text);
     const auto done = import_events(in, **store, clock_);

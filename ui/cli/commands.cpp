@@ -1,5 +1,7 @@
 #include <fmt/format.h>
 
+#include <cerrno>
+
 #include "daemon/base/text.h"
 #include "ui/cli/command.h"
 #include "ui/cli/csv.h"
@@ -343,6 +345,7 @@ int run_cli(std::span<const std::string> arguments, const Environment& environme
     err << "culprit: " << result.error().message << "\n";
     return exit_of(result.error().code);
   }
+  if (!out && errno == EPIPE) return kInternal;  // `culprit events | head` has what it wants
   if (!out) {
     err << "culprit: the answer could not be written to standard output\n";
     return kInternal;

@@ -69,11 +69,12 @@ Result<Client::Parameters> parameters(const Options& options, std::int64_t now_w
 // Asks again twice a second; late events are found because each time a little of what was there is asked again.
 Result<Exit> follow(const Session& session, Client::Parameters query) {
   constexpr std::int64_t kLateNs = 10 * kNsPerSecond;
-  std::erase_if(query, [](const auto& parameter) { return parameter.first == "to"; });
   auto from = std::ranges::find(query, "from", &Client::Parameters::value_type::first);
   if (from == query.end()) from = query.insert(query.end(), {"from", format_wall(session.now_wall_ns() - kLateNs)});
   std::set<std::pair<std::int64_t, std::string>> shown;  // of the time that is asked for again
   bool truncated_told = false;
+  const std::string header = csv_text(Json::array(), kEventColumns);
+  if (session.csv()) session.out << header;
   while (session.out) {
     ASSIGN(const std::string answer, session.client().get("/api/v1/events", query));
     ASSIGN(const Json document, parse_document(answer));
@@ -88,7 +89,7 @@ Result<Exit> follow(const Session& session, Client::Parameters query) {
       newest = std::max(newest, time);
       if (!shown.emplace(time, row->dump(-1, ' ', false, Json::error_handler_t::replace)).second) continue;
       if (session.csv())
-        session.out << csv_text(Json::array({*row}), kEventColumns).substr(csv_text(Json::array(), kEventColumns).size());
+        session.out << csv_text(Json::array({*row}), kEventColumns).substr(header.size());
       else if (session.json())
         session.out << row->dump(-1, ' ', false, Json::error_handler_t::replace) << "\n";
       else
@@ -199,6 +200,9 @@ void add_events(CLI::App& app, Session& session) {
       ->capture_default_str();
   app.callback([&session, options] {
     session.run = [&session, options]() -> Result<Exit> {
+      if (options->follow && !(options->until.empty() && options->around.empty())) {
+        return fail(Code::Invalid, "-f goes on with what comes: say --since, not --until or --around");
+      }
       ASSIGN(const Client::Parameters query, parameters(*options, session.now_wall_ns()));
       if (options->follow) return follow(session, query);
       return session.show_table(session.client().get("/api/v1/events", query), "events", kEventColumns, render_events);

@@ -24,6 +24,7 @@ Result<std::unique_ptr<stream::EmbeddedStore>> open_store(const Session& session
   stream::StoreOptions store{.folder = options.folder};
   store.read_only = read_only;
   store.disk_bytes = 0;
+  store.background = false;  // a command ends when its work is done
   auto opened = stream::EmbeddedStore::open(store, session.clock);
   if (!opened && opened.error().code == Code::Busy) return std::unexpected(opened.error().context("the daemon has the store; stop it first"));
   return opened;
