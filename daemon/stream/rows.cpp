@@ -13,11 +13,28 @@ constexpr std::size_t kChunkBytes = 64 << 10;
 constexpr std::size_t kSlabDetailsMin = 8, kSlabDetailsMax = 1024;  // each slab is twice the one before
 constexpr std::size_t kVarintBytesMax = 10;
 
+// Names and values of attributes are short: two copies that may overlap, of a size the compiler knows, take less than a call.
+template <std::size_t N>
+void copy_ends(char* to, std::string_view text) {
+  std::memcpy(to, text.data(), N);
+  std::memcpy(to + text.size() - N, text.data() + text.size() - N, N);
+}
+
 char* write_string(char* to, std::string_view text) {
   std::uint64_t size = text.size();
   for (; size >= 0x80; size >>= 7) *to++ = static_cast<char>(size | 0x80);
   *to++ = static_cast<char>(size);
-  if (!text.empty()) std::memcpy(to, text.data(), text.size());
+  if (text.size() > 32) {
+    std::memcpy(to, text.data(), text.size());
+  } else if (text.size() >= 16) {
+    copy_ends<16>(to, text);
+  } else if (text.size() >= 8) {
+    copy_ends<8>(to, text);
+  } else if (text.size() >= 4) {
+    copy_ends<4>(to, text);
+  } else {
+    for (std::size_t i = 0; i < text.size(); ++i) to[i] = text[i];
+  }
   return to + text.size();
 }
 
@@ -67,10 +84,11 @@ void put_attributes(std::string& out, const Attributes& attributes) {
   const std::size_t before = out.size();
   std::size_t bytes_max = before;
   for (const auto& [name, text] : attributes) bytes_max += name.size() + text.size() + 2 * kVarintBytesMax;
-  out.resize(bytes_max);
-  char* to = out.data() + before;
-  for (const auto& [name, text] : attributes) to = write_string(write_string(to, name), text);
-  out.resize(static_cast<std::size_t>(to - out.data()));
+  out.resize_and_overwrite(bytes_max, [&](char* begin, std::size_t) {
+    char* to = begin + before;
+    for (const auto& [name, text] : attributes) to = write_string(write_string(to, name), text);
+    return static_cast<std::size_t>(to - begin);
+  });
 }
 
 Attributes attributes_of(std::string_view coded) {

@@ -23,14 +23,14 @@ struct Faults {
   sqlite3_vfs vfs{};
   sqlite3_vfs* real = nullptr;
   enum Operation { Write, Sync, Open, Truncate, kOperations };
-  std::int64_t counts[kOperations] = {};
+  std::atomic<std::int64_t> counts[kOperations] = {};  // helper threads write and open files too
   std::atomic<std::int64_t> read_bytes = 0;
   std::atomic<bool> hold_summaries = false;   // their new file opens only when this is over, or after a minute:
   std::atomic<bool> held_too_long = false;
-  Operation failing = Write;
-  std::int64_t fail_at = -1;    // the n-th such operation fails
-  std::int64_t fail_from = -1;  // and all from the n-th on
-  int code = SQLITE_FULL;
+  std::atomic<Operation> failing = Write;
+  std::atomic<std::int64_t> fail_at = -1;    // the n-th such operation fails
+  std::atomic<std::int64_t> fail_from = -1;  // and all from the n-th on
+  std::atomic<int> code = SQLITE_FULL;
   bool now(Operation operation) {
     const std::int64_t n = ++counts[operation];
     return operation == failing && (n == fail_at || (fail_from >= 0 && n >= fail_from));
@@ -276,7 +276,7 @@ TEST_F(FaultTest, AnUnfinishedSummaryIsMadeAgain) {
     ASSERT_TRUE((*store)->flush());  // the next day's file begins
     fill(**store, 1);
     ASSERT_TRUE((*store)->flush());
-    faults.fail_from = faults.counts[Faults::Write];  // the summary cannot be written, nor is the day removed before
+    faults.fail_from = faults.counts[Faults::Write].load();  // the summary cannot be written, nor is the day removed before
     faults.hold_summaries = true;
     ASSERT_TRUE((*store)->prune(clock_.now_ns() - 3600 * kNsPerSecond));
     faults.hold_summaries = false;
@@ -300,7 +300,7 @@ TEST_F(FaultTest, FullDiskIsCountedAndHeals) {
   auto store = EmbeddedStore::open(options_, clock_);
   ASSERT_TRUE(store);
   fill(**store, 4);
-  faults.fail_from = faults.counts[Faults::Write];
+  faults.fail_from = faults.counts[Faults::Write].load();
   fill(**store, 4);
   EXPECT_EQ(scan_all(**store).size(), next_);
   EXPECT_EQ((*store)->flush().error().code, Code::Exhausted);
