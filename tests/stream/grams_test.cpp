@@ -1,0 +1,60 @@
+#include "daemon/stream/grams.h"
+
+#include "tests/stream/support.h"
+
+namespace culprit::stream {
+namespace {
+
+// As docs/events.md says it, a byte at a time.
+std::string slow_column(const std::vector<std::string>& bodies) {
+  std::size_t body_bytes = 0;
+  for (const std::string& body : bodies) body_bytes += body.size();
+  unsigned log2_bits = kGramBitsMin;
+  while (log2_bits < kGramBitsMax && (std::size_t{1} << log2_bits) < body_bytes) ++log2_bits;
+  std::string column(1 + (std::size_t{1} << log2_bits) / 8, '\0');
+  column[0] = static_cast<char>(log2_bits);
+  for (const std::string& body : bodies) {
+    for (std::size_t i = 0; i + kGramBytes <= body.size(); ++i) {
+      std::uint32_t gram = 0;
+      for (std::size_t j = 0; j < kGramBytes; ++j) {
+        const char c = body[i + j];
+        gram = gram << 8 | static_cast<std::uint8_t>(c >= 'A' && c <= 'Z' ? c + 32 : c);
+      }
+      const std::uint32_t bit = (gram * 0x9E3779B1u) >> (32 - log2_bits);
+      column[1 + bit / 8] = static_cast<char>(static_cast<std::uint8_t>(column[1 + bit / 8]) | 1u << (bit % 8));
+    }
+  }
+  return column;
+}
+
+// Eight bytes at a time set the very bits of the format, whatever the bytes and lengths; no part of a body is missed.
+TEST(GramsTest, AreThoseOfTheFormat) {
+  RandomEvents random(test_seed());
+  Grams grams;
+  for (const std::size_t count : {0u, 1u, 20u, 400u, 4000u}) {
+    std::vector<std::string> bodies;
+    std::size_t body_bytes = 0;
+    grams.clear();
+    for (std::size_t i = 0; i < count; ++i) {
+      std::string body(random.below(60), '\0');
+      for (char& c : body) c = static_cast<char>(random.below(3) == 0 ? random.below(256) : '@' + random.below(60));
+      grams.add(body);
+      body_bytes += body.size();
+      bodies.push_back(std::move(body));
+    }
+    std::string column;
+    grams.put(body_bytes, column);
+    EXPECT_EQ(column, slow_column(bodies)) << count;
+    ASSERT_TRUE(well_formed_grams(column));
+    for (const std::string& body : bodies) {
+      const std::size_t begin = random.below(body.size() + 1);
+      EXPECT_TRUE(may_hold_grams(column, std::string_view(body).substr(begin, random.below(20))));
+    }
+  }
+  for (const std::string& bad : {std::string(), std::string(1, '\x09'), std::string(1 + 64, '\x09'), std::string(1 + 128, '\x0b'), std::string("\x12") + std::string(1 << 15, 'x')}) {
+    EXPECT_FALSE(well_formed_grams(bad));
+  }
+}
+
+}  // namespace
+}  // namespace culprit::stream
