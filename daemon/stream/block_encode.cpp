@@ -38,7 +38,7 @@ RunHead Encoder::details(const Block& block, const Block::Run& run) {
   if ((head.flags & kHasBodies) != 0) {
     std::string& lengths = plain(Column::Bodies);
     for (std::size_t row = 0; row < rows.size(); ++row) {
-      if (row + kBodiesAhead < rows.size() && rows[row + kBodiesAhead] != nullptr) {
+      if (row + kBodiesAhead < rows.size() && rows[row + kBodiesAhead] != nullptr && !rows[row + kBodiesAhead]->body.empty()) {
         const char* const next = rows[row + kBodiesAhead]->body.data();
         __builtin_prefetch(next);
         __builtin_prefetch(next + kCacheLineBytes);
