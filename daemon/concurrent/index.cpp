@@ -7,22 +7,27 @@
 namespace culprit::concurrent::detail {
 
 Index::Index() : directory_(nullptr) {
-  directories_.reserve(kMaxDepth + 1);  // so that deepening never has to
-  directories_.push_back(make_directory(0));
+  Directory* const directory = make_directory(0);
   Segment* const first = new_segment();
-  if (directories_.back() == nullptr || first == nullptr) throw std::bad_alloc();
+  if (directory == nullptr || first == nullptr) throw std::bad_alloc();
   first->become(0, 0);
-  directories_.back()->slots[0].store(first, std::memory_order_relaxed);
-  directory_.store(directories_.back().get(), std::memory_order_release);
+  directory->slots[0].store(first, std::memory_order_relaxed);
+  directory_.store(directory, std::memory_order_release);
 }
 
-Index::~Index() = default;
+void Index::follow(Ahead& ahead) {
+  segments_.follow(ahead);
+  slots_.follow(ahead);
+}
 
-std::unique_ptr<Index::Directory> Index::make_directory(std::uint32_t depth) {
-  auto slots = std::unique_ptr<std::atomic<Segment*>[]>(new (std::nothrow) std::atomic<Segment*>[std::size_t{1} << depth]);
-  if (slots == nullptr) return nullptr;
-  return std::unique_ptr<Directory>(
-      new (std::nothrow) Directory{depth, (std::uint64_t{1} << depth) - 1, std::move(slots)});
+// What a failure leaves behind the last directory is used by the next try.
+Index::Directory* Index::make_directory(std::uint32_t depth) {
+  const std::uint32_t slots = std::uint32_t{1} << depth;
+  while (slots_.size() < 2 * slots - 1) {
+    if (slots_.make() == slots_.kNone) return nullptr;
+  }
+  directories_[count_] = {.depth = depth, .mask = slots - 1, .slots = &slots_[slots - 1]};
+  return &directories_[count_++];
 }
 
 Segment* Index::new_segment() {
@@ -39,20 +44,19 @@ Segment* Index::new_segment() {
 }
 
 Index::Room Index::deepen() {
-  const Directory& old = *directories_.back();
+  const Directory& old = newest();
   if (old.depth >= kMaxDepth || old.depth >= std::bit_width(live_segments_) + kSlack) return Room::Crowded;
-  auto next = make_directory(old.depth + 1);
+  Directory* const next = make_directory(old.depth + 1);
   if (next == nullptr) return Room::NoMemory;
   for (std::uint64_t i = 0; i <= next->mask; ++i) {
     next->slots[i].store(old.slots[i & old.mask].load(std::memory_order_relaxed), std::memory_order_relaxed);
   }
-  directories_.push_back(std::move(next));
-  directory_.store(directories_.back().get(), std::memory_order_release);
+  directory_.store(next, std::memory_order_release);
   return Room::Made;
 }
 
 void Index::point(std::uint32_t depth, std::uint32_t prefix, Segment& segment) {
-  Directory& directory = *directories_.back();
+  const Directory& directory = newest();
   for (std::uint64_t i = prefix; i <= directory.mask; i += std::uint64_t{1} << depth) {
     directory.slots[i].store(&segment, std::memory_order_release);
   }
@@ -66,7 +70,7 @@ Index::Room Index::make_room(Segment& segment) {
     return Room::Made;
   }
   const std::lock_guard lock(shape_lock_);
-  if (segment.depth() == directories_.back()->depth) {
+  if (segment.depth() == newest().depth) {
     if (const Room room = deepen(); room != Room::Made) return room;
   }
   Segment* const other = new_segment();
@@ -89,7 +93,7 @@ void Index::try_merge(Segment& segment) {
   if (depth == 0 || depth == Segment::kRetired) return;
   const std::lock_guard lock(shape_lock_);
   const std::uint32_t buddy_prefix = segment.prefix() ^ (1U << (depth - 1));
-  Segment& buddy = *directories_.back()->slots[buddy_prefix].load(std::memory_order_relaxed);
+  Segment& buddy = *newest().slots[buddy_prefix].load(std::memory_order_relaxed);
   if (!buddy.lock.try_lock()) return;  // waiting here, against the order of locks, could wait for ever
   if (buddy.depth() == depth && buddy.prefix() == buddy_prefix && buddy.used() + segment.used() <= kMergedMax) {
     segment.begin_move();
@@ -114,7 +118,7 @@ Index::Shape Index::shape() const {
     shape.segments = live_segments_;
     shape.splits = splits_;
     shape.merges = merges_;
-    for (const auto& directory : directories_) shape.bytes += (directory->mask + 1) * sizeof(void*);
+    shape.bytes += std::size_t{slots_.size()} * sizeof(void*);
   }
   // Without the lock, which splits wait for: segments stay where they are.
   const std::uint32_t segments = segments_.size();

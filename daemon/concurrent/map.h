@@ -18,7 +18,8 @@
 //
 // How it works. Entries live in a slab and never move (entry.h); a segmented index of tag bytes finds them
 // (segment.h, index.h). An insert that fills a segment splits that segment only, so no operation ever pays for
-// the whole table and memory never doubles. A batch is handled in three passes, so that its cache misses
+// the whole table and memory never doubles. In a map of more than a megabyte a thread of its own has the memory ready
+// that inserts will need (ahead.h). A batch is handled in three passes, so that its cache misses
 // overlap: hash all and prefetch the index, find all and prefetch the entries, update all. In a map that fits the
 // core's own cache there is nothing to overlap, and the keys are handled one after the other.
 //
@@ -43,6 +44,7 @@
 #include <string>
 #include <utility>
 
+#include "daemon/concurrent/ahead.h"
 #include "daemon/concurrent/entry.h"
 #include "daemon/concurrent/hash.h"
 #include "daemon/concurrent/index.h"
@@ -92,9 +94,13 @@ class Map {
   explicit Map(MapOptions options)
       : options_(std::move(options)),
         entries_(options_.max_entries != 0 ? std::min(options_.max_entries, kEntriesMax) : kEntriesMax,
-                 options_.huge_pages ? kHugeFrom : detail::Slab<Entry>::kNever),
+                 options_.huge_pages ? kHugeFrom : detail::Slab<Entry>::kNever, {.share = 4, .bytes_max = std::size_t{4} << 20}),
         seed_(options_.seed != 0 ? options_.seed : random_seed()),
-        registration_(options_.registry, std::function<MapStats()>([this] { return stats(); })) {}
+        registration_(options_.registry, std::function<MapStats()>([this] { return stats(); })) {
+    ahead_.serve({&entries_, &index_.segments(), &index_.slots()});
+    entries_.follow(ahead_);
+    index_.follow(ahead_);
+  }
   Map(const Map&) = delete;
   Map& operator=(const Map&) = delete;
   ~Map() { registration_.leave(); }
@@ -496,6 +502,7 @@ class Map {
   std::atomic<std::uint64_t> refused_{0};
   std::atomic<std::uint64_t> crowded_{0};
   std::atomic<std::uint64_t> longest_insert_ns_{0};
+  detail::Ahead ahead_;        // after what it serves
   Registration registration_;  // last: it lists the map once all else exists
 };
 
