@@ -1,33 +1,35 @@
 #include "daemon/concurrent/index.h"
 
 #include <bit>
+#include <memory>
 #include <mutex>
 #include <new>
 
 namespace culprit::concurrent::detail {
 
+// slot(i): the segment that slot i names.
+template <typename F>
+Index::Directory* Index::make_directory(std::uint32_t depth, F&& slot) {
+  using Slot = std::atomic<Segment*>;
+  const std::uint32_t slots = std::uint32_t{1} << depth;
+  const std::uint32_t first = slots_.make_n(slots, [&](Slot* place, std::size_t i) { std::construct_at(place, slot(i)); });
+  if (first == slots_.kNone) return nullptr;
+  directories_[count_] = {.depth = depth, .mask = slots - 1, .slots = &slots_[first]};
+  return &directories_[count_++];
+}
+
 Index::Index() : directory_(nullptr) {
-  Directory* const directory = make_directory(0);
   Segment* const first = new_segment();
-  if (directory == nullptr || first == nullptr) throw std::bad_alloc();
+  if (first == nullptr) throw std::bad_alloc();
   first->become(0, 0);
-  directory->slots[0].store(first, std::memory_order_relaxed);
+  Directory* const directory = make_directory(0, [&](std::size_t) { return first; });
+  if (directory == nullptr) throw std::bad_alloc();
   directory_.store(directory, std::memory_order_release);
 }
 
 void Index::follow(Ahead& ahead) {
   segments_.follow(ahead);
   slots_.follow(ahead);
-}
-
-// What a failure leaves behind the last directory is used by the next try.
-Index::Directory* Index::make_directory(std::uint32_t depth) {
-  const std::uint32_t slots = std::uint32_t{1} << depth;
-  while (slots_.size() < 2 * slots - 1) {
-    if (slots_.make() == slots_.kNone) return nullptr;
-  }
-  directories_[count_] = {.depth = depth, .mask = slots - 1, .slots = &slots_[slots - 1]};
-  return &directories_[count_++];
 }
 
 Segment* Index::new_segment() {
@@ -46,11 +48,10 @@ Segment* Index::new_segment() {
 Index::Room Index::deepen() {
   const Directory& old = newest();
   if (old.depth >= kMaxDepth || old.depth >= std::bit_width(live_segments_) + kSlack) return Room::Crowded;
-  Directory* const next = make_directory(old.depth + 1);
+  Directory* const next = make_directory(old.depth + 1, [&](std::size_t i) {
+    return old.slots[i & old.mask].load(std::memory_order_relaxed);
+  });
   if (next == nullptr) return Room::NoMemory;
-  for (std::uint64_t i = 0; i <= next->mask; ++i) {
-    next->slots[i].store(old.slots[i & old.mask].load(std::memory_order_relaxed), std::memory_order_relaxed);
-  }
   directory_.store(next, std::memory_order_release);
   return Room::Made;
 }

@@ -69,7 +69,8 @@ class Index {
   // Buddies merge only if the result is far from full, so that a map that breathes does not split at once again.
   static constexpr std::uint32_t kMergedMax = Segment::kSlots * 3 / 8;
 
-  Directory* make_directory(std::uint32_t depth);
+  template <typename F>
+  Directory* make_directory(std::uint32_t depth, F&& slot);
   const Directory& newest() const { return directories_[count_ - 1]; }
   Segment* new_segment();
   Room deepen();
@@ -81,7 +82,7 @@ class Index {
   std::uint32_t count_ = 0;
   // Of all directories; a doubling takes as much as there is already, so that is the lead.
   Slab<std::atomic<Segment*>> slots_{std::size_t{2} << kMaxDepth, Slab<std::atomic<Segment*>>::kNever,
-                                      {.share = 1, .bytes_max = std::size_t{4} << 20}};
+                                      {.share = 1, .bytes_max = std::size_t{4} << 20, .from = std::size_t{32} << 10}};
   static constexpr std::size_t kHugeFrom = std::size_t{2} << 20;  // a search is at random: two places of a segment
   static constexpr std::size_t kSegmentsMax = std::size_t{1} << 22;  // 20 GB: bounds only the address space
   Slab<Segment> segments_{kSegmentsMax, kHugeFrom, {.share = 8, .bytes_max = std::size_t{1} << 20}};

@@ -45,6 +45,7 @@ class Slab final : public Ahead::Place {
   struct Lead {
     std::size_t share;
     std::size_t bytes_max;
+    std::size_t from = std::size_t{1} << 20;  // below, a thread is not worth it
   };
 
   // `huge_from`: kNever for small pages only. Throws bad_alloc if the address space is not there.
@@ -72,11 +73,17 @@ class Slab final : public Ahead::Place {
 
   // Makes one more element. kNone if there is no memory or no number left. One thread at a time.
   std::uint32_t make() {
+    return make_n(1, [](T* place, std::size_t) { std::construct_at(place); });
+  }
+  // Makes n in a row by construct(place, i), which must not throw. Answers the number of the first.
+  template <typename F>
+  std::uint32_t make_n(std::uint32_t n, F&& construct) {
     const std::uint32_t number = frontier_.load(std::memory_order_relaxed);
-    const std::size_t end = (std::size_t{number} + 1) * sizeof(T);
+    const std::size_t end = (std::size_t{number} + n) * sizeof(T);
     if (end > plenty_ && !look(end)) return kNone;
-    std::construct_at(reinterpret_cast<T*>(start_) + number);
-    frontier_.store(number + 1, std::memory_order_release);
+    T* const places = reinterpret_cast<T*>(start_) + number;
+    for (std::uint32_t i = 0; i < n; ++i) construct(places + i, i);
+    frontier_.store(number + n, std::memory_order_release);
     return number;
   }
 
@@ -102,7 +109,6 @@ class Slab final : public Ahead::Place {
   static constexpr std::size_t kPage = 4096;
   static constexpr std::size_t kHuge = std::size_t{2} << 20;
   static constexpr std::size_t kBackMax = 4 * kPage;  // about 6 us of page clearing
-  static constexpr std::size_t kHelpedFrom = std::size_t{1} << 20;  // below, a thread is not worth it
   static constexpr std::size_t kStep = std::size_t{64} << 10;  // how long the lock is held, but for a huge page
 
   static constexpr std::size_t round_up(std::size_t bytes, std::size_t to) { return (bytes + to - 1) / to * to; }
@@ -119,7 +125,7 @@ class Slab final : public Ahead::Place {
       backed = backed_.load(std::memory_order_relaxed);
       if (end > backed) return false;
     }
-    if (end < kHelpedFrom || ahead_ == nullptr || backed == reserved_ - kHuge) {
+    if (end < lead_.from || ahead_ == nullptr || backed == reserved_ - kHuge) {
       plenty_ = backed;
     } else {
       if (backed < end + lead(end)) ahead_->ask();
