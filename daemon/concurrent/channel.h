@@ -309,19 +309,19 @@ class Channel {
     std::size_t done = 0;
     while (true) {
       const Batch put = put_by_policy(lane, items + done, n - done);
-      if (put.count != 0 && lanes_->receivers_parked.load(std::memory_order_seq_cst)) serve_direct();
+      if (put.count != 0 && lane.parked(lanes_->receivers_parked)) serve_direct();
       done += put.count;
       if (put.outcome != Outcome::Full) return {done, put.outcome};
       if (wait.timeout_ns == 0) return {done, Outcome::Full};
       const std::size_t wanted = n - done;
-      const Outcome outcome = park_direct(lane.senders, lane.senders_parked, lanes_->receivers_woken_ns, wanted, wait.stop,
-                                          deadline_ns, blocked_ns_, [&] { return lane.sender_may_go(wanted); });
+      const Outcome outcome = park_direct(lane.senders, lane.senders_parked, wanted, wait.stop, deadline_ns,
+                                          blocked_ns_, [&] { return lane.sender_may_go(wanted); });
       if (outcome != Outcome::Done) return {done, outcome};
     }
   }
   Batch put_direct_locked(Lane& lane, T* items, std::size_t n, detail::WakeList& wakes) {
     const Batch put = put_by_policy(lane, items, n);
-    if (put.count != 0 && lanes_->receivers_parked.load(std::memory_order_seq_cst)) serve_direct_locked(wakes);
+    if (put.count != 0 && lane.parked(lanes_->receivers_parked)) serve_direct_locked(wakes);
     return put;
   }
   Batch put_by_policy(Lane& lane, T* items, std::size_t n) {
@@ -340,8 +340,8 @@ class Channel {
       const Batch got = lanes_->take(items, n, senders_wait);
       if (senders_wait) serve_direct();
       if (got.outcome != Outcome::Empty || wait.timeout_ns == 0) return got;
-      const Outcome outcome = park_direct(receivers_, lanes_->receivers_parked, lanes_->senders_woken_ns, 1, wait.stop,
-                                          deadline_ns, idle_ns_, [&] { return lanes_->receiver_may_go(); });
+      const Outcome outcome = park_direct(receivers_, lanes_->receivers_parked, 1, wait.stop, deadline_ns,
+                                          idle_ns_, [&] { return lanes_->receiver_may_go(); });
       if (outcome != Outcome::Done) return {0, outcome};
     }
   }
@@ -360,12 +360,12 @@ class Channel {
   // With the lock held: wakes those whose wait is over, to look again. A sender sleeps until all that it still has
   // fits (or the ring is empty): waking it for less would cost a wake-up an item.
   void serve_direct_locked(detail::WakeList& wakes) {
-    const auto serve = [&](detail::WaiterQueue& queue, std::atomic<std::int64_t>& woken_ns) {
+    const auto serve = [&](detail::WaiterQueue& queue) {
       detail::Waiter& waiter = *queue.front();
       queue.remove(waiter);
       if (!waiter.ticket->claim(waiter.index)) return;
       wakes.add(*waiter.ticket, Outcome::Done);
-      woken_ns.store(monotonic_ns(), std::memory_order_relaxed);
+      lanes_->stay_until_ns.store(monotonic_ns() + Parker::kArrivalNs, std::memory_order_relaxed);
     };
     bool items_there = false;
     for (std::size_t i = 0; i < lanes_->size(); ++i) {
@@ -375,44 +375,49 @@ class Channel {
       const std::size_t capacity = lane.capacity();
       items_there |= length != 0;
       while (!lane.senders.empty() && length + std::min(lane.senders.front()->wanted, capacity) <= capacity) {
-        serve(lane.senders, lanes_->senders_woken_ns);
+        serve(lane.senders);
       }
     }
-    while (items_there && !receivers_.empty()) serve(receivers_, lanes_->receivers_woken_ns);
+    while (items_there && !receivers_.empty()) serve(receivers_);
     note_parked();
   }
 
-  // With the lock held, after each change of the queues.
+  // With the lock held, after each change of the queues. Whoever goes to sleep passes the heavy fence afterwards.
   void note_parked() {
     if (!lanes_) return;
     for (std::size_t i = 0; i < lanes_->size(); ++i) {
       Lane& lane = (*lanes_)[i];
-      lane.senders_parked.store(!lane.senders.empty(), std::memory_order_seq_cst);
+      lane.senders_parked.store(!lane.senders.empty(), std::memory_order_relaxed);
     }
-    lanes_->receivers_parked.store(!receivers_.empty(), std::memory_order_seq_cst);
+    lanes_->receivers_parked.store(!receivers_.empty(), std::memory_order_relaxed);
   }
 
-  // Sleeps until somebody says that it is worth another look (Done), or the wait ends. `peer_woken_ns`: when the other
-  // side was woken last.
+  // Sleeps until somebody says that it is worth another look (Done), or the wait ends.
   template <typename MayGo>
-  Outcome park_direct(detail::WaiterQueue& queue, std::atomic<bool>& parked, const std::atomic<std::int64_t>& peer_woken_ns,
-                      std::size_t wanted, const std::stop_token& stop, std::int64_t deadline_ns, std::uint64_t& waited_ns,
-                      MayGo&& may_go) {
+  Outcome park_direct(detail::WaiterQueue& queue, std::atomic<bool>& parked, std::size_t wanted, const std::stop_token& stop,
+                      std::int64_t deadline_ns, std::uint64_t& waited_ns, MayGo&& may_go) {
     const std::int64_t start_ns = monotonic_ns();
-    std::int64_t spin_until_ns =
-        std::max(start_ns + Parker::kSpinNs, peer_woken_ns.load(std::memory_order_relaxed) + Parker::kArrivalNs);
-    if (deadline_ns >= 0) spin_until_ns = std::min(spin_until_ns, deadline_ns);
-    do {  // a peer that runs, or is about to, answers sooner than the kernel
-      for (int i = 0; i < 16; ++i) {
-        if (may_go()) return Outcome::Done;
-        detail::cpu_pause();
-      }
-    } while (monotonic_ns() < spin_until_ns);
+    const auto spin_until = [&](std::int64_t end_ns) {
+      if (deadline_ns >= 0) end_ns = std::min(end_ns, deadline_ns);
+      do {
+        for (int i = 0; i < 16; ++i) {
+          if (may_go()) return true;
+          detail::cpu_pause();
+        }
+      } while (monotonic_ns() < end_ns);
+      return false;
+    };
+    if (spin_until(start_ns + Parker::kSpinNs)) return Outcome::Done;  // a peer that runs answers sooner than the kernel
+    if (const std::int64_t stay_ns = lanes_->stay_until_ns.load(std::memory_order_relaxed); stay_ns > monotonic_ns()) {
+      detail::yield_core();  // once: the peer that was woken may wait for this very core
+      if (spin_until(stay_ns)) return Outcome::Done;
+    }
     detail::Ticket ticket;
     detail::Waiter self{.ticket = &ticket, .wanted = wanted};
     std::unique_lock lock(mutex_);
     queue.push(self);
-    parked.store(true, std::memory_order_seq_cst);
+    parked.store(true, std::memory_order_relaxed);
+    lanes_->fence.heavy();
     if (may_go()) {
       queue.remove(self);
       note_parked();
@@ -422,7 +427,9 @@ class Channel {
     const detail::StopWatch watch(stop, ticket.parker);
     const Parker::Word word = ticket.parker.sleep(deadline_ns, false);
     lock.lock();
-    waited_ns += static_cast<std::uint64_t>(monotonic_ns() - start_ns);
+    const std::int64_t now_ns = monotonic_ns();
+    waited_ns += static_cast<std::uint64_t>(now_ns - start_ns);
+    lanes_->stay_until_ns.store(now_ns + Parker::kReturnNs, std::memory_order_relaxed);
     if (word == Parker::kWoken) return Outcome::Done;
     if (ticket.claim(detail::Ticket::kCancelled)) {
       queue.remove(self);
@@ -540,7 +547,7 @@ Result<Sender<T>> Channel<T, E>::sender()
   const std::lock_guard lock(mutex_);
   Lane* const lane = lanes_->acquire(capacity_);
   if (lane == nullptr) return fail(Code::Exhausted, "channel '" + options_.name + "' has all the senders it can have");
-  if (closed_) (void)lane->close();
+  if (closed_) lane->close();
   return Sender<T>(*this, lane);
 }
 

@@ -2,13 +2,18 @@
 //
 // The sender owns `send_index_`, the receiver `recv_index_`, each on its own cache line with a copy of the
 // other's index as last seen, so that a side looks at the other's line only when its copy says full or empty.
-// An index is published once a batch. The top bit of send_index_ says closed: since the sender publishes by
-// compare-exchange, either its batch is in before the close, and will be drained, or none of it is.
+// An index is published once a batch, by a plain store: released here and acquired there, so that slots are written
+// before they are read, and read before they are written again.
 //
 // Parking (the waiter's half is in channel.h). A waiter sets its side's `parked` flag and then looks at the
-// index once more; a publisher stores its index and then looks at the flag. All four are sequentially consistent, so
-// in their single order one of the two sees the other: no wake-up is lost (Dekker's argument; all
-// interleavings are tried in tests/concurrent/parking_model_test.cpp).
+// index once more; a publisher stores its index and then looks at the flag. Between the two each passes a fence
+// (fence.h): the publisher the light one, the waiter the heavy one. So one of the two sees the other, and no wake-up is
+// lost (Dekker's argument; all interleavings are tried in tests/concurrent/parking_model_test.cpp).
+//
+// Closing. A sender says that it is putting and then looks whether the ring is closed; who closes says so, and then
+// looks whether somebody is putting: the same two fences. Whoever closes waits for a batch that is on its way, a copy of
+// at most the ring, and says last that the end is final (release). So a batch is in before the end, and will be
+// drained, or refused; a receiver that knows the end to be final and then finds the ring empty has had all.
 //
 // The items lie in a block. When the capacity changes, the sender goes on in a new one: it notes in the old block
 // where that ends, links the new one (release), and only then publishes an index beyond (release). A receiver that
@@ -17,6 +22,7 @@
 //
 //   sender                                   receiver
 //   senders_parked = true                    recv_index = r        (release: slots before r are free)
+//   heavy fence                              light fence
 //   load recv_index: room? then no sleep     load senders_parked: true? then wake
 #pragma once
 
@@ -30,7 +36,9 @@
 #include <new>
 
 #include "daemon/concurrent/capacity.h"
+#include "daemon/concurrent/fence.h"
 #include "daemon/concurrent/ring.h"
+#include "daemon/concurrent/spin.h"
 #include "daemon/concurrent/waiter.h"
 
 namespace culprit::concurrent::detail {
@@ -67,7 +75,7 @@ template <typename T>
 class Direct {
  public:
   explicit Direct(const Capacity& capacity)
-      : capacity_(capacity), send_block_(new Block(capacity.now())), recv_block_(send_block_) {}
+      : send_block_(new Block(capacity.now())), capacity_(capacity), recv_block_(send_block_) {}
   Direct(const Direct&) = delete;
   Direct& operator=(const Direct&) = delete;
   ~Direct() {
@@ -84,7 +92,9 @@ class Direct {
   // The sender: puts what there is room for. Done, Full or Closed.
   Batch put(T* items, std::size_t n) {
     const Side::Use use(send_side_);
-    if ((send_index_.load(std::memory_order_relaxed) & kClosed) != 0) return {0, Outcome::Closed};
+    const Putting putting(putting_);
+    fence_.light();
+    if (closed_.load(std::memory_order_relaxed)) return {0, Outcome::Closed};
     if (capacity_.moves()) recv_seen_ = recv_index_.load(std::memory_order_acquire);  // the length is measured
     std::size_t room = room_after(recv_seen_);
     if (room < n) {
@@ -95,27 +105,28 @@ class Direct {
     const std::size_t count = std::min(n, room);
     if (count == 0) return {0, n == 0 ? Outcome::Done : Outcome::Full};
     send_block_->ring.put(send_local_, items, count);
-    std::uint64_t expected = send_local_;
-    if (!send_index_.compare_exchange_strong(expected, send_local_ + count, std::memory_order_seq_cst)) {
-      send_block_->ring.take(send_local_, items, count);  // closed meanwhile: give them back
-      return {0, Outcome::Closed};
-    }
     send_local_ += count;
+    send_index_.store(send_local_, std::memory_order_release);
     if (count == room) note_length(static_cast<std::size_t>(send_local_ - recv_seen_));
     if (capacity_.moves()) shrink();
     return {count, count == n ? Outcome::Done : Outcome::Full};
   }
-  // Anybody, once; false if it was closed already.
-  bool close() { return (send_index_.fetch_or(kClosed, std::memory_order_seq_cst) & kClosed) == 0; }
+  // Anybody but a sender in `put`; again does nothing.
+  void close() {
+    closed_.store(true, std::memory_order_relaxed);
+    fence_.heavy();
+    Backoff backoff;
+    while (putting_.load(std::memory_order_acquire)) backoff.pause();
+    final_.store(true, std::memory_order_release);
+  }
 
   // The receiver: takes what is there. Done, Empty or Closed.
   Batch take(T* items, std::size_t n) {
     const Side::Use use(recv_side_);
     bool closed = false;
     if (send_seen_ - recv_local_ < n) {
-      const std::uint64_t index = send_index_.load(std::memory_order_acquire);
-      closed = (index & kClosed) != 0;
-      send_seen_ = index & ~kClosed;
+      closed = final_.load(std::memory_order_acquire);  // first: then the index is the last
+      send_seen_ = send_index_.load(std::memory_order_acquire);
       note_length(static_cast<std::size_t>(send_seen_ - recv_local_));
     }
     const std::size_t count = std::min(n, static_cast<std::size_t>(send_seen_ - recv_local_));
@@ -131,20 +142,25 @@ class Direct {
       delete recv_block_;
       recv_block_ = next;
     }
-    recv_index_.store(recv_local_, std::memory_order_seq_cst);
+    recv_index_.store(recv_local_, std::memory_order_release);
     return {count, Outcome::Done};
   }
 
-  // What a waiter asks, after it has set its flag; the side's own thread only.
-  bool sender_may_go(std::size_t wanted) const {
-    return room_after(recv_index_.load(std::memory_order_seq_cst)) >= std::min(wanted, capacity()) || closed();
+  // What a publisher asks afterwards: does the peer sleep?
+  bool parked(const std::atomic<bool>& peer) const {
+    fence_.light();
+    return peer.load(std::memory_order_relaxed);
   }
-  bool receiver_may_go() const { return send_index_.load(std::memory_order_seq_cst) != recv_local_; }
+  // What a waiter asks, after it has set its flag and passed the heavy fence; the side's own thread only.
+  bool sender_may_go(std::size_t wanted) const { return room_after(received()) >= std::min(wanted, capacity()) || closed(); }
+  bool receiver_may_go() const {
+    return final_.load(std::memory_order_acquire) || send_index_.load(std::memory_order_acquire) != recv_local_;
+  }
 
   // Any thread, for the peer's waiter and for stats.
-  bool closed() const { return (send_index_.load(std::memory_order_seq_cst) & kClosed) != 0; }
-  std::uint64_t sent() const { return send_index_.load(std::memory_order_seq_cst) & ~kClosed; }
-  std::uint64_t received() const { return recv_index_.load(std::memory_order_seq_cst); }
+  bool closed() const { return closed_.load(std::memory_order_relaxed); }
+  std::uint64_t sent() const { return send_index_.load(std::memory_order_acquire); }
+  std::uint64_t received() const { return recv_index_.load(std::memory_order_acquire); }
   std::size_t high_water() const { return high_water_.load(std::memory_order_relaxed); }
   std::size_t capacity() const { return capacity_.now(); }
 
@@ -152,7 +168,16 @@ class Direct {
   std::atomic<std::uint64_t> dropped{0};
 
  private:
-  static constexpr std::uint64_t kClosed = std::uint64_t{1} << 63;
+  class Putting {
+   public:
+    explicit Putting(std::atomic<bool>& flag) : flag_(flag) { flag_.store(true, std::memory_order_relaxed); }
+    Putting(const Putting&) = delete;
+    Putting& operator=(const Putting&) = delete;
+    ~Putting() { flag_.store(false, std::memory_order_release); }
+
+   private:
+    std::atomic<bool>& flag_;
+  };
 
   struct Block {
     explicit Block(std::size_t capacity) : ring(capacity) {}
@@ -200,18 +225,24 @@ class Direct {
     }
   }
 
+  // Each index is alone on its line, since the other side looks at it; what only one side touches is on lines of its own:
+  // a store there would wait for the line to come back, and hold up those to the slots behind it.
+  const Fence fence_;
+  std::atomic<bool> closed_{false};
+  std::atomic<bool> final_{false};  // closed, and nobody is putting
   std::atomic<std::size_t> high_water_{0};
-  [[no_unique_address]] Side send_side_;
-  [[no_unique_address]] Side recv_side_;
   alignas(64) std::atomic<std::uint64_t> send_index_{0};
-  std::uint64_t send_local_ = 0;  // the sender's: the index without the bit
+  alignas(64) std::uint64_t send_local_ = 0;  // the sender's, as the rest up to the next line
   std::uint64_t recv_seen_ = 0;
-  Capacity capacity_;
+  std::atomic<bool> putting_{false};
   Block* send_block_;
+  Capacity capacity_;
+  [[no_unique_address]] Side send_side_;
   alignas(64) std::atomic<std::uint64_t> recv_index_{0};
-  std::uint64_t recv_local_ = 0;  // the receiver's
+  alignas(64) std::uint64_t recv_local_ = 0;  // the receiver's, as the rest
   std::uint64_t send_seen_ = 0;
   Block* recv_block_;
+  [[no_unique_address]] Side recv_side_;
 };
 
 // Lanes: the rings of a channel's senders, one each, in front of its one receiver.
@@ -257,27 +288,28 @@ class Lanes {
       const Batch got = lane.take(items + done, n - done);
       done += got.count;
       if (got.outcome == Outcome::Closed) ++closed;
-      if (got.count != 0 && lane.senders_parked.load(std::memory_order_seq_cst)) senders_wait = true;
+      if (got.count != 0 && lane.parked(lane.senders_parked)) senders_wait = true;
     }
     if (done != 0 || n == 0) return {done, Outcome::Done};
-    return {0, closed == count && closed_.load(std::memory_order_seq_cst) ? Outcome::Closed : Outcome::Empty};
+    return {0, closed == count && closed_.load(std::memory_order_acquire) ? Outcome::Closed : Outcome::Empty};
   }
   // With the channel's lock held; whoever makes a lane later closes it too.
   void close() {
-    for (std::size_t i = 0; i < size(); ++i) (void)lanes_[i]->close();
-    closed_.store(true, std::memory_order_seq_cst);
+    for (std::size_t i = 0; i < size(); ++i) lanes_[i]->close();
+    closed_.store(true, std::memory_order_release);
   }
   bool receiver_may_go() const {
-    if (closed_.load(std::memory_order_seq_cst)) return true;
+    if (closed_.load(std::memory_order_acquire)) return true;
     for (std::size_t i = 0; i < size(); ++i) {
       if (lanes_[i]->receiver_may_go()) return true;
     }
     return false;
   }
 
+  const Fence fence;
   alignas(64) std::atomic<bool> receivers_parked{false};  // written under the channel's lock, as the next
-  std::atomic<std::int64_t> receivers_woken_ns{0};         // when that happened last
-  alignas(64) std::atomic<std::int64_t> senders_woken_ns{0};
+  // Somebody was woken, and neither side goes to sleep before: see Parker::kArrivalNs.
+  alignas(64) std::atomic<std::int64_t> stay_until_ns{0};
 
  private:
   std::array<std::unique_ptr<Lane>, kMost> lanes_;  // below count_: never changes

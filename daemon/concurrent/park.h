@@ -41,9 +41,11 @@ class Parker {
   // A wake-up through the kernel costs 5-9 us on the measured machine; a peer that is running answers within
   // a few hundred nanoseconds. Longer spins only take the core from the peer when cores are short.
   static constexpr std::int64_t kSpinNs = 2'000;
-  // How long a thread that was woken may be on its way. Who woke it does not go to sleep meanwhile: both sides would
-  // wake each other in turn for ever, each finding the queue full or empty (measured: 40 % of the time of C1).
-  static constexpr std::int64_t kArrivalNs = 10'000;
+  // How long a thread that was woken may be on its way (16 us in the median on the measured machine), and the one who
+  // woke it on its way back from the kernel once the other is there. Neither goes to sleep meanwhile: both would wake
+  // each other in turn for ever, each finding the queue full or empty (measured: 40 % of the time of C1).
+  static constexpr std::int64_t kArrivalNs = 30'000;
+  static constexpr std::int64_t kReturnNs = 5'000;
 
  private:
   std::atomic<std::uint32_t> word_{kAwake};

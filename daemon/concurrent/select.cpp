@@ -81,6 +81,8 @@ class Selection {
     }
   }
   bool any_direct_may_go() const {
+    if (std::ranges::none_of(cases_, [](const SelectCase* each) { return each->enabled_ && each->direct(); })) return false;
+    fence_.heavy();  // the flags are set: whoever publishes after this sees them
     return std::ranges::any_of(cases_, [](const SelectCase* each) {
       return each->enabled_ && each->direct() && each->may_go();
     });
@@ -105,6 +107,7 @@ class Selection {
 
   std::span<SelectCase* const> cases_;
   std::vector<std::mutex*> mutexes_;
+  const detail::Fence fence_;
 };
 
 Selected select(std::span<SelectCase* const> cases, const Wait& wait) { return Selection(cases).run(wait); }

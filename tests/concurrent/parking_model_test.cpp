@@ -1,7 +1,7 @@
 // The parking protocol of the channel without a lock (daemon/concurrent/direct.h), as a small state machine of
 // which every interleaving is tried: one sender or two with a ring each, one receiver, few slots, a close, and
-// waits that may be given up at any moment. Each step is one sequentially consistent operation, or one short
-// stretch under the channel's lock, as in the code.
+// waits that may be given up at any moment. Each step is one operation, or one short stretch under the channel's lock;
+// they happen in one order for all, which is what the fences of the code see to where it matters (fence.h).
 //
 // Claims: in no reachable state does everybody sleep while there is something to do (no lost wake-up), every
 // item that was sent is received, none twice, and the receiver ends by learning of the close.
@@ -10,6 +10,7 @@
 #include <array>
 #include <compare>
 #include <set>
+#include <utility>
 #include <vector>
 
 namespace {
@@ -233,6 +234,111 @@ TEST(ParkingModelTest, FindsTheLostWakeUpOfABrokenProtocol) {
   EXPECT_GT((Model{.capacity = 1, .items = 4, .wake_on_close = false}.explore().stuck), 0U);
   EXPECT_GT((Model{.capacity = 1, .items = 2, .senders = 2, .recheck = false}.explore().stuck), 0U);
   EXPECT_GT((Model{.capacity = 1, .items = 2, .senders = 2, .notify = false}.explore().stuck), 0U);
+}
+
+// Closing beside a put, with somebody else closing: a batch is in before the end, or refused.
+struct Closing {
+  enum class Put : int { Start, Said, Looked, Published, Refused };  // `putting`; `closed` seen false; index stored
+  enum class Close : int { Start, Said, Final };
+  enum class Take : int { Start, SawOpen, SawFinal, Ended };
+  struct State {
+    Put put = Put::Start;
+    Close close = Close::Start;
+    Take take = Take::Start;
+    bool putting = false, closed = false, final = false;
+    int sent = 0, received = 0;
+    auto operator<=>(const State&) const = default;
+  };
+
+  bool waits_for_puts = true;  // what the protocol stands on; the test takes them out, one by one
+  bool says_putting = true;
+  bool final_first = true;
+
+  std::vector<State> next(const State& from) const {
+    std::vector<State> all;
+    State to = from;
+    switch (from.put) {
+      case Put::Start:
+        to.putting = says_putting;
+        to.put = Put::Said;
+        break;
+      case Put::Said: to.put = from.closed ? Put::Refused : Put::Looked; break;
+      case Put::Looked:
+        ++to.sent;
+        to.put = Put::Published;
+        break;
+      case Put::Published: to.put = to.sent == 2 ? Put::Refused : Put::Start; [[fallthrough]];
+      case Put::Refused: to.putting = false; break;
+    }
+    all.push_back(to);
+    to = from;
+    if (from.close == Close::Start) {
+      to.closed = true;
+      to.close = Close::Said;
+    } else if (from.close == Close::Said && (!from.putting || !waits_for_puts)) {
+      to.final = true;
+      to.close = Close::Final;
+    }
+    all.push_back(to);
+    to = from;
+    const bool empty = from.sent == from.received;
+    switch (from.take) {
+      case Take::Start:
+        if (final_first) {
+          to.take = from.final ? Take::SawFinal : Take::SawOpen;
+        } else if (empty) {
+          to.take = Take::SawFinal;  // looks at the index first, and only then whether that was the end
+        } else {
+          ++to.received;
+        }
+        break;
+      case Take::SawOpen:
+        to.received += empty ? 0 : 1;
+        to.take = Take::Start;
+        break;
+      case Take::SawFinal:
+        if (final_first) {
+          to.received += empty ? 0 : 1;
+          to.take = empty ? Take::Ended : Take::Start;
+        } else {
+          to.take = from.final ? Take::Ended : Take::Start;
+        }
+        break;
+      case Take::Ended: break;
+    }
+    all.push_back(to);
+    return all;
+  }
+
+  // How many ends lose an item, of how many.
+  std::pair<std::size_t, std::size_t> explore() const {
+    std::size_t lost = 0, ends = 0;
+    std::set<State> seen{State{}};
+    std::vector<State> open{State{}};
+    while (!open.empty()) {
+      const State state = open.back();
+      open.pop_back();
+      if (state.take == Take::Ended && state.put == Put::Refused && !state.putting) {
+        ++ends;
+        lost += state.sent != state.received ? 1 : 0;
+      }
+      for (const State& each : next(state)) {
+        if (seen.insert(each).second) open.push_back(each);
+      }
+    }
+    return {lost, ends};
+  }
+};
+
+TEST(ClosingModelTest, NoItemIsLost) {
+  const auto [lost, ends] = Closing{}.explore();
+  EXPECT_EQ(lost, 0U);
+  EXPECT_GT(ends, 0U);
+}
+TEST(ClosingModelTest, FindsTheItemLostByABrokenProtocol) {
+  EXPECT_GT((Closing{.waits_for_puts = false}.explore().first), 0U);
+  EXPECT_GT((Closing{.says_putting = false}.explore().first), 0U);
+  EXPECT_GT((Closing{.final_first = false}.explore().first), 0U);
 }
 
 }  // namespace
