@@ -396,14 +396,19 @@ class Channel {
   template <typename MayGo>
   Outcome park_direct(detail::WaiterQueue& queue, std::atomic<bool>& parked, std::size_t wanted, const std::stop_token& stop,
                       std::int64_t deadline_ns, std::uint64_t& waited_ns, MayGo&& may_go) {
+    const auto spin = [&] {  // 0.2 us: most waits end here, without a look at the clock
+      for (int i = 0; i < 16; ++i) {
+        if (may_go()) return true;
+        detail::cpu_pause();
+      }
+      return false;
+    };
+    if (spin()) return Outcome::Done;
     const std::int64_t start_ns = monotonic_ns();
     const auto spin_until = [&](std::int64_t end_ns) {
       if (deadline_ns >= 0) end_ns = std::min(end_ns, deadline_ns);
       do {
-        for (int i = 0; i < 16; ++i) {
-          if (may_go()) return true;
-          detail::cpu_pause();
-        }
+        if (spin()) return true;
       } while (monotonic_ns() < end_ns);
       return false;
     };

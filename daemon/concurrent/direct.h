@@ -135,6 +135,8 @@ class Direct {
       Block* const next = recv_block_->next.load(std::memory_order_acquire);
       const std::uint64_t end = next != nullptr ? recv_block_->end : send_seen_;
       const std::size_t run = std::min(count - done, static_cast<std::size_t>(end - recv_local_));
+      // The next batch comes while this one is copied and used.
+      recv_block_->ring.fetch(recv_local_ + run, std::min(n, static_cast<std::size_t>(end - recv_local_) - run));
       recv_block_->ring.take(recv_local_, items + done, run);
       recv_local_ += run;
       done += run;

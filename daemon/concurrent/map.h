@@ -312,7 +312,7 @@ class Map {
   Entry* entry_or_null(std::uint32_t number) const { return number == kNone ? nullptr : &entries_[number]; }
   // For a walk: the core's own prefetching ends with each page.
   void prefetch_ahead(std::uint32_t number) const {
-    constexpr std::size_t kAhead = 1024;
+    constexpr std::size_t kAhead = 4096;  // 0.2 us at 20 GB/s: an access to memory
     const auto* const bytes = reinterpret_cast<const char*>(&entries_[number]) + kAhead;
     for (std::size_t at = 0; at < sizeof(Entry); at += 64) __builtin_prefetch(bytes + at);
   }

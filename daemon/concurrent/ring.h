@@ -55,6 +55,12 @@ class Ring {
     });
   }
 
+  // Has the lines of items [index, index + n) on their way from the core that wrote them.
+  void fetch(std::uint64_t index, std::size_t n) {
+    constexpr std::size_t kStep = sizeof(T) < 64 ? 64 / sizeof(T) : 1;
+    for (std::size_t i = 0; i < n; i += kStep) __builtin_prefetch(storage_ + ((index + i) & mask_));
+  }
+
   // Goes on with another capacity, which has room for the items [index, index + n). False without memory for it.
   bool resize(std::size_t capacity, std::uint64_t index, std::size_t n) try {
     Ring next(capacity);
