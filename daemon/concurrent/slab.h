@@ -69,6 +69,7 @@ class Slab final : public Ahead::Place {
   // Any number below size(), or one that was read from memory that such a number was published through.
   T& operator[](std::uint32_t number) const { return *std::launder(reinterpret_cast<T*>(start_) + number); }
 
+  std::size_t backed() const { return backed_.load(std::memory_order_relaxed); }  // bytes of memory
   std::uint32_t size() const { return frontier_.load(std::memory_order_acquire); }
 
   // Makes one more element. kNone if there is no memory or no number left. One thread at a time.

@@ -150,5 +150,44 @@ TEST(ChannelStressTest, ManyToOne) {
   }
 }
 
+// Its move takes long, and lets others run.
+struct Slow {
+  Slow() = default;
+  Slow(Slow&&) noexcept { std::this_thread::yield(); }
+  Slow& operator=(Slow&&) noexcept { return *this; }
+};
+
+// Somebody else closes while a sender puts: what was taken is received, what was refused is not, and the receiver's end
+// is the end.
+TEST(ChannelStressTest, CloseBesidePuts) {
+  for (std::uint64_t seed = 0; seed < seeds(300); ++seed) {
+    Channel<Slow, Ends::OneToOne> channel({.name = "closed beside", .capacity = 8});
+    std::uint64_t accepted = 0, received = 0;
+    std::atomic<int> ready{0};
+    {
+      std::jthread sender([&] {
+        std::array<Slow, 3> batch;
+        for (++ready; ready != 2;) {}
+        while (true) {
+          const Batch sent = channel.send_n(std::span<Slow>(batch));
+          accepted += sent.count;
+          if (sent.outcome == Outcome::Closed) return;
+        }
+      });
+      std::jthread closer([&] {
+        for (++ready; ready != 2;) {}
+        for (std::uint64_t i = 0; i < seed % 200; ++i) detail::cpu_pause();
+        ASSERT_TRUE(channel.close());
+      });
+      std::array<Slow, 5> batch;
+      Batch got;
+      while ((got = channel.recv_n(std::span(batch))).outcome != Outcome::Closed) received += got.count;
+    }
+    ASSERT_EQ(received, accepted) << "seed " << seed;
+    Slow left;
+    ASSERT_EQ(channel.try_recv(left), Outcome::Closed);
+  }
+}
+
 }  // namespace
 }  // namespace culprit::concurrent
