@@ -27,7 +27,8 @@ void Ahead::ask_now() {
   (void)pthread_sigmask(SIG_SETMASK, &all, &before);  // signals are for the program's own threads
   try {
     thread_ = std::thread([this] { run(); });
-  } catch (const std::system_error&) {  // then the word stays kAsked, and nobody asks again
+  } catch (const std::system_error&) {
+    word_.store(kEnd, std::memory_order_relaxed);  // nobody asks again; the slabs help themselves
   }
   (void)pthread_sigmask(SIG_SETMASK, &before, nullptr);
 }

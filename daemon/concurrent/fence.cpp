@@ -22,10 +22,13 @@ void Fence::heavy() const {
 }
 
 // ThreadSanitizer does not model fences, and says so; no access to data relies on this one.
+#if !defined(__clang__)
 #pragma GCC diagnostic push
-#pragma GCC diagnostic ignored "-Wpragmas"
 #pragma GCC diagnostic ignored "-Wtsan"
+#endif
 void Fence::full() { std::atomic_thread_fence(std::memory_order_seq_cst); }
+#if !defined(__clang__)
 #pragma GCC diagnostic pop
+#endif
 
 }  // namespace culprit::concurrent::detail
