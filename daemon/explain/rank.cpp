@@ -215,6 +215,11 @@ void weigh(const Scene& scene, Drafts& drafts) {
       }
     }
     if (beaten_by < drafts.size()) {
+      // What an effect was seen by is seen of its cause too. It says nothing more about which cause it is.
+      if (failure_mode(draft.mode).effect && !draft.evidence.empty()) {
+        const Evidence& seen = *std::ranges::max_element(draft.evidence, {}, &Evidence::weight);
+        added.emplace_back(beaten_by, Evidence{seen.time_ns, fmt::format("accounts for: {}", seen.text), seen.sources, 0, true});
+      }
       added.emplace_back(i, Evidence{scene.onset_ns(), fmt::format("accounted for by: {}", drafts[beaten_by].title), {"ranking"}, penalty, false});
     }
   }

@@ -190,6 +190,8 @@ TEST(Rules, AHealthCheckIsNoReason) {
   const auto answer = explain::explain(world.store, world.incident(), options);
   ASSERT_TRUE(answer);
   EXPECT_EQ(answer->candidates.at(0).failure_mode, "envoy/uo");
+  // What told of the effect stands beside its cause.
+  EXPECT_TRUE(std::ranges::any_of(answer->candidates.at(0).evidence, [](const explain::Evidence& item) { return item.text.starts_with("accounts for: ") && item.weight == 0; }));
 }
 
 // What people said of earlier answers moves a failure mode that no rule or log sign carries, a little and visibly.
