@@ -96,7 +96,7 @@ void Counters::begin_round() {
 
 void Counters::end_round() {
   const MutexLock lock(mutex_);
-  std::erase_if(last_, [&](const auto& entry) { return entry.second.round != round_; });
+  std::erase_if(last_, [round = round_](const auto& entry) { return entry.second.round != round; });
 }
 
 void Counters::take_back(const CounterChanges& changes) {

@@ -5,6 +5,7 @@
 #include <sys/eventfd.h>
 #include <sys/socket.h>
 
+#include <algorithm>
 #include <charconv>
 #include <map>
 #include <thread>
@@ -304,7 +305,7 @@ void SyslogServer::Impl::loop(const std::stop_token& stop) {
       } else if (accepted) {
         ++source->requests;
         const int fd = accepted.get();
-        connections[fd] = {std::move(accepted), {}, now_ns};
+        connections.insert_or_assign(fd, Connection{std::move(accepted), {}, now_ns});
       }
     }
     for (std::size_t i = 3; i < waits.size(); ++i) {
