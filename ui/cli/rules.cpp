@@ -82,7 +82,7 @@ Result<Exit> show_rule(const Session& session, const Options& options) {
     for (const rules::AttributeMatch& match : item.where) where.push_back({{"attribute", match.attribute}, {"globs", match.globs}});
     const bool windowed = item.when != rules::When::Any;
     items.push_back({{"id", item.id}, {"kind", rules::kind_key(item.kind)}, {"name", item.name}, {"entity", item.entity}, {"text", item.text}, {"regex", item.regex}, {"filter", item.filter_text}, {"where", std::move(where)},
-                     {"above", item.above ? Json(*item.above) : Json(nullptr)}, {"below", item.below ? Json(*item.below) : Json(nullptr)}, {"optional", item.optional}, {"absent", item.absent},
+                     {"above", item.above ? Json(*item.above) : Json(nullptr)}, {"below", item.below ? Json(*item.below) : Json(nullptr)}, {"times_normal", item.times_normal ? Json(*item.times_normal) : Json(nullptr)}, {"optional", item.optional}, {"absent", item.absent},
                      {"same_entity", item.same_entity}, {"least", item.least}, {"weight", item.optional ? Json(item.weight) : Json(nullptr)}, {"within_s", static_cast<double>(item.within_ns) / 1e9},
                      {"when", !windowed ? Json(nullptr) : Json(item.when == rules::When::Before ? "before" : item.when == rules::When::After ? "after" : "around")}, {"of", rule->match[item.of].id}});
   }
@@ -100,7 +100,7 @@ Result<Exit> show_rule(const Session& session, const Options& options) {
         if (const std::string value = text(item, key); !value.empty()) out += fmt::format("  {}: {}", key, value);
       }
       for (const Json& match : list(item, "where")) out += fmt::format("  {}: {}", text(match, "attribute"), fmt::join(texts(match, "globs"), " or "));
-      for (const char* key : {"above", "below"}) {
+      for (const char* key : {"above", "below", "times_normal"}) {
         if (field(item, key).is_number()) out += fmt::format("  {} {}", key, scalar(field(item, key)));
       }
       if (number_or(item, "least", 1) > 1) out += fmt::format("  {} times", whole(item, "least"));
