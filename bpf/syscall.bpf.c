@@ -288,18 +288,21 @@ static __always_inline void look_at(struct target *target, struct file *file)
 }
 
 /*
- * How far the stream is, so that the daemon sees which bytes it was not shown (a full ring, a spent budget, programs
+ * How far both streams are, so that the daemon sees which bytes it was not shown (a full ring, a spent budget, programs
  * that were detached meanwhile) instead of taking an answer for that to another request.
  */
-static __always_inline __u32 position_of(const struct target *target, __u32 direction)
+static __always_inline void fill_positions(const struct target *target, __u32 positions[2])
 {
 	const struct tcp_sock *tp = (const struct tcp_sock *)target->sk;
 
 	if (target->known) {
 		tp = KNOWN(tcp_sock, target->sk);
-		return direction == CULPRIT_WRITE ? tp->write_seq : tp->copied_seq;
+		positions[CULPRIT_READ] = tp->copied_seq;
+		positions[CULPRIT_WRITE] = tp->write_seq;
+	} else {
+		positions[CULPRIT_READ] = BPF_CORE_READ(tp, copied_seq);
+		positions[CULPRIT_WRITE] = BPF_CORE_READ(tp, write_seq);
 	}
-	return direction == CULPRIT_WRITE ? BPF_CORE_READ(tp, write_seq) : BPF_CORE_READ(tp, copied_seq);
 }
 
 static __always_inline void report_payload(const struct transfer *t, bool readable, const struct target *target,
@@ -310,7 +313,7 @@ static __always_inline void report_payload(const struct transfer *t, bool readab
 	struct culprit_kind_counts *counts = count_produced(CULPRIT_EVENT_PAYLOAD, cpu);
 	struct culprit_payload_event *e;
 	__u64 now = bpf_ktime_get_boot_ns();
-	__u32 word = 0;
+	__u32 word = 0, captured = 0;
 	void *ring;
 	bool large;
 
@@ -338,8 +341,7 @@ static __always_inline void report_payload(const struct transfer *t, bool readab
 		}                                                                                       \
 		if (!t->pieces) {                                                                       \
 			__builtin_memset(e->data, 0, room);                                             \
-			e->captured = 0;                                                                \
-		} else if (copy_moved(e->data, room, t, scratch, &e->captured)) {                       \
+		} else if (copy_moved(e->data, room, t, scratch, &captured)) {                          \
 			bpf_ringbuf_discard(e, BPF_RB_NO_WAKEUP);                                       \
 			count_dropped(counts, CULPRIT_DROP_FAULT);                                      \
 			return;                                                                         \
@@ -352,8 +354,9 @@ static __always_inline void report_payload(const struct transfer *t, bool readab
 			fill_socket(&e->socket, target->sk, target->family);                            \
 		e->bytes = t->bytes;                                                                    \
 		e->fd = t->fd;                                                                          \
+		e->captured = captured;                                                                 \
 		e->direction = t->direction;                                                            \
-		e->position = position_of(target, t->direction);                                        \
+		fill_positions(target, e->positions);                                                   \
 		bpf_ringbuf_submit(e, wake_flags(ring, data_wake_bytes));                               \
 	} while (0)
 	if (large)

@@ -34,6 +34,8 @@ int on_tcp_socket(struct bpf_iter__tcp *ctx)
 		info.send_queue_bytes = tp->write_seq - tp->snd_una;
 		if ((__s32)info.receive_queue_bytes < 0)
 			info.receive_queue_bytes = 0;
+		info.positions[CULPRIT_READ] = tp->copied_seq;
+		info.positions[CULPRIT_WRITE] = tp->write_seq;
 	}
 	bpf_seq_write(ctx->meta->seq, &info, sizeof(info));
 	return 0;

@@ -231,10 +231,10 @@ struct culprit_payload_event {
 	struct culprit_task task;
 	struct culprit_socket socket;
 	culprit_u64 bytes;	/* that the call moved */
-	culprit_u32 captured;
 	culprit_s32 fd;
-	culprit_u32 direction;	/* enum culprit_direction */
-	culprit_u32 position;	/* of the stream in that direction after the call (TCP sequence); 0: unknown */
+	culprit_u16 captured;
+	culprit_u16 direction;	/* enum culprit_direction */
+	culprit_u32 positions[2];	/* by direction: how far that stream is after the call (TCP sequence); 0: unknown */
 	culprit_u8 data[CULPRIT_PAYLOAD_LARGE];
 };
 CULPRIT_ASSERT_SIZE(struct culprit_payload_event, 120 + CULPRIT_PAYLOAD_LARGE);
@@ -330,9 +330,10 @@ struct culprit_tcp_info {
 	culprit_u32 unacked_packets;
 	culprit_u32 receive_queue_bytes;	/* waiting to be read by the process; for LISTEN: connections to accept */
 	culprit_u32 send_queue_bytes;	/* written but not acknowledged; for LISTEN: backlog limit */
+	culprit_u32 positions[2];	/* as in culprit_payload_event; for LISTEN: 0 */
 	culprit_u32 reserved;	/* 0 */
 };
-CULPRIT_ASSERT_SIZE(struct culprit_tcp_info, 88);
+CULPRIT_ASSERT_SIZE(struct culprit_tcp_info, 96);
 
 /* Why a record was not handed over, per ring and CPU. */
 enum culprit_drop {

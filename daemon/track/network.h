@@ -98,6 +98,9 @@ struct Socket {
   bool one_way = false;
   // Where each direction (enum culprit_direction) was when it was last seen; 0: not known.
   std::uint32_t positions[2] = {0, 0};
+  // Where the list of sockets saw them, until the records up to then are all here.
+  std::uint32_t listed_positions[2] = {0, 0};
+  std::int64_t listed_ns = 0;                   // 0: nothing is waiting
 };
 
 class Network {

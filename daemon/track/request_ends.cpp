@@ -11,6 +11,7 @@ namespace {
 
 constexpr std::int64_t kQuietNs = 500'000'000;        // an answer of unknown length that rests this long is complete
 constexpr std::int64_t kImpatientCloseNs = 50'000'000;  // a client that closes after waiting this long gave up
+constexpr std::int64_t kListedNs = 500'000'000;       // the list of sockets is made within that, after the time it bears
 constexpr std::int64_t kSettledNs = 200'000'000;      // two views of one exchange are never this far apart
 constexpr std::size_t kPipelineMax = 16;
 constexpr std::int64_t kThreadForgetNs = 1'000'000'000;
@@ -322,6 +323,10 @@ void Requests::accrue(std::int64_t now_ns) {
   std::vector<std::pair<RequestRef, std::int64_t>> quiet;
   for (auto& [sock, holder] : network_.sockets()) {
     Socket& socket = *holder;
+    if (socket.listed_ns != 0 && now_ns - socket.listed_ns >= kListedNs) {
+      answered_until(socket, socket.listed_positions[socket.role == Role::Client ? CULPRIT_READ : CULPRIT_WRITE], socket.listed_ns);
+      socket.listed_ns = 0;
+    }
     if (socket.connect_ns != 0) {
       if (Edge* edge = network_.edge_of(socket); edge != nullptr) {
         ++edge->window.inflight;

@@ -217,9 +217,11 @@ void Requests::on_message(Socket& socket, const culprit_payload_event& event, st
     if (!write) peer_closed(socket, time_ns);
     return;
   }
-  std::uint32_t unseen = unseen_before(socket, event);
+  const std::uint32_t direction = write ? CULPRIT_WRITE : CULPRIT_READ;
+  std::uint32_t unseen = advance(socket, direction, event.positions[direction], static_cast<std::uint32_t>(event.bytes));
   if (socket.protocol == Protocol::Tunnel) return;
   const bool request_side = write == (socket.role == Role::Client);
+  if (request_side) answered_until(socket, event.positions[1 - direction], time_ns);
   if (socket.protocol != Protocol::Http1) {
     const auto side = request_side ? Http1Parser::Side::Requests : Http1Parser::Side::Responses;
     if (Http1Parser::starts_message(side, data)) {
@@ -282,15 +284,26 @@ void Requests::generic(Socket& socket, const culprit_payload_event& event, std::
   }
 }
 
-// How many bytes of the direction were moved since the record before without a record of their own.
-std::uint32_t Requests::unseen_before(Socket& socket, const culprit_payload_event& event) {
-  std::uint32_t& position = socket.positions[event.direction == CULPRIT_WRITE ? CULPRIT_WRITE : CULPRIT_READ];
-  const std::uint32_t before = std::exchange(position, event.position);
-  if (before == 0 || event.position == 0) return 0;
-  const std::uint32_t unseen = event.position - static_cast<std::uint32_t>(event.bytes) - before;
+// The direction's stream came to `position`, its last `bytes` with a record of their own: how many came without one?
+std::uint32_t Requests::advance(Socket& socket, std::uint32_t direction, std::uint32_t position, std::uint32_t bytes) {
+  const std::uint32_t before = socket.positions[direction];
+  if (position == 0) return 0;
+  socket.positions[direction] = position;
+  if (before == 0) return 0;
+  const std::uint32_t unseen = position - bytes - before;
   if (unseen > INT32_MAX) return 0;  // two threads at one direction: records in another order
   if (unseen != 0) ++stats_.stream_gaps;
   return unseen;
+}
+
+// The answering stream came to `position`, as a record of the other stream or the list of sockets tells.
+void Requests::answered_until(Socket& socket, std::uint32_t position, std::int64_t time_ns) {
+  const std::uint32_t side = socket.role == Role::Client ? CULPRIT_READ : CULPRIT_WRITE;
+  if (position - socket.positions[side] == 1) return;  // the end of a stream, which takes a number too
+  const std::uint32_t unseen = advance(socket, side, position, 0);
+  if (unseen == 0) return;
+  answered_unseen(socket);
+  if (socket.protocol == Protocol::Http1) http_answer(socket, {}, 0, time_ns, unseen);
 }
 
 // Bytes of the answering side were not seen: what has waited for the first byte of its answer may have had it among
@@ -311,64 +324,69 @@ void Requests::answered_unseen(Socket& socket) {
 void Requests::http(Socket& socket, const culprit_payload_event& event, std::string_view data, bool request_side, std::uint32_t unseen) {
   const auto time_ns = static_cast<std::int64_t>(event.header.time_ns);
   const bool client = socket.role == Role::Client;
-  auto& parser = request_side ? socket.in_requests : socket.in_responses;
-  if (parser == nullptr) {
-    parser = std::make_unique<Http1Parser>(request_side ? Http1Parser::Side::Requests : Http1Parser::Side::Responses);
-  }
   if (!request_side) {
-    bool head = false, connect = false;
     if (client && !socket.calls.empty()) {
-      head = socket.calls.front().head;
-      connect = socket.calls.front().connect;
-    } else if (!client && !socket.requests.empty()) {
-      if (const Request* request = find(socket.requests.front()); request != nullptr) {
-        head = request->method == "HEAD";
-        connect = request->method == "CONNECT";
-      }
+      const RequestRef parent = socket.calls.front().parent;
+      if (find(parent) != nullptr) thread(socket.tgid, socket.tid).current = parent;
     }
-    parser->expect(head, connect);
-  }
-  const std::uint64_t resyncs = parser->resyncs(), truncated = parser->truncated();
-  messages_.clear();
-  if (unseen != 0) parser->feed({}, unseen, messages_);
-  const std::size_t ended_unseen = messages_.size();  // of messages_: at a time that nobody saw
-  parser->feed(data, event.bytes, messages_);
-  stats_.http_resyncs += parser->resyncs() - resyncs;
-  stats_.http_truncated += parser->truncated() - truncated;
-
-  if (request_side) {
-    for (const HttpEvent& message : messages_) {
-      if (message.type == HttpEvent::Type::Begin) {
-        if (client) {
-          answer_unseen(socket, time_ns);
-          begin_call(socket, event, &message);
-        } else {
-          answer_unseen(socket, time_ns);
-          if (Request* request = find(open_request(socket, event)); request != nullptr) {
-            request->http = true;
-            request->method = message.method;
-            request->path = path_template(message.path);
-          }
-        }
-      } else if (message.type == HttpEvent::Type::Head && message.trace.span_id != 0) {
-        if (client && !socket.calls.empty()) {
-          socket.calls.back().trace = message.trace;
-        } else if (!client && !socket.requests.empty()) {
-          if (Request* request = find(socket.requests.back()); request != nullptr) {
-            request->trace.trace_id[0] = message.trace.trace_id[0];
-            request->trace.trace_id[1] = message.trace.trace_id[1];
-            request->parent_span = message.trace.span_id;
-            request->trace_given = true;
-          }
-        }
-      }
-    }
+    http_answer(socket, data, event.bytes, time_ns, unseen);
     return;
   }
-  if (client && !socket.calls.empty()) {
-    const RequestRef parent = socket.calls.front().parent;
-    if (find(parent) != nullptr) thread(socket.tgid, socket.tid).current = parent;
+  if (socket.in_requests == nullptr) socket.in_requests = std::make_unique<Http1Parser>(Http1Parser::Side::Requests);
+  (void)parse(*socket.in_requests, data, event.bytes, unseen);
+  for (const HttpEvent& message : messages_) {
+    if (message.type == HttpEvent::Type::Begin) {
+      answer_unseen(socket, time_ns);
+      if (client) {
+        begin_call(socket, event, &message);
+      } else if (Request* request = find(open_request(socket, event)); request != nullptr) {
+        request->http = true;
+        request->method = message.method;
+        request->path = path_template(message.path);
+      }
+    } else if (message.type == HttpEvent::Type::Head && message.trace.span_id != 0) {
+      if (client && !socket.calls.empty()) {
+        socket.calls.back().trace = message.trace;
+      } else if (!client && !socket.requests.empty()) {
+        if (Request* request = find(socket.requests.back()); request != nullptr) {
+          request->trace.trace_id[0] = message.trace.trace_id[0];
+          request->trace.trace_id[1] = message.trace.trace_id[1];
+          request->parent_span = message.trace.span_id;
+          request->trace_given = true;
+        }
+      }
+    }
   }
+}
+
+// Into messages_; how many of them ended in what was not seen, at a time that nobody knows.
+std::size_t Requests::parse(Http1Parser& parser, std::string_view data, std::uint64_t bytes, std::uint32_t unseen) {
+  const std::uint64_t resyncs = parser.resyncs(), truncated = parser.truncated();
+  messages_.clear();
+  if (unseen != 0) parser.feed({}, unseen, messages_);
+  const std::size_t ended_unseen = messages_.size();
+  if (bytes != 0) parser.feed(data, bytes, messages_);
+  stats_.http_resyncs += parser.resyncs() - resyncs;
+  stats_.http_truncated += parser.truncated() - truncated;
+  return ended_unseen;
+}
+
+// `bytes` of an answer, of which `data` was captured, after `unseen` ones that were not seen.
+void Requests::http_answer(Socket& socket, std::string_view data, std::uint64_t bytes, std::int64_t time_ns, std::uint32_t unseen) {
+  const bool client = socket.role == Role::Client;
+  if (socket.in_responses == nullptr) socket.in_responses = std::make_unique<Http1Parser>(Http1Parser::Side::Responses);
+  bool head = false, connect = false;
+  if (client && !socket.calls.empty()) {
+    head = socket.calls.front().head;
+    connect = socket.calls.front().connect;
+  } else if (!client && !socket.requests.empty()) {
+    if (const Request* request = find(socket.requests.front()); request != nullptr) {
+      head = request->method == "HEAD";
+      connect = request->method == "CONNECT";
+    }
+  }
+  socket.in_responses->expect(head, connect);
+  const std::size_t ended_unseen = parse(*socket.in_responses, data, bytes, unseen);
   bool ended = false;
   for (std::size_t i = 0; i < messages_.size(); ++i) {
     const HttpEvent& message = messages_[i];
@@ -398,7 +416,7 @@ void Requests::http(Socket& socket, const culprit_payload_event& event, std::str
       }
     }
   }
-  if (ended) return;
+  if (ended || bytes == 0) return;
   if (client && !socket.calls.empty() && socket.calls.front().answer_ns != 0) socket.calls.front().answer_last_ns = time_ns;
   if (!client && !socket.requests.empty()) {
     if (Request* request = find(socket.requests.front()); request != nullptr && request->answer_ns != 0) request->answer_last_ns = time_ns;

@@ -68,9 +68,12 @@ class Requests {
   };
 
   void on_message(Socket& socket, const culprit_payload_event& event, std::string_view data);
-  std::uint32_t unseen_before(Socket& socket, const culprit_payload_event& event);
+  std::uint32_t advance(Socket& socket, std::uint32_t direction, std::uint32_t position, std::uint32_t bytes);
   void answered_unseen(Socket& socket);
+  void answered_until(Socket& socket, std::uint32_t position, std::int64_t time_ns);
   void http(Socket& socket, const culprit_payload_event& event, std::string_view data, bool request_side, std::uint32_t unseen);
+  void http_answer(Socket& socket, std::string_view data, std::uint64_t bytes, std::int64_t time_ns, std::uint32_t unseen);
+  std::size_t parse(Http1Parser& parser, std::string_view data, std::uint64_t bytes, std::uint32_t unseen);
   void generic(Socket& socket, const culprit_payload_event& event, std::string_view data, bool request_side);
   void start_over(Socket& socket);
   void answer_unseen(Socket& socket, std::int64_t time_ns);

@@ -153,7 +153,7 @@ void Tracker::Impl::process(std::span<const std::byte> record) {
     case CULPRIT_EVENT_PAYLOAD: {
       culprit_payload_event event;
       std::memcpy(&event, record.data(), record.size());  // the small form has no more
-      event.captured = std::min<std::uint32_t>(event.captured, static_cast<std::uint32_t>(record.size() - kPayloadHead));
+      event.captured = std::min(event.captured, static_cast<culprit_u16>(record.size() - kPayloadHead));
       event.bytes = std::max<std::uint64_t>(event.bytes, event.captured);
       requests.on_payload(event);
       break;
@@ -201,6 +201,10 @@ void Tracker::Impl::on_tcp_info(std::int64_t now_ns, std::span<const culprit_tcp
     socket->established = true;
     if (socket->tgid == 0 && owner != 0) socket->tgid = owner;
     network.decide_role(*socket);
+    if (info.state == CULPRIT_TCP_ESTABLISHED && socket->listed_ns == 0) {  // after that the end of a stream counts too
+      std::ranges::copy(info.positions, socket->listed_positions);
+      socket->listed_ns = now_ns;
+    }
     if (socket->role != Role::Client || info.srtt_us == 0) continue;
     if (Edge* edge = network.edge_of(*socket); edge != nullptr) {
       edge->rtt_sum_s += static_cast<double>(info.srtt_us) * 1e-6;

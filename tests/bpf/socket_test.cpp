@@ -198,11 +198,15 @@ TEST_F(SocketTest, PayloadOfAWatchedChild) {
     EXPECT_EQ(event->task.tid, tgid_of(child));
     EXPECT_GE(event->fd, 3);
     std::uint32_t& position = positions[event->direction];
-    EXPECT_NE(event->position, 0U);
+    ASSERT_NE(event->positions[0], 0U);
+    ASSERT_NE(event->positions[1], 0U);
     if (position != 0 && event->bytes != 0) {  // the end of a stream takes a number too
-      EXPECT_EQ(event->position, static_cast<std::uint32_t>(position + event->bytes));
+      EXPECT_EQ(event->positions[event->direction], static_cast<std::uint32_t>(position + event->bytes));
     }
-    position = event->position;
+    if (const std::uint32_t other = positions[1 - event->direction]; other != 0) {
+      EXPECT_LE(event->positions[1 - event->direction] - other, 1U);  // one thread: nothing but the end moves there meanwhile
+    }
+    position = event->positions[event->direction];
     if (event->direction == CULPRIT_READ) {
       received += event->bytes;
     } else {
@@ -308,6 +312,41 @@ TEST_F(SocketTest, SnapshotShowsSocketsWithTheirInode) {
   EXPECT_EQ(found->socket.local_port, listener.port);
   EXPECT_EQ(found->send_queue_bytes, 16U);
   EXPECT_EQ(found->uid, 0U);
+}
+
+TEST_F(SocketTest, SnapshotShowsHowFarTheStreamsAre) {
+  Listener listener;
+  const Fd client(connect_to(listener.port));
+  ASSERT_GE(client.get(), 0);
+  const Fd server(accept(listener.fd.get(), nullptr, nullptr));
+  ASSERT_GE(server.get(), 0);
+  const auto positions_of = [&](std::uint16_t local_port, std::uint16_t remote_port) {
+    std::array<std::uint32_t, 2> out{};
+    EXPECT_TRUE(live_->snapshots(2));
+    if (!live_->last_snapshot().has_sockets) {
+      EXPECT_TRUE(live_->snapshots(1));
+    }
+    for (const culprit_tcp_info& info : live_->last_snapshot().sockets) {
+      if (info.socket.local_port == local_port && info.socket.remote_port == remote_port) out = {info.positions[CULPRIT_READ], info.positions[CULPRIT_WRITE]};
+    }
+    return out;
+  };
+  sockaddr_in address{};
+  socklen_t size = sizeof(address);
+  ASSERT_EQ(getsockname(client.get(), reinterpret_cast<sockaddr*>(&address), &size), 0);
+  const std::uint16_t port = ntohs(address.sin_port);
+  const auto before = positions_of(listener.port, port);
+  ASSERT_NE(before[CULPRIT_READ], 0U);
+  ASSERT_NE(before[CULPRIT_WRITE], 0U);
+  ASSERT_EQ(write(client.get(), "ask", 3), 3);
+  ASSERT_EQ(write(server.get(), "answered", 8), 8);
+  auto after = positions_of(listener.port, port);
+  EXPECT_EQ(after[CULPRIT_READ] - before[CULPRIT_READ], 0U);  // it was not read yet
+  EXPECT_EQ(after[CULPRIT_WRITE] - before[CULPRIT_WRITE], 8U);
+  char buffer[8];
+  ASSERT_EQ(read(server.get(), buffer, sizeof(buffer)), 3);
+  after = positions_of(listener.port, port);
+  EXPECT_EQ(after[CULPRIT_READ] - before[CULPRIT_READ], 3U);
 }
 
 }  // namespace

@@ -310,6 +310,75 @@ TEST(Flow, CloseAfterAnUnseenAnswerIsNoFailure) {
   }
 }
 
+// What was answered before a request came, unseen, does not concern that request: both positions come with each record.
+TEST(Flow, GapBeforeARequestLeavesItsAnswerToIt) {
+  Shop host;
+  host.tick(kStart + kSecond);
+  const std::int64_t t = kStart + kSecond + 10 * kMs;
+  const std::string ask = Shop::get("/x"), answer = Shop::answer(200, 1);
+  const auto asks = static_cast<std::uint32_t>(ask.size()), answers = static_cast<std::uint32_t>(answer.size());
+  host.payload(host.front.server, host.shop, CULPRIT_READ, ask, t, 0, 5'000, 7'000);
+  host.payload(host.front.server, host.shop, CULPRIT_WRITE, answer, t + kMs, 0, 7'000 + answers, 5'000);
+  host.payload(host.front.server, host.shop, CULPRIT_READ, ask, t + 2 * kMs, 0, 5'000 + asks, 7'000 + answers);
+  // Its answer, eight requests and their answers are not seen.
+  host.payload(host.front.server, host.shop, CULPRIT_READ, ask, t + 100 * kMs, 0, 5'000 + 10 * asks, 7'000 + 10 * answers);
+  host.payload(host.front.server, host.shop, CULPRIT_WRITE, answer, t + 103 * kMs, 0, 7'000 + 11 * answers, 5'000 + 10 * asks);
+  host.tick(kStart + 2 * kSecond);
+  host.tick(kStart + 3 * kSecond);
+  const auto spans = host.out.find(Kind::Span, "service:shop", "GET /x");
+  ASSERT_EQ(spans.size(), 2u);
+  EXPECT_NEAR(spans[1]->value, 0.003, 1e-6);
+  EXPECT_EQ(host.tracker.stats().answers_unseen, 1u);
+  EXPECT_EQ(host.tracker.stats().requests_open, 0u);
+}
+
+// A connection that says nothing more after an answer that nobody saw: the list of sockets tells that it was answered.
+TEST(Flow, ListOfSocketsTellsUnseenAnswers) {
+  for (const bool client : {false, true}) {
+    for (const std::uint32_t answered : {500u, 0u}) {
+      Shop host;
+      host.tick(kStart + kSecond);
+      const std::int64_t t = kStart + kSecond + 10 * kMs;
+      const culprit_socket& socket = client ? host.front.client : host.front.server;
+      host.payload(socket, client ? host.nginx : host.shop, client ? CULPRIT_WRITE : CULPRIT_READ, Shop::get("/quiet"), t, 0, 5'000, 7'000);
+      culprit_tcp_info info{};
+      info.socket = socket;
+      info.state = CULPRIT_TCP_ESTABLISHED;
+      info.positions[client ? CULPRIT_WRITE : CULPRIT_READ] = 5'000;
+      info.positions[client ? CULPRIT_READ : CULPRIT_WRITE] = 7'000 + answered;
+      host.tracker.on_tcp_info(kStart + kSecond + 500 * kMs, {&info, 1});
+      host.tick(kStart + 3 * kSecond);
+      host.tick(kStart + 4 * kSecond);
+      const double waiting = (client ? host.out.last("edge:nginx->shop", "client.inflight") : host.out.last("service:shop", "request.inflight")).value_or(0);
+      EXPECT_EQ(waiting, answered == 0 ? 1.0 : 0.0) << client;
+      EXPECT_EQ(host.tracker.stats().answers_unseen, answered == 0 ? 0u : 1u) << client;
+    }
+  }
+}
+
+// The list of sockets is newer than the records that are here: an answer whose record comes yet counts as seen.
+TEST(Flow, ListOfSocketsWaitsForRecords) {
+  Shop host;
+  host.tick(kStart + kSecond);
+  const std::int64_t t = kStart + kSecond + 10 * kMs;
+  const std::string answer = Shop::answer(200, 1);
+  const auto answered = 7'000 + static_cast<std::uint32_t>(answer.size());
+  host.payload(host.front.server, host.shop, CULPRIT_READ, Shop::get("/x"), t, 0, 5'000, 7'000);
+  culprit_tcp_info info{};
+  info.socket = host.front.server;
+  info.state = CULPRIT_TCP_ESTABLISHED;
+  info.positions[CULPRIT_READ] = 5'000;
+  info.positions[CULPRIT_WRITE] = answered;
+  host.tracker.on_tcp_info(t + kMs, {&info, 1});
+  host.tracker.advance(t + 2 * kMs);
+  host.tick(t + 3 * kMs);
+  host.payload(host.front.server, host.shop, CULPRIT_WRITE, answer, t + 100 * kMs, 0, answered, 5'000);  // it took that long to list all
+  host.tick(kStart + 2 * kSecond);
+  host.tick(kStart + 3 * kSecond);
+  EXPECT_EQ(host.out.find(Kind::Span, "service:shop", "GET /x").size(), 1u);
+  EXPECT_EQ(host.tracker.stats().answers_unseen, 0u);
+}
+
 // Where a stream begins is known from its connection: the first answer of it may be the one that nobody saw.
 TEST(Flow, UnseenFirstAnswerIsNoFailure) {
   Shop host;

@@ -85,9 +85,9 @@ class Chaos {
                                                "HTTP/1.1 500 X\r\n\r\n", "*1\r\n$4\r\nPING\r\n", "+PONG\r\n", "-ERR x\r\n", "Q", "HTTP/1.1 101 X\r\n\r\n", ""};
       const std::string_view text = kTexts[pick(std::size(kTexts))];
       std::memcpy(event.data, text.data(), std::min<std::size_t>(text.size(), 64));
-      event.captured = static_cast<std::uint32_t>(pick(50) == 0 ? random_() : text.size());
+      event.captured = static_cast<std::uint16_t>(pick(50) == 0 ? random_() : text.size());
       event.bytes = pick(50) == 0 ? random_() : text.size() + (pick(5) == 0 ? pick(2000) : 0);
-      event.direction = static_cast<std::uint32_t>(pick(2));
+      event.direction = static_cast<std::uint16_t>(pick(50) == 0 ? random_() : pick(2));
       std::memcpy(bytes.data(), &event, sizeof(event));
     }
     if (kind == CULPRIT_EVENT_LOG) {

@@ -137,15 +137,16 @@ class Host {
     return made;
   }
   void payload(const culprit_socket& socket, const Thread& thread, culprit_direction direction, std::string_view data, std::int64_t time_ns,
-               std::uint64_t bytes = 0, std::uint32_t position = 0) {
+               std::uint64_t bytes = 0, std::uint32_t position = 0, std::uint32_t other_position = 0) {
     culprit_payload_event event{};
     event.task = task_of(thread);
     event.socket = socket;
     event.bytes = bytes == 0 ? data.size() : bytes;
     const bool large = data.size() > CULPRIT_PAYLOAD_SMALL;
-    event.captured = static_cast<culprit_u32>(std::min<std::size_t>(data.size(), CULPRIT_PAYLOAD_LARGE));
+    event.captured = static_cast<culprit_u16>(std::min<std::size_t>(data.size(), CULPRIT_PAYLOAD_LARGE));
     event.direction = direction;
-    event.position = position;
+    event.positions[direction] = position;
+    event.positions[1 - direction] = other_position;
     std::memcpy(event.data, data.data(), event.captured);
     send(event, CULPRIT_EVENT_PAYLOAD, time_ns, offsetof(culprit_payload_event, data) + (large ? CULPRIT_PAYLOAD_LARGE : CULPRIT_PAYLOAD_SMALL));
   }
