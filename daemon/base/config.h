@@ -66,7 +66,7 @@ struct Config {
   std::vector<SourceRule> sources;
   std::uint32_t control_ring_bytes = 1U << 20U;  // each CPU; process life and TCP state are rare
   std::uint32_t data_ring_bytes = 4U << 20U;     // each CPU; some 6,000 to 20,000 payload records, by their size
-  std::uint32_t payload_per_second = 4'000;     // records a second and CPU; bounds the cost for the watched
+  std::uint32_t payload_per_second = 2'000;     // records a second and CPU; bounds the cost for the watched
   std::uint32_t slow_ms = 100;                   // a timed call or block request above it is an event
   std::uint32_t calls_percent = 2;               // of the time in which system calls are observed while nothing asks for it
   std::uint32_t memory_bytes_max = 48U << 20U;   // events held in memory
