@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include <cerrno>
+#include <utility>
 
 #include "daemon/base/log.h"
 #include "daemon/sensor/protocol.h"
@@ -266,8 +267,9 @@ int Service::observe_calls() {
   const CallSchedule::Wanted wanted = schedule_.wanted(now);
   if (wanted.entries && !probes_.entries_observed()) entries_before_ = probes_.entries_seen();
   probes_.observe_calls(wanted.returns, wanted.entries);
-  resting_ = schedule_.resting(now);
   observed_at_ns_ = clock_.now_ns();
+  // What attaching takes, nothing is captured; what detaching takes, next to nothing.
+  if (std::exchange(resting_, schedule_.resting(now)) != resting_) rested_ns_ += static_cast<std::uint64_t>(observed_at_ns_ - now);
   return static_cast<int>((schedule_.next_look_ns(now) - now + 999'999) / 1'000'000);
 }
 
