@@ -17,6 +17,7 @@ constexpr std::size_t kWordCountsMax = 100'000;  // cached document counts of wo
 // Where there are many documents, the rarest words of a question are asked for until so many documents are looked at.
 constexpr std::int64_t kLookedAtMax = 12'000;
 constexpr std::size_t kWordsLeast = 3;
+constexpr std::size_t kBeginningLeast = 5;  // bytes of a word; shorter beginnings are anything's
 
 constexpr const char* kFind =
     "SELECT rowid, -bm25(text_fts, 1.5, 1.0, 1.0, 1.0) FROM text_fts WHERE text_fts MATCH ?1 ORDER BY 2 DESC, rowid LIMIT ?2";
@@ -56,6 +57,26 @@ struct Library::Impl {
     return query.run();
   }
 
+  // In how many documents the word is.
+  Result<std::int64_t> documents_with(const std::string& word) {
+    if (const auto known = word_counts.find(word); known != word_counts.end()) return known->second;
+    Query query = database->query("SELECT count(*) FROM text_fts WHERE text_fts MATCH ?1");
+    query.bind(1, std::string_view("\"" + word + "\""));
+    ASSIGN(const bool row, query.next());
+    return word_counts[word] = row ? query.integer(0) : 0;
+  }
+
+  // What no document has is asked for by the longest beginning that some have: programs glue words together ("deprecatedfoo", "overlayfs").
+  Result<std::string> known_beginning(std::string word) {
+    if (std::ranges::any_of(word, [](char c) { return (static_cast<unsigned char>(c) & 0x80U) != 0; })) return std::string();  // not inside a character
+    while (word.size() > kBeginningLeast) {
+      word.pop_back();
+      ASSIGN(const std::int64_t count, documents_with(word));
+      if (count > 0) return word;
+    }
+    return std::string();
+  }
+
   Result<std::vector<std::string>> telling_words(std::string_view text, std::int64_t version) {
     std::vector<std::string> words = question_words(text);
     if (version != counted_version || word_counts.size() > kWordCountsMax) {
@@ -63,23 +84,23 @@ struct Library::Impl {
       counted_version = version;
       ASSIGN(documents, number("SELECT count(*) FROM text"));
     }
-    if (documents <= kLookedAtMax / 4) return words;
     std::vector<std::pair<std::int64_t, std::string>> counted;
     for (std::string& word : words) {
-      auto at = word_counts.find(word);
-      if (at == word_counts.end()) {
-        Query query = database->query("SELECT count(*) FROM text_fts WHERE text_fts MATCH ?1");
-        query.bind(1, std::string_view("\"" + word + "\""));
-        ASSIGN(const bool row, query.next());
-        at = word_counts.emplace(word, row ? query.integer(0) : 0).first;
+      ASSIGN(std::int64_t count, documents_with(word));
+      if (count == 0) {
+        ASSIGN(word, known_beginning(std::move(word)));
+        if (word.empty()) continue;
+        ASSIGN(count, documents_with(word));
       }
-      if (at->second > 0) counted.emplace_back(at->second, std::move(word));
+      if (std::ranges::find(counted, word, [](const auto& pair) { return std::string_view(pair.second); }) != counted.end()) continue;
+      counted.emplace_back(count, std::move(word));
     }
+    const bool all = documents <= kLookedAtMax / 4;
     std::ranges::stable_sort(counted, {}, [](const auto& pair) { return pair.first; });
     words.clear();
     std::int64_t looked_at = 0;
     for (auto& [count, word] : counted) {
-      if (words.size() >= kWordsLeast && looked_at + count > kLookedAtMax) break;
+      if (!all && words.size() >= kWordsLeast && looked_at + count > kLookedAtMax) break;
       looked_at += count;
       words.push_back(std::move(word));
     }

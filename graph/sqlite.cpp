@@ -1,6 +1,24 @@
 #include "graph/sqlite.h"
 
+#include <array>
+
+#include "graph/words.h"
+
 namespace culprit::graph {
+namespace {
+
+// title_words(title, body, signal, middleware) of graph/words.h, for the triggers of schema/005-title-words.sql.
+void on_title_words(sqlite3_context* context, int, sqlite3_value** values) {
+  const auto text = [values](std::size_t i) {
+    const auto* bytes = sqlite3_value_text(values[i]);
+    return bytes == nullptr ? std::string_view() : std::string_view(reinterpret_cast<const char*>(bytes), static_cast<std::size_t>(sqlite3_value_bytes(values[i])));
+  };
+  const std::array<std::string_view, 3> others = {text(1), text(2), text(3)};
+  const std::string out = title_words(text(0), others);
+  sqlite3_result_text64(context, out.data(), out.size(), SQLITE_TRANSIENT, SQLITE_UTF8);
+}
+
+}  // namespace
 
 Error sqlite_error(sqlite3* connection, int status, std::string_view what) {
   Code code = Code::Io;
@@ -104,6 +122,8 @@ Result<std::unique_ptr<Database>> Database::open(const std::string& file, int fl
     return std::unexpected(std::move(error));
   }
   sqlite3_extended_result_codes(connection, 1);
+  const int added = sqlite3_create_function_v2(connection, "title_words", 4, SQLITE_UTF8 | SQLITE_DETERMINISTIC | SQLITE_INNOCUOUS, nullptr, on_title_words, nullptr, nullptr, nullptr);
+  if (added != SQLITE_OK) return std::unexpected(sqlite_error(connection, added, "open '" + file + "'"));
   return database;
 }
 

@@ -19,7 +19,7 @@ namespace {
 // Measured with tests/bench/retrieval on its development half.
 constexpr double kLiteralBonus = 6.0;  // standard deviations, for a symptom of weight 1 that the text shows literally
 // As chosen by halves of the development queries, tried on the other halves (tests/bench/retrieval/weights.py).
-constexpr graph::FuseWeights kDocumentWeights{.text = 1.0, .vector = 1.0, .link = 0.4};
+constexpr graph::FuseWeights kDocumentWeights{.text = 1.0, .vector = 1.0, .link = 1.0};
 // A template that is like a failure mode without showing its tell-tale: how near it must be (cosine), how far before the
 // next (standard deviations), and what it then weighs (just enough for explain to take it up).
 constexpr double kLikeLeast = 0.45;
@@ -264,15 +264,29 @@ Result<std::vector<DocumentAnswer>> Recall::documents(const Question& question) 
   for (const auto& [id, signals] : found) ids.push_back(id);
   std::ranges::sort(ids);
   std::vector<graph::Signals> signals;
+  std::unordered_map<const graph::FailureMode*, double> spoken_of;  // by some candidate, how surely
   for (const std::int64_t id : ids) {
     graph::Signals& one = found[id];
     if (const auto links = links_.find(id); links != links_.end()) {
       for (const auto& [mode, confidence] : links->second) {
-        if (const auto at = vouch.find(mode); at != vouch.end()) one.link = std::max(one.link, confidence * at->second);
+        const auto at = vouch.find(mode);
+        if (at == vouch.end()) continue;
+        one.link = std::max(one.link, confidence * at->second);
+        double& surest = spoken_of[mode];
+        surest = std::max(surest, confidence);
       }
     }
     signals.push_back(one);
   }
+  // Documents that speak of few of the failure modes meant are about something else, and a chance likeness must not lift them.
+  double meant = 0, covered = 0;
+  for (const ModeAnswer& mode : modes) {
+    if (!vouch.contains(mode.mode)) continue;
+    meant += mode.score;
+    if (const auto at = spoken_of.find(mode.mode); at != spoken_of.end()) covered += mode.score * at->second;
+  }
+  const double share = meant > 0 ? covered / meant : 0;
+  for (graph::Signals& one : signals) one.link *= share * share;
   std::vector<bool> own(ids.size(), false);
   for (std::size_t i = 0; i < ids.size() && !question.middleware.empty(); ++i) own[i] = is_about(ids[i], question.middleware);
   const std::vector<double> scores = graph::fuse(signals, own, kDocumentWeights);

@@ -4,8 +4,13 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <array>
+
 #include "graph/import.h"
+#include "graph/schema.h"
+#include "graph/sqlite.h"
 #include "graph/store.h"
+#include "graph/words.h"
 #include "tests/graph/temporary.h"
 
 namespace culprit::graph {
@@ -170,6 +175,60 @@ TEST_F(LibraryTest, OddQuestionsAndReaders) {
   for (const char* text : {"", "\"", "NEAR(", "a\" OR b", "*", "\xff", "OR AND NOT"}) EXPECT_TRUE(reader.find(text, "", 5)) << text;
   EXPECT_EQ(found(reader, "alpha").size(), 1U);
   EXPECT_EQ(Library::open(folder_ / "none.db", Library::Mode::Read).error().code, Code::NotFound);
+}
+
+TEST(Words, OfQuestionsAndTitles) {
+  EXPECT_THAT(question_words("The OOMKilled pod, NotEnoughReplicas: HTTP2 io_uring"),
+              ElementsAre("oom", "killed", "oomkilled", "pod", "not", "enough", "replicas", "notenoughreplicas", "http2", "io", "uring"));
+  EXPECT_THAT(question_words("the of \"\" \xc3\xa4rger"), ElementsAre("\xc3\xa4rger"));
+  const struct { const char* title; const char* body; const char* out; } cases[] = {
+      {"NodeFileDescriptorLimit", "", "NodeFileDescriptorLimit node file descriptor limit"},
+      {"NodeFileDescriptorLimit", "A File is open on this NODE.", "NodeFileDescriptorLimit descriptor limit"},
+      {"Node clock", "KubeProxyDown is a mention", "Node clock"},
+      {"KubeDown down", "", "KubeDown down kube"},
+      {"", "", ""},
+  };
+  for (const auto& c : cases) {
+    const std::array<std::string_view, 1> others = {c.body};
+    EXPECT_EQ(title_words(c.title, others), c.out);
+  }
+}
+
+// A document is found by the parts of its name, and not any more when it is gone.
+TEST_F(LibraryTest, TitlesAreFoundByTheirParts) {
+  Library library = open();
+  std::vector<ImportItem> items = {{.key = "1", .title = "NodeFileDescriptorLimit", .body = "raise it"}, {.key = "2", .title = "Other", .body = "nothing"}};
+  ASSERT_TRUE(library.put("s", "h", items, 1));
+  EXPECT_EQ(found(library, "out of file descriptors").size(), 1U);
+  items[0].title = "Renamed";
+  ASSERT_TRUE(library.put("s", "h2", items, 2));
+  EXPECT_TRUE(found(library, "out of file descriptors").empty());
+}
+
+// Programs glue words together: what no document has is asked for by its longest beginning that some have, of five letters or more.
+TEST_F(LibraryTest, UnknownWordsByTheirBeginning) {
+  Library library = open();
+  ASSERT_TRUE(library.put("s", "h", std::vector<ImportItem>{{.key = "1", .title = "A", .body = "an annotation is deprecated"}, {.key = "2", .title = "B", .body = "oil"}}, 1));
+  EXPECT_EQ(found(library, "deprecatedfoo").size(), 1U);
+  EXPECT_TRUE(found(library, "oilskin").empty());
+  EXPECT_TRUE(found(library, "deprecated\xe6\x97\xa5\xe6\x9c\xac").empty());  // never cut inside a character
+  EXPECT_TRUE(found(library, std::string(5'000, 'x')).empty());
+}
+
+// A file of an earlier release is brought up to date: what was imported with it is found by the parts of titles too.
+TEST_F(LibraryTest, OlderFilesAreMigrated) {
+  constexpr std::size_t kBefore = 4;
+  {
+    const auto database = std::move(*Database::open((folder_ / "graph.db").string(), SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE));
+    for (std::size_t step = 0; step < kBefore; ++step) ASSERT_TRUE(database->execute(schema_texts()[step].text.c_str()));
+    ASSERT_TRUE(database->execute("INSERT INTO source VALUES(1, 's', 'h', 1);"
+                                  "INSERT INTO text(source, key, collection, title, body, signal, hash, middleware) VALUES(1, '1', '', 'KubeProxyDown', 'x', '', '', '');"
+                                  "PRAGMA application_id = 0x43756C70; PRAGMA user_version = 4"));
+  }
+  Library library = open();
+  EXPECT_EQ(found(library, "proxy").size(), 1U);
+  EXPECT_EQ(*library.remove("s"), 1U);
+  EXPECT_TRUE(found(library, "proxy").empty());
 }
 
 // A damaged file is set aside and said; a good one is not touched.

@@ -122,6 +122,28 @@ TEST_F(RecallTest, IndexFileIsACache) {
   EXPECT_EQ(found(*open(false), "volume has no room left"), before);
 }
 
+// What a question means lifts the documents that speak of it, as far as the library speaks of such things at all.
+TEST_F(RecallTest, LinksCountAsFarAsTheyCover) {
+  folder_.write("about.jsonl", R"({"id":"1","collection":"c","title":"Eviction","text":"redis throws keys out because maxmemory is reached"})" "\n");
+  folder_.write("other.jsonl", R"({"id":"1","collection":"c","title":"Tea","text":"the kettle is on the second floor"})" "\n");
+  auto recall = open();
+  ASSERT_TRUE(recall->import(folder_ / "about.jsonl", 1, {}));
+  ASSERT_TRUE(recall->import(folder_ / "other.jsonl", 1, {}));
+  const auto link_of = [&](const char* text) {
+    const auto answers = recall->documents({.text = text, .collection = "c"});
+    EXPECT_TRUE(answers);
+    const auto at = std::ranges::find(*answers, "Eviction", [](const DocumentAnswer& one) { return one.document.item.title; });
+    return at == answers->end() ? -1.0 : at->link_score;
+  };
+  const auto modes_asked = [](const char* text) { return modes()->ask(text, "", 1).at(0); };
+  const char* question = "redis evicted keys, maxmemory reached";
+  ASSERT_EQ(modes_asked(question).mode->middleware, "redis");
+  // Of the modes that it may mean the library speaks of one: less than that mode's own score.
+  EXPECT_GT(link_of(question), 0.0);
+  EXPECT_LT(link_of(question), modes_asked(question).score);
+  EXPECT_LE(link_of("a certificate expired last night"), 0.0);
+}
+
 class FakeEmbedder final : public embed::Embedder {
  public:
   Result<std::vector<std::vector<float>>> embed(std::span<const std::string> texts) const override {

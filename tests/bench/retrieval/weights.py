@@ -11,8 +11,8 @@ import random
 import statistics
 import sys
 
-IN_FORCE = (1.0, 1.0, 0.4)  # daemon/recall/recall.cpp, kDocumentWeights
-GRID = [(1.0, vector, link) for vector, link in itertools.product((0.5, 0.7, 1.0, 1.4, 2.0), (0.0, 0.2, 0.4, 0.6, 0.8))]
+IN_FORCE = (1.0, 1.0, 1.0)  # daemon/recall/recall.cpp, kDocumentWeights
+GRID = [(1.0, vector, link) for vector, link in itertools.product((0.5, 0.7, 1.0, 1.4, 2.0), (0.0, 0.4, 0.7, 1.0, 1.3))]
 HALVINGS = 10
 
 
