@@ -108,6 +108,10 @@ void locate_any(const Scene& scene, Draft& draft, const std::vector<std::string>
     } else if (way->failures > 0 && way->wait_now < 0.5) {
       text = fmt::format("calls from {} to {} fail ({}{})", way->caller, best, per_second(way->failures),
                          way->connect_errno.empty() ? "" : ", " + way->connect_errno);
+    } else if (const View& age = scene.find(way->entity, "client.inflight.age.max"); way->wait_now <= way->wait_normal && age.up()) {
+      // Most of its requests wait for one of the calls' connections: the share falls while the calls hang.
+      const View& waiting = scene.find(way->entity, "client.inflight");
+      text = fmt::format("{:.0f} calls from {} to {} wait, the oldest for {}", std::max(1.0, waiting.now), way->caller, best, from_to(age.normal, age.peak, format_seconds));
     } else {
       text = fmt::format("{} waits on {} {} of its time (normal {})", way->caller, best, percent(way->wait_now),
                          percent(way->wait_normal));

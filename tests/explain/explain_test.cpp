@@ -70,6 +70,25 @@ TEST(Document, BlamedFamilyIsNotRuledOut) {
   EXPECT_THAT(broken(faults::pg_lock).explain().candidates.at(0).ruled_out, Contains(HasSubstr("cpu (run-queue wait")));
 }
 
+// A pool of four connections hangs and most requests wait for one of them: the share of the time that is waited on the database falls,
+// and saying so would speak against the cause.
+TEST(Document, AHungPoolIsToldByItsCalls) {
+  World world(21);
+  world.run(50);
+  ASSERT_TRUE(world.break_with([lock = faults::pg_lock(world)](World& w, Second& now, int t) {
+    lock(w, now, t);
+    now.set[{w.e(w.names.app, w.names.db), "client.wait.share"}] = 0.1;
+    now.set[{w.e(w.names.app, w.names.db), "client.inflight"}] = 4;
+  }));
+  const auto answer = world.explain();
+  ASSERT_FALSE(answer.candidates.empty());
+  EXPECT_EQ(answer.candidates[0].failure_mode, "postgresql/lock-wait");
+  std::vector<std::string> texts;
+  for (const auto& evidence : answer.candidates[0].evidence) texts.push_back(evidence.text);
+  EXPECT_THAT(texts, Contains(testing::StartsWith("4 calls from shop to postgres wait, the oldest for")));
+  EXPECT_THAT(texts, Each(testing::Not(HasSubstr("shop waits on postgres"))));
+}
+
 TEST(Doubt, AServiceThatIsJustSlowGetsNoInventedCause) {
   World world(5);
   world.blind = {"cpu.", "disk.", "fsync", "client.", "connect", "request.self"};
