@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <nlohmann/json.hpp>
 #include <unordered_map>
 
@@ -11,6 +12,8 @@
 
 namespace culprit::graph {
 namespace {
+
+constexpr double kBelieved = 0.85;  // of what a pack says without having looked it up or seen it printed
 
 class Compiler {
  public:
@@ -47,14 +50,16 @@ class Compiler {
     return {};
   }
 
-  Result<void> relate(const std::string& from, const std::string& to, std::string_view relation, double confidence, std::string_view source) {
+  Result<void> relate(const std::string& from, const std::string& to, std::string_view relation, double confidence, std::string_view source, const nlohmann::json& condition = nlohmann::json::object()) {
     const auto src = ids_.find(from);
     const auto dst = ids_.find(to);
     if (src == ids_.end() || dst == ids_.end()) return fail(Code::Invalid, fmt::format("compile: no node '{}' or '{}'", from, to));
     Query query = database_.query(
-        "INSERT INTO edge(src, dst, relation, confidence, source) VALUES(?1, ?2, ?3, ?4, ?5) "
+        "INSERT INTO edge(src, dst, relation, confidence, source, condition) VALUES(?1, ?2, ?3, ?4, ?5, ?6) "
         "ON CONFLICT DO UPDATE SET confidence = max(confidence, excluded.confidence)");
     query.bind(1, src->second).bind(2, dst->second).bind(3, relation).bind(4, confidence).bind(5, source);
+    const std::string json = condition.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace);
+    query.bind(6, std::string_view(json));
     return query.run();
   }
 
@@ -76,7 +81,9 @@ class Compiler {
       query.bind(1, ids_[symptom]).bind(2, id).bind(3, channel_name(s.channel)).bind(4, std::string_view(s.literal));
       query.bind(5, std::string_view(s.regex)).bind(6, std::string_view(s.expr)).bind(7, s.weight).bind(8, std::string_view(s.example));
       TRY(query.run());
-      TRY(relate(key, symptom, "observed_in", s.weight, source));
+      // What a program printed for real is sure; what a manual says of it is believed.
+      const bool seen = !s.produced.empty();
+      TRY(relate(key, symptom, "observed_in", seen ? s.weight : std::min(s.weight, kBelieved), seen ? "printed by " + s.produced : source));
     }
     for (const Cause& c : mode.causes) {
       const std::string cause = fmt::format("cause:{}#{}", mode.id, c.id);
@@ -86,23 +93,23 @@ class Compiler {
     for (const Mitigation& m : mode.mitigations) {
       const std::string mitigation = fmt::format("mitigation:{}#{}", mode.id, m.id);
       TRY(add(mitigation, "mitigation", m.text, "", 0, mode.middleware, mode.origin, {{"kind", m.kind}, {"risk", m.risk}, {"command", m.command}}));
-      TRY(relate(key, mitigation, "mitigates_with", 1.0, source));
+      TRY(relate(key, mitigation, "mitigates_with", kBelieved, source));
     }
     for (const VersionNote& v : mode.versions) {
       const std::string version = fmt::format("version:{}#{}", mode.id, v.range);
       TRY(add(version, "version", v.range, v.effect, 0, mode.middleware, mode.origin, {}));
-      TRY(relate(key, version, "version_sensitive", v.confidence, source));
+      TRY(relate(key, version, "version_sensitive", v.confidence, v.source.empty() ? source : v.source, {{"version", v.range}}));
     }
     for (const CloudNote& c : mode.cloud) {
       const std::string provider = fmt::format("provider:{}#{}/{}", mode.id, c.provider, c.service);
       TRY(add(provider, "provider", c.service.empty() ? c.provider : c.provider + " " + c.service, c.effect, 0, mode.middleware, mode.origin, {}));
-      TRY(relate(key, provider, "cloud_provider_specific", c.confidence, source));
+      TRY(relate(key, provider, "cloud_provider_specific", c.confidence, c.source.empty() ? source : c.source, {{"provider", c.provider}, {"service", c.service}}));
     }
     return {};
   }
 
   Result<void> add_links(const FailureMode& mode) {
-    for (const ModeLink& to : mode.causes_modes) TRY(relate("mode:" + mode.id, "mode:" + to.to, "causes", to.confidence, mode.origin));
+    for (const ModeLink& to : mode.causes_modes) TRY(relate("mode:" + mode.id, "mode:" + to.to, "causes", to.confidence, to.source.empty() ? mode.origin : to.source));
     for (const Cause& cause : mode.causes) {
       for (const std::string& from : cause.from) {
         TRY(relate("mode:" + from, fmt::format("cause:{}#{}", mode.id, cause.id), "causes", cause.prior > 0 ? cause.prior : 0.1, mode.origin));

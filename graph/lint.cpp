@@ -43,12 +43,14 @@ std::vector<LintFinding> lint(const Knowledge& known) {
       }
       if (mode.sources.empty()) find("no source");
       const bool checked = std::ranges::any_of(mode.sources, [](const Source& s) { return s.kind == "manual" || s.kind == "source_code" || s.kind == "release_notes"; });
-      const auto claim = [&](double confidence, std::string_view what) {
-        if (confidence >= kChecked && !checked) find(fmt::format("{} claims confidence {} without a manual, source code or release notes as its source", what, confidence));
+      const auto claim = [&](double confidence, std::string_view source, std::string_view what) {
+        if (confidence < kChecked) return;
+        if (!checked) find(fmt::format("{} claims confidence {} without a manual, source code or release notes as its source", what, confidence));
+        if (source.empty()) find(fmt::format("{} claims confidence {} without a `source` of its own: where was it looked up?", what, confidence));
       };
-      for (const VersionNote& note : mode.versions) claim(note.confidence, "version note '" + note.range + "'");
-      for (const CloudNote& note : mode.cloud) claim(note.confidence, "cloud note '" + note.provider + "'");
-      for (const ModeLink& link : mode.causes_modes) claim(link.confidence, "link to '" + link.to + "'");
+      for (const VersionNote& note : mode.versions) claim(note.confidence, note.source, "version note '" + note.range + "'");
+      for (const CloudNote& note : mode.cloud) claim(note.confidence, note.source, "cloud note '" + note.provider + "'");
+      for (const ModeLink& link : mode.causes_modes) claim(link.confidence, link.source, "link to '" + link.to + "'");
     }
   }
   return findings;

@@ -120,13 +120,13 @@ FailureMode read_mode(Fields& f, const Pack& pack, const Findings& findings) {
     mode.mitigations.push_back(std::move(mitigation));
   }, Need::Required);
   each(f, "versions", "a version note", [&](Fields& v) {
-    mode.versions.push_back({v.text("range", Need::Required), v.text("effect", Need::Required), v.number("confidence", 0.01, 1).value_or(0.5)});
+    mode.versions.push_back({v.text("range", Need::Required), v.text("effect", Need::Required), v.number("confidence", 0.01, 1).value_or(0.5), v.text("source")});
   });
   each(f, "cloud", "a cloud note", [&](Fields& c) {
-    mode.cloud.push_back({c.text("provider", Need::Required), c.text("service"), c.text("effect", Need::Required), c.number("confidence", 0.01, 1).value_or(0.5)});
+    mode.cloud.push_back({c.text("provider", Need::Required), c.text("service"), c.text("effect", Need::Required), c.number("confidence", 0.01, 1).value_or(0.5), c.text("source")});
   });
   each(f, "causes_modes", "a link to a mode", [&](Fields& l) {
-    mode.causes_modes.push_back({l.text("to", Need::Required), l.number("confidence", 0.01, 1).value_or(0.5)});
+    mode.causes_modes.push_back({l.text("to", Need::Required), l.number("confidence", 0.01, 1).value_or(0.5), l.text("source")});
   });
   each(f, "sources", "a source", [&](Fields& s) {
     mode.sources.push_back({std::string(kSourceKinds[s.choice("kind", kSourceKinds, Need::Required).value_or(0)]), s.text("ref", Need::Required)});

@@ -14,7 +14,7 @@
 //       symptoms: [{id: log-still-waiting, literal: still waiting for, regex: '…', weight: 0.9, example: '…', produced: package version}]
 //       causes: [{id: migration, text: …, prior: 0.4, from: [other-mode]}]
 //       mitigations: [{id: end-blocker, kind: immediate, risk: medium, text: …, command: …}]
-//       versions: [{range: '>=14', effect: …, confidence: 0.9}]
+//       versions: [{range: '>=14', effect: …, confidence: 0.9, source: where it was looked up}]
 //       cloud: [{provider: aws, service: RDS, effect: …, confidence: 0.8}]
 //       causes_modes: [{to: nginx/upstream-timeout, confidence: 0.5}]
 //       paraphrases: [statements hang]
@@ -72,19 +72,23 @@ struct Mitigation {
   std::string command{};  // may be empty
 };
 
+// Where a claim was looked up is its own `source`: what is as sure as 0.9 has one.
 struct VersionNote {
   std::string range{}, effect{};
   double confidence = 0;
+  std::string source{};
 };
 
 struct CloudNote {
   std::string provider{}, service{}, effect{};
   double confidence = 0;
+  std::string source{};
 };
 
 struct ModeLink {
   std::string to{};  // canonical id
   double confidence = 0;
+  std::string source{};
 };
 
 struct Source {

@@ -197,6 +197,10 @@ TEST_F(StoreTest, WritesKnowledgeWhenItChanged) {
   // Every edge has both ends, and the index agrees with its table.
   sql("graph.db", "CREATE TEMP TABLE checks(x CHECK(x = 0)); INSERT INTO checks SELECT count(*) FROM pragma_foreign_key_check; "
                   "INSERT INTO checks SELECT (SELECT count(*) FROM node WHERE kind = 'failure_mode') < 30; "
+                  // An edge says when it holds, and is sure only of what was looked up or seen.
+                  "INSERT INTO checks SELECT count(*) FROM edge WHERE relation IN ('version_sensitive', 'cloud_provider_specific') AND condition = '{}'; "
+                  "INSERT INTO checks SELECT count(*) FROM edge WHERE confidence >= 0.9 AND relation IN ('mitigates_with', 'observed_in') AND source NOT LIKE 'printed by %'; "
+                  "INSERT INTO checks SELECT (SELECT count(*) FROM edge WHERE source LIKE 'printed by %') < 100; "
                   "INSERT INTO document_fts(document_fts, rank) VALUES('integrity-check', 1)");
 }
 

@@ -92,12 +92,13 @@ Json mode_document(const graph::Knowledge& known, const graph::FailureMode& mode
   }
   for (const graph::VersionNote& note : mode.versions)
     document["versions"].push_back(
-        {{"range", note.range}, {"effect", note.effect}, {"confidence", note.confidence}});
+        {{"range", note.range}, {"effect", note.effect}, {"confidence", note.confidence}, {"source", note.source}});
   for (const graph::CloudNote& note : mode.cloud) {
     document["cloud"].push_back({{"provider", note.provider},
                                  {"service", note.service},
                                  {"effect", note.effect},
-                                 {"confidence", note.confidence}});
+                                 {"confidence", note.confidence},
+                                 {"source", note.source}});
   }
   for (const auto& relation : known.causes_of(mode.id))
     document["brought_about_by"].push_back(
