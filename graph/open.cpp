@@ -1,6 +1,10 @@
 #include "graph/open.h"
 
+#include <fcntl.h>
 #include <fmt/format.h>
+#include <sys/file.h>
+
+#include <cerrno>
 
 #include "graph/schema.h"
 #include "graph/store.h"
@@ -57,15 +61,18 @@ Result<void> check_pages(Database& database, const std::string& name) {
   return {};
 }
 
-Result<std::unique_ptr<Database>> open_checked(const std::filesystem::path& file) {
-  ASSIGN(auto database, open_graph(file, true));
-  TRY(check_pages(*database, file.string()));
-  return database;
+// LOCK_SH or LOCK_EX. Where a reader may not make the lock file nobody sets anything aside either: then there is no lock.
+Result<Fd> lock_file(const std::filesystem::path& file, int how, bool write) {
+  const std::string path = file.string() + ".lock";
+  Fd lock(::open(path.c_str(), O_RDONLY | O_CLOEXEC | (write ? O_CREAT : 0), 0644));
+  if (!lock && !write) return lock;
+  if (!lock) return fail_errno(errno, fmt::format("open '{}'", path));
+  if (::flock(lock.get(), how | LOCK_NB) == 0) return lock;
+  if (errno != EWOULDBLOCK) return fail_errno(errno, fmt::format("lock '{}'", path));
+  return fail(Code::Busy, fmt::format("'{}' is in use by another process", file.string()));
 }
 
-}  // namespace
-
-Result<std::unique_ptr<Database>> open_graph(const std::filesystem::path& file, bool write) {
+Result<std::unique_ptr<Database>> open_unlocked(const std::filesystem::path& file, bool write) {
   const std::string name = file.string();
   ASSIGN(auto database, Database::open(name, SQLITE_OPEN_NOMUTEX | (write ? SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE : SQLITE_OPEN_READONLY)));
   sqlite3_busy_timeout(database->raw(), kBusyTimeoutMs);
@@ -84,9 +91,42 @@ Result<std::unique_ptr<Database>> open_graph(const std::filesystem::path& file, 
   return database;
 }
 
+Result<std::unique_ptr<Database>> open_checked(const std::filesystem::path& file) {
+  ASSIGN(auto database, open_unlocked(file, true));
+  TRY(check_pages(*database, file.string()));
+  return database;
+}
+
+}  // namespace
+
+Result<std::unique_ptr<Database>> open_graph(const std::filesystem::path& file, bool write) {
+  ASSIGN(Fd lock, lock_file(file, LOCK_SH, write));
+  ASSIGN(auto database, open_unlocked(file, write));
+  database->hold(std::move(lock));
+  return database;
+}
+
+Result<void> check_not_in_use(const std::filesystem::path& file) {
+  ASSIGN(const Fd lock, lock_file(file, LOCK_EX, false));
+  return {};
+}
+
 Result<std::unique_ptr<Database>> open_graph_or_set_aside(const std::filesystem::path& file, std::string& said) {
+  ASSIGN(Fd lock, lock_file(file, LOCK_SH, true));
   auto database = open_checked(file);
+  if (database) (*database)->hold(std::move(lock));
   if (database || database.error().code != Code::Corrupt) return database;
+  // Trying for the lock alone may let go of the shared one for a moment: what another process does then is seen by looking again.
+  if (::flock(lock.get(), LOCK_EX | LOCK_NB) != 0) {
+    return fail(Code::Busy, fmt::format("{}; it cannot be set aside while another process has it open", database.error().message));
+  }
+  database = open_checked(file);
+  if (database) {
+    (void)::flock(lock.get(), LOCK_SH);  // from alone to shared: waits for nobody for long
+    (*database)->hold(std::move(lock));
+    return database;
+  }
+  if (database.error().code != Code::Corrupt) return database;
   for (int n = 1; n <= kDamagedMax; ++n) {
     const std::filesystem::path aside = fmt::format("{}.damaged-{}", file.string(), n);
     std::error_code error;
@@ -98,7 +138,10 @@ Result<std::unique_ptr<Database>> open_graph_or_set_aside(const std::filesystem:
       std::filesystem::rename(file.string() + suffix, aside.string() + suffix, error);  // may not be there
     }
     said = fmt::format("{}; set aside as '{}', a new one begun", database.error().message, aside.string());
-    return open_graph(file, true);
+    database = open_unlocked(file, true);
+    (void)::flock(lock.get(), LOCK_SH);  // from alone to shared: waits for nobody for long
+    if (database) (*database)->hold(std::move(lock));
+    return database;
   }
   return fail(Code::Exhausted, fmt::format("{}; {} damaged files lie beside it already", database.error().message, kDamagedMax));
 }

@@ -10,6 +10,7 @@
 #include <string_view>
 #include <unordered_map>
 
+#include "daemon/base/fd.h"
 #include "daemon/base/handle.h"
 #include "daemon/base/result.h"
 
@@ -57,8 +58,10 @@ class Database {
   std::int64_t last_id() const { return sqlite3_last_insert_rowid(connection_.get()); }
   std::int64_t changes() const { return sqlite3_changes64(connection_.get()); }
   sqlite3* raw() { return connection_.get(); }
+  void hold(Fd lock) { lock_ = std::move(lock); }  // to be let go of after the connection
 
  private:
+  Fd lock_;
   ConnectionHandle connection_;
   std::unordered_map<const void*, StatementHandle> statements_;
 };

@@ -66,6 +66,8 @@ Result<Store> Store::open(const std::filesystem::path& file, Mode mode) {
   return Store(std::move(database));
 }
 
+Result<void> Store::check_not_in_use(const std::filesystem::path& file) { return graph::check_not_in_use(file); }
+
 Result<Store> Store::open_or_set_aside(const std::filesystem::path& file, std::string& said) {
   ASSIGN(auto database, open_graph_or_set_aside(file, said));
   return Store(std::move(database));

@@ -126,8 +126,10 @@ class Store {
   // Errors: Io; NotFound (Mode::Read); Corrupt if it is no graph; Unsupported if a newer release wrote it.
   static Result<Store> open(const std::filesystem::path& file, Mode mode);
   // As Mode::Write, after a check of the whole file. A damaged one is renamed to "<file>.damaged-<n>" and a new one begun;
-  // `said` tells so, and stays empty otherwise.
+  // `said` tells so, and stays empty otherwise. Errors: also Busy if it is damaged and somebody else has it open.
   static Result<Store> open_or_set_aside(const std::filesystem::path& file, std::string& said);
+  // Errors: Busy if somebody has the file open, which a running daemon has.
+  static Result<void> check_not_in_use(const std::filesystem::path& file);
   Store(Store&&) noexcept;
   Store& operator=(Store&&) noexcept;
   ~Store();

@@ -2,10 +2,17 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <signal.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <chrono>
 #include <cstdlib>
 #include <fstream>
 #include <sstream>
+#include <thread>
 
+#include "graph/store.h"
 #include "ui/cli/command.h"
 #include "ui/cli/document.h"
 
@@ -95,6 +102,57 @@ TEST_F(OfflineTest, OwnMistakesAreNamed) {
   const Outcome result = run({"knowledge", "list"});
   EXPECT_EQ(result.code, kBadInput);
   EXPECT_THAT(result.err, HasSubstr("mine.yaml:"));
+}
+
+// What makes the library anew is refused while somebody has it open, as a running daemon has; importing goes on beside it.
+TEST_F(OfflineTest, RebuildAndTrainNotUnderADaemon) {
+  const std::string page = write("wiki/a.md", "# Cache\nRedis throws keys out.\n");
+  ASSERT_EQ(run({"knowledge", "import", page}).code, kAnswered);
+  {
+    const auto daemon = graph::Store::open(folder_ / "graph.db", graph::Store::Mode::Write);
+    ASSERT_TRUE(daemon);
+    for (const char* command : {"rebuild", "train"}) {
+      const Outcome refused = run({"knowledge", command});
+      EXPECT_NE(refused.code, kAnswered);
+      EXPECT_THAT(refused.err, HasSubstr("in use by another process"));
+      EXPECT_THAT(refused.err, HasSubstr("systemctl stop culprit"));
+    }
+    EXPECT_FALSE(std::filesystem::exists(folder_ / "model.bin"));
+    write("wiki/a.md", "# Cache\nRedis throws keys out, again.\n");
+    EXPECT_THAT(run({"knowledge", "import", page}).out, HasSubstr("1 changed"));
+  }
+  EXPECT_THAT(run({"knowledge", "rebuild"}).out, HasSubstr("the database is sound"));
+}
+
+// Killed in the midst of an import, whatever it was doing: every source is there whole or not at all, and importing again completes it.
+TEST_F(OfflineTest, KilledWhileImporting) {
+  constexpr int kFiles = 30, kDocuments = 40;
+  for (int file = 0; file < kFiles; ++file) {
+    std::string lines;
+    for (int i = 0; i < kDocuments; ++i) lines += Json{{"id", std::to_string(i)}, {"text", "runbook " + std::to_string(file * kDocuments + i) + ": the frobnicator is out of oil"}}.dump() + "\n";
+    write("wiki/" + std::to_string(file) + ".jsonl", lines);
+  }
+  const auto whole = [&] {
+    const Json sources = Json::parse(run({"knowledge", "sources", "-o", "json"}).out)["sources"];
+    for (const Json& source : sources) EXPECT_EQ(source["documents"], kDocuments) << source;
+    return sources.size();
+  };
+  for (const int after_ms : {30, 80, 150, 250}) {
+    const pid_t child = ::fork();
+    ASSERT_GE(child, 0);
+    if (child == 0) ::_exit(run({"knowledge", "import", folder_ / "wiki"}).code);
+    std::this_thread::sleep_for(std::chrono::milliseconds(after_ms));
+    ::kill(child, SIGKILL);
+    ASSERT_EQ(::waitpid(child, nullptr, 0), child);
+    EXPECT_LE(whole(), static_cast<std::size_t>(kFiles));
+  }
+  const Outcome again = run({"knowledge", "import", folder_ / "wiki"});
+  EXPECT_EQ(again.code, kAnswered) << again.err;
+  EXPECT_EQ(whole(), static_cast<std::size_t>(kFiles));
+  EXPECT_THAT(run({"knowledge", "rebuild"}).out, HasSubstr("the database is sound"));
+  const Json stats = Json::parse(run({"knowledge", "stats", "-o", "json"}).out);
+  EXPECT_EQ(stats["documents"], kFiles * kDocuments);
+  EXPECT_EQ(stats["document_vectors"], kFiles * kDocuments);
 }
 
 // From nothing to a rule in the folder, with what it says of a recorded moment.

@@ -1,8 +1,10 @@
 // Import and library: what comes in, what is found, what goes again.
 #include "graph/library.h"
 
+#include <fcntl.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <sys/file.h>
 
 #include <array>
 
@@ -249,6 +251,17 @@ TEST_F(LibraryTest, DamagedFileIsSetAside) {
       file << std::string(4096, '\x5a');
     }
   }
+  // Not under somebody who has it open, as a running daemon has: it would go on writing into what was set aside.
+  {
+    Fd daemon(::open((folder_ / "graph.db.lock").c_str(), O_RDONLY | O_CLOEXEC));
+    ASSERT_EQ(::flock(daemon.get(), LOCK_SH), 0);
+    const auto refused = Store::open_or_set_aside(folder_ / "graph.db", said);
+    ASSERT_FALSE(refused);
+    EXPECT_EQ(refused.error().code, Code::Busy);
+    EXPECT_EQ(Store::check_not_in_use(folder_ / "graph.db").error().code, Code::Busy);
+    EXPECT_FALSE(std::filesystem::exists(folder_ / "graph.db.damaged-1"));
+  }
+  EXPECT_TRUE(Store::check_not_in_use(folder_ / "graph.db"));
   ASSERT_TRUE(Store::open_or_set_aside(folder_ / "graph.db", said));
   EXPECT_THAT(said, HasSubstr("graph.db.damaged-1"));
   EXPECT_TRUE(std::filesystem::exists(folder_ / "graph.db.damaged-1"));

@@ -198,8 +198,18 @@ Result<Exit> lint(const Session& session, const Options& options) {
   return clean ? shown : kBadInput;
 }
 
+// What makes the whole library anew is not done under a running daemon: it would go on with a file that was renamed, or with vectors of a model
+// that it does not have.
+Result<void> check_not_in_use(const Session& session, std::string_view what) {
+  if (auto alone = graph::Store::check_not_in_use(graph_file(session)); !alone) {
+    return fail(alone.error().code, fmt::format("{}: culpritd runs on it, or another command does. {} is for a library that nobody uses: systemctl stop culprit, then run this again", alone.error().message, what));
+  }
+  return {};
+}
+
 // A damaged database is set aside; what was imported is imported again from its files.
 Result<Exit> rebuild(const Session& session, const Options&) {
+  TRY(check_not_in_use(session, "rebuild"));
   ASSIGN(const auto modes, load_modes(session));
   std::string said;
   ASSIGN(auto store, graph::Store::open_or_set_aside(graph_file(session), said));
@@ -241,6 +251,7 @@ Result<Exit> export_library(const Session& session, const Options&) {
 
 // Packs and own documents teach the model; every stored vector is made anew with it.
 Result<Exit> train(const Session& session, const Options&) {
+  TRY(check_not_in_use(session, "train"));
   ASSIGN(const auto before, load_modes(session));
   std::vector<embed::TextGroup> groups = recall::text_groups(before->known());
   {
