@@ -79,8 +79,8 @@ TEST(Learn, StatedConfidenceMatchesFrequency) {
 TEST(Learn, ConfidenceGoesByWhatThereIsToGoBy) {
   Model model;
   model.weights = {{"traces.own_time", 2}, {"alerts M rarity", 2}};
-  model.calibration = {1, 0};
-  model.by_evidence["alerts"] = {1, -3};
+  model.calibration.common = {};
+  model.calibration.by_evidence["alerts"] = {.offset = -3};
   const Judgement traces = judge(model, {{{"traces.own_time", 1}}, {}}), alerts = judge(model, {{}, {{"alerts M rarity", 1}}});
   EXPECT_EQ(traces.evidence, "traces");
   EXPECT_EQ(alerts.evidence, "alerts");
@@ -93,22 +93,48 @@ TEST(Learn, ConfidenceGoesByWhatThereIsToGoBy) {
   EXPECT_LT(place.confidence, 0.4);
 }
 
+// The same chance is worth more the further the second is behind, and the more kinds of evidence say the same; not what others say.
+TEST(Learn, StandingIsMoreThanTheChance) {
+  std::vector<Features> features(40);
+  features[3] = {{"logs.new", 1}, {"logs.new lead", 0.5}, {"traces.own_time", 1}, {"traces.own_time lead", 0.5}, {"traces.span_gap lead", 0}};
+  features[4] = {{"metrics.cpu lead", 0.9}};
+  std::vector<double> spread(40, 0.5 / 39), close(40, 0.1 / 38);
+  spread[3] = close[3] = 0.5;
+  close[4] = 0.4;
+  const Standing alone = standing_of(spread, features), followed = standing_of(close, features);
+  EXPECT_NEAR(alone.lead, followed.lead, 1e-9);
+  EXPECT_NEAR(alone.margin, std::log(39.0), 1e-9);
+  EXPECT_NEAR(followed.margin, std::log(1.25), 1e-9);
+  EXPECT_EQ(alone.agree, 2);
+  // Right where the second is far behind, wrong where it is near: that is learned, and held where there are few of a kind.
+  std::vector<Answered> answered;
+  for (int i = 0; i < 40; ++i) answered.push_back({i % 2 == 0 ? alone : followed, i < 38 ? "traces" : "metrics", i % 2 == 0});
+  const Calibrations found = calibrate(answered, nullptr);
+  EXPECT_GT(found.of("traces").chance(alone), 0.85);
+  EXPECT_LT(found.of("traces").chance(followed), 0.3);
+  EXPECT_NEAR(found.of("metrics").chance(alone), found.of("nothing like it").chance(alone), 0.1);
+  for (const Calibration& one : {found.common, found.of("traces"), found.of("metrics")}) {
+    EXPECT_GE(std::min({one.lead, one.margin, one.agree}), 0);
+  }
+}
+
 TEST(Learn, WeightsSurviveTheirFile) {
   Model model;
   model.source = "a test";
   model.weights = {{"a", 1.5}, {"b", -2}};
   model.faults["cpu"] = {{"a", 1}};
-  model.calibration = {0.5, -0.1};
-  model.by_evidence["traces"] = {2, 0.25};
+  model.calibration.common = {0.5, 0.3, 0.2, -0.1};
+  model.calibration.by_evidence["traces"] = {2, 0, 1, 0.25};
   model.habits = {3, {{"x|M:y", 2}}};
   const std::string text = write_model(model);
   const auto back = parse_model(text);
   ASSERT_TRUE(back) << back.error().message;
   EXPECT_EQ(write_model(*back), text);
-  const std::pair<const char*, const char*> rows[] = {{"", "no weights"}, {"{}", "no weights"}, {R"({"culprit_weights": 9})", "format 9"},
-      {R"({"culprit_weights": 2, "weights": {"a": "x"}})", "'a' is no number"}, {R"({"culprit_weights": 2, "weights": {"a": 1e300}})", "out of range"},
-      {R"({"culprit_weights": 2, "habits": {"counts": {"x": -1}}})", "'x' is no count"}, {R"({"culprit_weights": 2, "faults": 3})", "no object"},
-      {R"({"culprit_weights": 2, "calibration": {"by_evidence": {"traces": 3}}})", "'traces' is no object"}};
+  const std::pair<const char*, const char*> rows[] = {{"", "no weights"}, {"{}", "no weights"}, {R"({"culprit_weights": 2})", "format 2"},
+      {R"({"culprit_weights": 3, "weights": {"a": "x"}})", "'a' is no number"}, {R"({"culprit_weights": 3, "weights": {"a": 1e300}})", "out of range"},
+      {R"({"culprit_weights": 3, "habits": {"counts": {"x": -1}}})", "'x' is no count"}, {R"({"culprit_weights": 3, "faults": 3})", "no object"},
+      {R"({"culprit_weights": 3, "calibration": {"by_evidence": {"traces": 3}}})", "'traces' is no object"},
+      {R"({"culprit_weights": 3, "calibration": 3})", "no object"}, {R"({"culprit_weights": 3, "calibration": {"lead": 1e308}})", "\"lead\" is out of range"}};
   for (const auto& [bad, why] : rows) {
     const auto refused = parse_model(bad);
     ASSERT_FALSE(refused) << bad;
@@ -143,7 +169,7 @@ TEST(Learn, FewVerdictsMoveWhatWasKnown) {
   Model before;
   before.source = "before";
   before.weights = {{"good", 3}, {"elsewhere", 2}};
-  before.calibration = {0.7, 0.1};
+  before.calibration.common = {.lead = 0.7, .offset = 0.1};
   before.faults["cpu"] = {{"good", 1}};
   const std::vector<Example> examples = made_examples(3, 1.0, 6);
   std::vector<const Example*> all;
@@ -154,17 +180,17 @@ TEST(Learn, FewVerdictsMoveWhatWasKnown) {
   EXPECT_LT(anew.weights.at("good"), 3);
   EXPECT_EQ(after.faults, before.faults);
   EXPECT_TRUE(after.trees.empty());
-  const Calibration calibration = cross_validate(examples, {.start = &before}).calibrated.calibration;
-  EXPECT_NEAR(calibration.slope, 0.7, 0.3);
+  const Calibration calibration = cross_validate(examples, {.start = &before}).calibrated.common;
+  EXPECT_NEAR(calibration.lead, 0.7, 0.3);
   EXPECT_NEAR(calibration.offset, 0.1, 0.5);
   // One sure answer that was wrong takes some of the confidence, not all of it.
   Model sure = before;
   sure.weights["good"] = 10;
   std::vector<Example> wrong = {examples.front()};
   wrong.front().truth = (wrong.front().truth + 1) % 4;
-  const Calibration less = cross_validate(wrong, {.start = &sure}).calibrated.calibration;
-  EXPECT_LT(less.slope, 0.7);
-  EXPECT_GT(less.slope, 0.4);
+  const Calibration less = cross_validate(wrong, {.start = &sure}).calibrated.common;
+  EXPECT_LT(less.lead, 0.7);
+  EXPECT_GT(less.lead, 0.4);
 }
 
 // An incident that was exported with somebody's verdicts is a labelled case; one without is left out and counted.

@@ -205,8 +205,7 @@ void add_learn(CLI::App& app, Session& session) {
       std::vector<const ex::Example*> examples;
       for (const ex::Example& one : material.examples) examples.push_back(&one);
       ex::Model model = ex::fit(examples, fitting);
-      model.calibration = all.calibrated.calibration;
-      model.by_evidence = all.calibrated.by_evidence;
+      model.calibration = all.calibrated;
       if (!options->general && material.habits.cases > 0) model.habits = material.habits;
       model.source = !options->source.empty() ? options->source
                      : start                  ? fmt::format("{}; then {} incidents that people confirmed or rejected", start->source, examples.size())

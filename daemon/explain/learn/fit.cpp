@@ -252,62 +252,13 @@ void fit_faults(const std::vector<const Example*>& examples, const Vocabulary& w
   }
 }
 
-std::vector<std::pair<double, bool>> leads_of(const std::vector<Held>& held, std::string_view evidence = {}) {
-  std::vector<std::pair<double, bool>> out;
+// What was answered of cases of which it is known whether that was right.
+std::vector<Answered> answered(const std::vector<Held>& held) {
+  std::vector<Answered> out;
   for (const Held& one : held) {
-    if (!one.judgement.chance.empty() && one.example->known() && (evidence.empty() || one.judgement.evidence == evidence)) out.emplace_back(lead_of(one.judgement.chance), one.rank == 1);
+    if (!one.judgement.chance.empty() && one.example->known()) out.push_back({one.judgement.standing, one.judgement.evidence, one.rank == 1});
   }
   return out;
-}
-
-// Platt's targets keep a handful of cases from claiming certainty.
-// `prior` is what the slope and the offset are held to.
-Calibration platt(const std::vector<std::pair<double, bool>>& leads, Calibration prior, double slope_hold, double offset_hold) {
-  double right = 0;
-  for (const auto& [lead, is_right] : leads) right += is_right ? 1 : 0;
-  const double wrong = static_cast<double>(leads.size()) - right;
-  const double high = (right + 1) / (right + 2), low = 1 / (wrong + 2);
-  double slope = prior.slope, offset = prior.offset;
-  for (int step = 0; step < 100; ++step) {  // Newton's method
-    double g1 = slope_hold * (slope - prior.slope), g0 = offset_hold * (offset - prior.offset), h11 = slope_hold, h00 = offset_hold, h10 = 0;
-    for (const auto& [lead, is_right] : leads) {
-      const double p = 1 / (1 + std::exp(-(slope * lead + offset))), off = p - (is_right ? high : low), w = p * (1 - p);
-      g1 += off * lead, g0 += off, h11 += w * lead * lead, h00 += w, h10 += w * lead;
-    }
-    const double det = h11 * h00 - h10 * h10;
-    if (det < 1e-12) break;
-    slope -= std::clamp((h00 * g1 - h10 * g0) / det, -1.0, 1.0);
-    offset -= std::clamp((h11 * g0 - h10 * g1) / det, -1.0, 1.0);
-    slope = std::clamp(slope, 0.05, 5.0);
-    offset = std::clamp(offset, -5.0, 5.0);
-  }
-  return {slope, offset};
-}
-
-// One for all, and one for each kind of evidence that there is to go by, held to the one for all: a lead that rests on alerts
-// is not worth what one is that rests on traces.
-// `start`: of weights that were there before; what it says is worth as many cases as one kind of evidence's common one.
-void calibrate(const std::vector<Held>& held, const Model* start, Model& out) {
-  constexpr double kHold = 10;  // a few dozen cases, all of them right, must not make a lead of nothing look sure
-  out.by_evidence.clear();
-  if (start != nullptr) {
-    // The slope is held in the measure of the leads: else one sure answer that was wrong would make every answer unsure.
-    const auto moved = [&](Calibration before, std::string_view kind) {
-      const auto leads = leads_of(held, kind);
-      double square = 0;
-      for (const auto& [lead, right] : leads) square += lead * lead / static_cast<double>(leads.size());
-      return platt(leads, before, kHold * std::max(1.0, square / 4), kHold);  // a case's p (1 - p) is at most 1/4
-    };
-    out.calibration = moved(start->calibration, {});
-    for (const auto& [kind, before] : start->by_evidence) out.by_evidence[kind] = moved(before, kind);
-    return;
-  }
-  out.calibration = platt(leads_of(held), {}, 1.0, 0.1);
-  std::set<std::string> kinds;
-  for (const Held& one : held) kinds.insert(one.judgement.evidence);
-  for (const std::string& kind : kinds) {
-    if (!kind.empty()) out.by_evidence[kind] = platt(leads_of(held, kind), out.calibration, kHold, kHold);
-  }
 }
 
 }  // namespace
@@ -389,18 +340,19 @@ CrossValidation cross_validate(const std::vector<Example>& examples, const FitOp
       }
     }
   }
+  const Calibrations* start = options.start == nullptr ? nullptr : &options.start->calibration;
   for (std::size_t fold = 0; fold < folds; ++fold) {
     std::vector<Held> others;
     for (std::size_t i = 0; i < examples.size(); ++i) {
       if (fold_of[i] != fold) others.push_back(out.held[i]);
     }
-    Model calibration;
-    calibrate(others, options.start, calibration);
+    const Calibrations found = calibrate(answered(others), start);
     for (std::size_t i = 0; i < examples.size(); ++i) {
-      if (fold_of[i] == fold) out.held[i].judgement.confidence = confidence_of(calibration, out.held[i].judgement.evidence, lead_of(out.held[i].judgement.chance));
+      Judgement& judgement = out.held[i].judgement;
+      if (fold_of[i] == fold) judgement.confidence = found.of(judgement.evidence).chance(judgement.standing);
     }
   }
-  calibrate(out.held, options.start, out.calibrated);
+  out.calibrated = calibrate(answered(out.held), start);
   count_ranks(out);
   out.ece = expected_calibration_error(out.held);
   return out;

@@ -2,8 +2,7 @@
 //
 // Maximises the log-likelihood of the true causes under the softmax of model.h, less an L2 penalty, by full-batch gradient
 // steps (Adam; Kingma and Ba, ICLR 2015): convex, so the start does not matter. Of an incident of which only is known who did not
-// cause it, the likelihood is that of all others together (partial labels: Cour, Sapp and Taskar, JMLR 2011). Calibration is Platt's (1999): a logistic
-// function of the lead, fitted on cases that the weights were not fitted on.
+// cause it, the likelihood is that of all others together (partial labels: Cour, Sapp and Taskar, JMLR 2011). Calibration is that of calibrate.h.
 #pragma once
 
 #include <functional>
@@ -51,7 +50,7 @@ struct CrossValidation {
   double ac1 = 0, avg5 = 0;     // as the benchmark's scorer counts
   double fault_accuracy = 0;
   double ece = 0;               // expected calibration error, 10 bins
-  Model calibrated;             // with nothing but the calibration, fitted on all held-out cases
+  Calibrations calibrated;      // fitted on all held-out cases
 };
 
 // Folds by the hash of the case's id, each set dealt evenly. Confidence of a fold is calibrated on the other folds.

@@ -41,18 +41,6 @@ std::map<std::string, double, std::less<>> parts_of(const Model& model, const Fe
   return out;
 }
 
-double lead_of(const std::vector<double>& chances) {
-  if (chances.empty()) return 0;
-  const double best = std::clamp(*std::ranges::max_element(chances), 1e-6, 1 - 1e-6);
-  return std::log(best / (1 - best));
-}
-
-double confidence_of(const Model& model, std::string_view evidence, double lead) {
-  const auto own = model.by_evidence.find(evidence);
-  const Calibration& calibration = own == model.by_evidence.end() ? model.calibration : own->second;
-  return 1 / (1 + std::exp(-(calibration.slope * lead + calibration.offset)));
-}
-
 std::string evidence_of(const std::vector<Features>& features) {
   for (const std::string_view kind : {"alerts", "traces", "metrics", "logs"}) {
     for (const Features& one : features) {
@@ -74,7 +62,8 @@ Judgement judge(const Model& model, const std::vector<Features>& features) {
   std::ranges::stable_sort(out.order, [&](std::size_t a, std::size_t b) { return out.score[a] > out.score[b]; });
   if (out.order.empty()) return out;
   out.evidence = evidence_of(features);
-  out.confidence = confidence_of(model, out.evidence, lead_of(out.chance));
+  out.standing = standing_of(out.chance, features);
+  out.confidence = model.calibration.of(out.evidence).chance(out.standing);
   if (out.evidence.empty()) out.confidence = std::min({out.confidence, kNothingSeen, 1 / static_cast<double>(features.size())});
   double best = -1e300;
   for (const auto& [fault, weights] : model.faults) {

@@ -70,6 +70,20 @@ double number(const json& from, const char* key, double otherwise) {
   return found != from.end() && found->is_number() ? found->get<double>() : otherwise;
 }
 
+Result<Calibration> read_calibration(const json& from, std::string_view what) {
+  Calibration out;
+  for (const auto& [key, value] : {std::pair("lead", &out.lead), std::pair("margin", &out.margin), std::pair("agree", &out.agree), std::pair("offset", &out.offset)}) {
+    *value = number(from, key, *value);
+    if (!(std::fabs(*value) <= 100)) return fail(Code::Invalid, fmt::format("\"{}\": \"{}\" is out of range", what, key));
+  }
+  return out;
+}
+
+json calibration_record(const Calibration& one) {
+  const auto rounded = [](double value) { return std::round(value * 1e3) / 1e3; };
+  return {{"lead", rounded(one.lead)}, {"margin", rounded(one.margin)}, {"agree", rounded(one.agree)}, {"offset", rounded(one.offset)}};
+}
+
 }  // namespace
 
 Result<Model> parse_model(std::string_view json_text) {
@@ -87,15 +101,13 @@ Result<Model> parse_model(std::string_view json_text) {
     out.trees.push_back(std::move(one));
   }
   const json calibration = from.value("calibration", json::object());
-  if (calibration.is_object()) {
-    const auto read = [](const json& one) { return Calibration{number(one, "slope", 1), number(one, "offset", 0)}; };
-    out.calibration = read(calibration);
-    const json kinds = calibration.value("by_evidence", json::object());
-    if (!kinds.is_object() || kinds.size() > kEvidenceKindsMax) return fail(Code::Invalid, "\"calibration\": \"by_evidence\" is no object");
-    for (const auto& [kind, one] : kinds.items()) {
-      if (!one.is_object()) return fail(Code::Invalid, fmt::format("\"calibration\": '{}' is no object", kind));
-      out.by_evidence[kind] = read(one);
-    }
+  if (!calibration.is_object()) return fail(Code::Invalid, "\"calibration\" is no object");
+  ASSIGN(out.calibration.common, read_calibration(calibration, "calibration"));
+  const json kinds = calibration.value("by_evidence", json::object());
+  if (!kinds.is_object() || kinds.size() > kEvidenceKindsMax) return fail(Code::Invalid, "\"calibration\": \"by_evidence\" is no object");
+  for (const auto& [kind, one] : kinds.items()) {
+    if (!one.is_object()) return fail(Code::Invalid, fmt::format("\"calibration\": '{}' is no object", kind));
+    ASSIGN(out.calibration.by_evidence[kind], read_calibration(one, kind));
   }
   const json faults = from.value("faults", json::object());
   if (!faults.is_object()) return fail(Code::Invalid, "\"faults\" is no object");
@@ -136,10 +148,9 @@ std::string write_model(const Model& model) {
   for (const auto& [kind, weights] : model.faults) faults[kind] = weights;
   json trees = json::array();
   for (const Tree& tree : model.trees) trees.push_back(tree_record(tree));
-  const auto calibration_record = [](const Calibration& one) { return json{{"slope", std::round(one.slope * 1e3) / 1e3}, {"offset", std::round(one.offset * 1e3) / 1e3}}; };
-  json calibration = calibration_record(model.calibration);
-  if (!model.by_evidence.empty()) calibration["by_evidence"] = json::object();
-  for (const auto& [kind, one] : model.by_evidence) calibration["by_evidence"][kind] = calibration_record(one);
+  json calibration = calibration_record(model.calibration.common);
+  if (!model.calibration.by_evidence.empty()) calibration["by_evidence"] = json::object();
+  for (const auto& [kind, one] : model.calibration.by_evidence) calibration["by_evidence"][kind] = calibration_record(one);
   const json out = {{"culprit_weights", kWeightsVersion},
                     {"source", model.source},
                     {"weights", model.weights},

@@ -18,12 +18,13 @@
 
 #include "daemon/base/result.h"
 #include "daemon/explain/evidence/signal.h"
+#include "daemon/explain/learn/calibrate.h"
 #include "daemon/explain/learn/trees.h"
 #include "daemon/explain/recorded/case.h"
 
 namespace culprit::explain {
 
-inline constexpr int kWeightsVersion = 2;
+inline constexpr int kWeightsVersion = 3;
 inline constexpr std::size_t kFeaturesMax = 1'000'000;
 
 struct Habits {
@@ -31,17 +32,11 @@ struct Habits {
   std::map<std::string, std::uint64_t, std::less<>> counts;  // "service|alert" -> cases that had it
 };
 
-// chance = logistic(slope * log-odds of the softmax + offset)
-struct Calibration {
-  double slope = 1, offset = 0;
-};
-
 struct Model {
   std::string source = "nothing learned";
   std::map<std::string, double, std::less<>> weights;  // by feature
   std::vector<Tree> trees;       // empty, or their scores are added to that of the weights
-  Calibration calibration;
-  std::map<std::string, Calibration, std::less<>> by_evidence;  // instead of it, by what there is to go by: evidence_of()
+  Calibrations calibration;
   Habits habits;
   std::map<std::string, std::map<std::string, double, std::less<>>> faults;  // kind of fault -> weights by feature
 };
@@ -67,6 +62,7 @@ struct Judgement {
   double confidence = 0;             // calibrated chance that the first one is right
   std::string fault;                 // kind of fault at the first one; "" = cannot tell
   std::string evidence;              // what there was to go by
+  Standing standing;                 // of the first one
 };
 Judgement judge(const Model& model, const std::vector<Features>& features);
 
@@ -74,10 +70,6 @@ Judgement judge(const Model& model, const std::vector<Features>& features);
 std::vector<double> softmax(const std::vector<double>& scores);
 // What each feature adds to a candidate's log-odds.
 std::map<std::string, double, std::less<>> parts_of(const Model& model, const Features& features);
-// The log-odds of the best against all others: what calibration looks at.
-double lead_of(const std::vector<double>& chances);
-// Calibrated chance of a lead.
-double confidence_of(const Model& model, std::string_view evidence, double lead);
 // What there is to go by: "alerts", else "traces", else "metrics" or "logs"; "" = nothing. Of any candidate of the case.
 std::string evidence_of(const std::vector<Features>& features);
 
