@@ -333,6 +333,10 @@ TEST_F(OfflineTest, ReplayOfARecordedCasePrintsTheSameDocument) {
 TEST_F(OfflineTest, ReplayAndLearnRefuseWhatTheyCannotRead) {
   write("none/readme", "");
   const std::string weights = write("bad.json", "{}");
+  write("strange/truth.jsonl", R"({"case": "x", "root_cause": {"service": "elsewhere"}})");
+  write("strange/x/case.json", R"({"id": "x", "services": ["a", "b"]})");
+  write("kept.json", "as it was");
+  write("good.json", R"({"culprit_weights": 3, "weights": {"metrics.cpu": 1}})");
   const struct { std::vector<std::string> arguments; int code; const char* says; } rows[] = {
       {{"replay"}, kBadInput, "--cases"},
       {{"replay", folder_ / "none"}, kNotFound, "case.json"},
@@ -340,12 +344,19 @@ TEST_F(OfflineTest, ReplayAndLearnRefuseWhatTheyCannotRead) {
       {{"replay", folder_ / "none", "--weights", weights}, kBadInput, "bad.json"},
       {{"learn", "--cases", folder_ / "none"}, kNotFound, "truth.jsonl"},
       {{"learn", "--cases", folder_ / "none", "--without", "smell"}, kBadInput, "smell"},
+      {{"learn", "--cases", folder_ / "none", "--penalty", "nan"}, kBadInput, "nan"},
+      {{"replay", "--cases", write("empty.jsonl", "")}, kBadInput, "no cases"},
+      {{"replay", folder_ / "none", "--weights", write("old.json", R"({"culprit_weights": 2})")}, kBadInput, "format 2"},
+      {{"learn", "--cases", folder_ / "strange", "--out", folder_ / "kept.json"}, kBadInput, "none of the 1 labels"},
+      {{"learn", "--cases", folder_ / "strange", "--weights", folder_ / "good.json", "--out", folder_ / "no/such.json"}, kInternal, "no/such.json"},
   };
   for (const auto& row : rows) {
     const Outcome outcome = run(row.arguments);
     EXPECT_EQ(outcome.code, row.code) << outcome.err;
     EXPECT_THAT(outcome.err, HasSubstr(row.says));
   }
+  std::ifstream kept(folder_ / "kept.json");
+  EXPECT_EQ(std::string(std::istreambuf_iterator<char>(kept), {}), "as it was");
 }
 
 }  // namespace

@@ -130,7 +130,7 @@ TEST(Learn, WeightsSurviveTheirFile) {
   const auto back = parse_model(text);
   ASSERT_TRUE(back) << back.error().message;
   EXPECT_EQ(write_model(*back), text);
-  const std::pair<const char*, const char*> rows[] = {{"", "no weights"}, {"{}", "no weights"}, {R"({"culprit_weights": 2})", "format 2"},
+  const std::pair<const char*, const char*> rows[] = {{"", "line 1, column 1: not JSON"}, {"{\n \"culprit_weights\": 3,,", "line 2, column 23: not JSON"}, {"[]", "no JSON object"}, {"{}", "no weights"}, {R"({"culprit_weights": 2})", "format 2"},
       {R"({"culprit_weights": 3, "weights": {"a": "x"}})", "'a' is no number"}, {R"({"culprit_weights": 3, "weights": {"a": 1e300}})", "out of range"},
       {R"({"culprit_weights": 3, "habits": {"counts": {"x": -1}}})", "'x' is no count"}, {R"({"culprit_weights": 3, "faults": 3})", "no object"},
       {R"({"culprit_weights": 3, "calibration": {"by_evidence": {"traces": 3}}})", "'traces' is no object"},
@@ -366,6 +366,13 @@ TEST(Answer, TheBuiltInWeightsFindMadeUpFaults) {
 }
 
 TEST(Answer, WithNothingToGoByItIsInconclusive) {
+  RecordedCase two;
+  two.id = "two";
+  two.names = {"a", "b"};
+  two.candidates = two.candidate_of = {0, 1};
+  const CaseAnswer either = answer_case(two, built_in_model());
+  EXPECT_EQ(either.explanation.verdict, Verdict::Inconclusive);
+  EXPECT_LE(either.explanation.candidates.at(1).confidence, either.explanation.candidates.at(0).confidence);
   RecordedCase c = test::recorded(test::Broken::Nothing);
   c.spans.clear();
   c.logs.clear();

@@ -69,11 +69,18 @@ TEST_F(RecordedTest, RefusesWhatIsNoCaseWithItsPlace) {
   write("lost/case.json", R"({"services": ["a"], "reference": "nowhere"})");
   write("columns/case.json", R"({"services": ["a"]})");
   write("columns/traces.csv", "trace_id,span_id\n1,2\n");
+  write("broken/case.json", "{\"services\": [\"a\"],\n\"id\" 1}");
+  write("onset/case.json", R"({"services": ["a"], "inject_time": "soon"})");
+  write("far/case.json", R"({"services": ["a"], "inject_time": 1e300})");
+  write("when/case.json", R"({"services": ["a"]})");
+  write("when/metrics.csv", "time,a|x\n1,2\n");
+  write("nobody/case.json", R"({"services": [], "inject_time": 1})");
   write("time/case.json", R"({"services": ["a"]})");
   write("time/metrics.csv", "when,a|x\n1,2\n");
   const std::pair<const char*, const char*> rows[] = {
       {"no", "holds no case.json"},    {"list", "no JSON object"},       {"names", "not a list of names"}, {"leaves", "leads elsewhere"},
-      {"lost", "no reference 'nowhere'"}, {"columns", "line 1: no column 'parent_id'"}, {"time", "line 1: the first column is not 'time'"}};
+      {"lost", "no reference 'nowhere'"}, {"broken", "line 2, column 6: not JSON"}, {"onset", "\"inject_time\" is no time"}, {"far", "\"inject_time\" is no time"}, {"when", "no \"inject_time\""},
+      {"nobody", "names nobody"}, {"columns", "line 1: no column 'parent_id'"}, {"time", "line 1: the first column is not 'time'"}};
   for (const auto& [name, text] : rows) {
     const auto c = read_case(folder_ / name);
     ASSERT_FALSE(c) << name;

@@ -256,14 +256,14 @@ Exit exit_of(Code code) {
       return kNotFound;
     case Code::Invalid:
     case Code::Corrupt:
+    case Code::Unsupported:  // of another version
+    case Code::Exhausted:    // larger than any that is read
       return kBadInput;
     case Code::Denied:
       return kDenied;
     case Code::Busy:
       return kNoAnswer;
-    case Code::Unsupported:
     case Code::Io:
-    case Code::Exhausted:
       return kInternal;
   }
   return kInternal;

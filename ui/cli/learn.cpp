@@ -2,7 +2,11 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <cerrno>
+#include <cmath>
+#include <filesystem>
 #include <fstream>
+#include <functional>
 #include <optional>
 
 #include "daemon/explain/learn/alert_words.h"
@@ -123,25 +127,39 @@ std::string render(const Json& document, const Style& style) {
   return fmt::format("5-fold cross-validation by incident:\n{}{}{} weights written to {}\n", table.text(style, 0), left_out, whole(document, "weights"), text(document, "out", "nowhere (--out)"));
 }
 
+// Whole or not at all: a file that was there stays until the new one is complete. What is no file (/dev/stdout) is written to as it is.
+Result<void> write_whole(const std::string& path, const std::function<void(std::ostream&)>& put) {
+  std::error_code error;
+  const bool is_special = std::filesystem::exists(path, error) && !std::filesystem::is_regular_file(path, error);
+  const std::string part = is_special ? path : path + ".new";
+  errno = 0;
+  std::ofstream file(part, std::ios::binary | std::ios::trunc);
+  put(file);
+  file.close();
+  if (file) {
+    if (!is_special) std::filesystem::rename(part, path, error);
+    if (is_special || !error) return {};
+  }
+  const std::string why = error ? error.message() : std::generic_category().message(errno != 0 ? errno : EIO);
+  if (!is_special) std::filesystem::remove(part, error);
+  return fail(Code::Io, fmt::format("cannot write '{}': {}", path, why));
+}
+
 Result<void> save(const ex::Model& model, const std::string& path) {
   if (path.empty()) return {};
-  std::ofstream file(path, std::ios::binary | std::ios::trunc);
-  file << ex::write_model(model);
-  if (!file.flush()) return fail(Code::Io, fmt::format("cannot write '{}'", path));
-  return {};
+  return write_whole(path, [&](std::ostream& file) { file << ex::write_model(model); });
 }
 
 // What was said of each case by weights that never saw it, one line each, as `culprit replay` would: for the data's own scorer.
 Result<void> save_answers(const ex::CrossValidation& result, const std::string& path) {
   if (path.empty()) return {};
-  std::ofstream file(path, std::ios::binary | std::ios::trunc);
-  for (const ex::Held& held : result.held) {
-    Json ranking = Json::array();
-    for (const std::size_t at : held.judgement.order) ranking.push_back(held.example->names[at]);
-    file << Json{{"case", held.example->id}, {"ranking", std::move(ranking)}, {"fault_type", held.judgement.fault}, {"confidence", held.judgement.confidence}}.dump() << "\n";
-  }
-  if (!file.flush()) return fail(Code::Io, fmt::format("cannot write '{}'", path));
-  return {};
+  return write_whole(path, [&](std::ostream& file) {
+    for (const ex::Held& held : result.held) {
+      Json ranking = Json::array();
+      for (const std::size_t at : held.judgement.order) ranking.push_back(held.example->names[at]);
+      file << Json{{"case", held.example->id}, {"ranking", std::move(ranking)}, {"fault_type", held.judgement.fault}, {"confidence", held.judgement.confidence}}.dump(-1, ' ', false, Json::error_handler_t::replace) << "\n";
+    }
+  });
 }
 
 // Few incidents teach little: what people confirmed of their own moves the weights that were there, rather than replacing them.
@@ -188,6 +206,9 @@ void add_learn(CLI::App& app, Session& session) {
   app.add_option("--without-block", options->without_block, "Neither learn nor try with these blocks: metrics.own_share, traces, alerts, ...")->type_name("NAME");
   app.callback([&session, options] {
     session.run = [&session, options]() -> Result<Exit> {
+      for (const double number : {options->penalty, options->rare_penalty, options->keep_spans, options->keep_samples, options->keep}) {
+        if (!std::isfinite(number)) return fail(Code::Invalid, "nan is no number");  // it passes every range
+      }
       ex::Loss loss{.spans_kept = options->keep_spans, .samples_kept = options->keep_samples};
       if (options->keep < 1) loss.spans_kept = loss.samples_kept = loss.lines_kept = loss.alerts_kept = options->keep;
       for (const std::string& what : options->without) TRY(ex::mark_lost(loss, what));
@@ -199,6 +220,9 @@ void add_learn(CLI::App& app, Session& session) {
       for (auto* examples : {&material.examples, &material.tried}) leave_out(*examples, options->without_block);
       if (material.examples.empty()) return fail(Code::Invalid, material.silent == 0 ? std::string("there are no labelled cases") : fmt::format("nobody confirmed or rejected whom the exported incidents ({}) blamed: culprit confirm, or reject", material.silent));
       ASSIGN(const std::optional<ex::Model> start, start_of(*options));
+      if (!start && std::ranges::none_of(material.examples, [](const ex::Example& one) { return one.truth >= 0 || !one.rejected.empty(); })) {
+        return fail(Code::Invalid, fmt::format("none of the {} labels names a service of its case: there is nothing to learn", material.examples.size()));
+      }
       ex::FitOptions fitting{.penalty = options->penalty, .rare_penalty = options->rare_penalty, .names = !options->general, .start = start ? &*start : nullptr};
       if (options->no_trees) fitting.trees_from = material.examples.size() + 1;
       const ex::CrossValidation all = ex::cross_validate(material.examples, fitting, 5, loss.any() ? &material.tried : nullptr);

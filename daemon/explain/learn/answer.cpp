@@ -102,9 +102,9 @@ CaseAnswer answer_case(const RecordedCase& c, const Model& model) {
     cause.rank = static_cast<int>(explanation.candidates.size()) + 1;
     cause.service = c.name(c.candidates[at]);
     cause.entity = "service:" + cause.service;
-    // The first one's chance is calibrated; the others share what is left.
+    // The first one's chance is calibrated; the others share what is left, none of them more than the first.
     const double first = judgement.chance[judgement.order.front()];
-    const double chance = cause.rank == 1 ? judgement.confidence : (1 - judgement.confidence) * judgement.chance[at] / std::max(1e-9, 1 - first);
+    const double chance = cause.rank == 1 ? judgement.confidence : std::min(judgement.confidence, (1 - judgement.confidence) * judgement.chance[at] / std::max(1e-9, 1 - first));
     cause.confidence = std::round(100 * chance) / 100;
     cause.failure_mode = mode_of(cause.rank == 1 ? judgement.fault : "");
     cause.evidence = evidence_for(c, model, signals, features[at], at);

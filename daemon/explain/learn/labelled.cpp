@@ -14,8 +14,7 @@ Result<std::map<std::string, Label>> read_labels(const std::filesystem::path& fi
   std::map<std::string, Label> out;
   TRY(read_lines(file, [&](std::string_view line, std::size_t) -> Result<void> {
     if (line.empty()) return {};
-    const nlohmann::json row = nlohmann::json::parse(line, nullptr, false);
-    if (!row.is_object()) return fail(Code::Invalid, "a label is a JSON object");
+    ASSIGN(const nlohmann::json row, parse_object(line));
     const auto cause = row.find("root_cause");
     const std::string id = text_of(row, "case");
     if (id.empty() || cause == row.end() || !cause->is_object()) return fail(Code::Invalid, "a label has \"case\" and \"root_cause\"");

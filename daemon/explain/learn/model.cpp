@@ -9,6 +9,7 @@
 #include <nlohmann/json.hpp>
 
 #include "daemon/explain/learn/built_in.h"
+#include "daemon/explain/recorded/text_file.h"
 
 namespace culprit::explain {
 
@@ -87,8 +88,8 @@ json calibration_record(const Calibration& one) {
 }  // namespace
 
 Result<Model> parse_model(std::string_view json_text) {
-  const json from = json::parse(json_text, nullptr, false);
-  if (!from.is_object() || !from.contains("culprit_weights")) return fail(Code::Invalid, "no weights of culprit (no \"culprit_weights\")");
+  ASSIGN(const json from, parse_object(json_text));
+  if (!from.contains("culprit_weights")) return fail(Code::Invalid, "no weights of culprit (no \"culprit_weights\")");
   if (!from["culprit_weights"].is_number_integer() || from["culprit_weights"] != kWeightsVersion) {
     return fail(Code::Unsupported, fmt::format("weights format {}; this culprit reads format {}", from["culprit_weights"].dump(), kWeightsVersion));
   }

@@ -28,8 +28,8 @@ Result<json> read_description(const path& file) {
     text += '\n';
     return {};
   }));
-  json description = json::parse(text, nullptr, false);
-  if (!description.is_object()) return fail(Code::Invalid, fmt::format("'{}' is no JSON object", file.string()));
+  auto description = parse_object(text);
+  if (!description) return std::unexpected(description.error().context(fmt::format("'{}'", file.string())));
   return description;
 }
 
@@ -103,7 +103,11 @@ Result<RecordedCase> read_case(const path& directory) {
   if (const auto services = description.find("services"); services != description.end()) {
     if (auto done = builder.candidates(*services); !done) return std::unexpected(done.error().context(fmt::format("'{}'", file.string())));
   }
-  builder.out.onset_ns = time_of(description, "inject_time");
+  if (const auto onset = description.find("inject_time"); onset != description.end()) {
+    const auto onset_ns = onset->is_number() ? seconds_to_ns(onset->get<double>()) : std::nullopt;
+    if (!onset_ns) return fail(Code::Invalid, fmt::format("'{}': \"inject_time\" is no time in seconds since 1970", file.string()));
+    builder.out.onset_ns = *onset_ns;
+  }
   if (const auto earlier = description.find("prior_incident_times"); earlier != description.end() && earlier->is_array()) {
     for (const json& time : *earlier) {
       if (!time.is_number()) continue;
@@ -118,14 +122,19 @@ Result<RecordedCase> read_case(const path& directory) {
     builder.out.fired.time_ns = time_of(*alert, "time");
   }
   TRY(read_signals(directory, builder, false));
+  const RecordedCase& read = builder.out;
+  if (read.onset_ns == 0 && !(read.spans.empty() && read.logs.empty() && read.metrics.columns.empty())) {
+    return fail(Code::Invalid, fmt::format("'{}' has no \"inject_time\", which tells before from after", file.string()));
+  }
   ASSIGN(const path reference, reference_of(directory, description));
   if (!reference.empty()) TRY(read_signals(reference, builder, true));
-  return builder.finish();
+  RecordedCase out = builder.finish();
+  if (out.candidates.empty()) return fail(Code::Invalid, fmt::format("'{}' names nobody who may be blamed (\"services\"), nor does what lies beside it", file.string()));
+  return out;
 }
 
 Result<RecordedCase> parse_case_line(std::string_view line) {
-  const json row = json::parse(line, nullptr, false);
-  if (!row.is_object()) return fail(Code::Invalid, "a case is a JSON object");
+  ASSIGN(const json row, parse_object(line));
   CaseBuilder builder;
   builder.out.id = text_of(row, "id");
   if (builder.out.id.empty()) return fail(Code::Invalid, "the case has no \"id\"");
@@ -154,11 +163,15 @@ Result<RecordedCase> parse_case_line(std::string_view line) {
 }
 
 Result<void> read_case_lines(const path& file, const std::function<Result<void>(RecordedCase&&)>& each) {
-  return read_lines(file, [&](std::string_view line, std::size_t) -> Result<void> {
+  std::size_t cases = 0;
+  TRY(read_lines(file, [&](std::string_view line, std::size_t) -> Result<void> {
     if (line.empty()) return {};
     ASSIGN(RecordedCase one, parse_case_line(line));
+    ++cases;
     return each(std::move(one));
-  });
+  }));
+  if (cases == 0) return fail(Code::Invalid, fmt::format("'{}' holds no cases", file.string()));
+  return {};
 }
 
 }  // namespace culprit::explain

@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 #include <zlib.h>
 
+#include <algorithm>
 #include <cerrno>
 
 #include "daemon/base/handle.h"
@@ -59,6 +60,21 @@ Result<void> read_lines(const std::filesystem::path& file, const EachLine& each)
   if (code == Z_BUF_ERROR) return fail(Code::Corrupt, fmt::format("'{}' ends in the middle of a gzip stream", file.string()));
   if (!rest.empty()) TRY(hand_over(rest));
   return {};
+}
+
+Result<nlohmann::json> parse_object(std::string_view text) {
+  nlohmann::json out;
+  try {
+    out = nlohmann::json::parse(text);
+  } catch (const nlohmann::json::parse_error& error) {
+    const std::string_view before = text.substr(0, std::min(text.size(), error.byte > 0 ? error.byte - 1 : 0));
+    const std::size_t line = before.rfind('\n');  // npos + 1 = 0
+    return fail(Code::Invalid, fmt::format("line {}, column {}: not JSON", std::ranges::count(before, '\n') + 1, before.size() - (line + 1) + 1));
+  } catch (const std::exception&) {
+    return fail(Code::Invalid, "not JSON");
+  }
+  if (!out.is_object()) return fail(Code::Invalid, "no JSON object");
+  return out;
 }
 
 std::filesystem::path find_file(const std::filesystem::path& directory, std::string_view name) {

@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <filesystem>
 #include <functional>
+#include <nlohmann/json.hpp>
 #include <string_view>
 #include <vector>
 
@@ -18,6 +19,9 @@ inline constexpr std::uint64_t kFileBytesMax = 2ULL << 30U;  // unpacked: a bomb
 // Errors: NotFound, Io, Corrupt (bad gzip), Exhausted (a line or the file is too long), those of `each`; with file and line.
 using EachLine = std::function<Result<void>(std::string_view line, std::size_t number)>;
 Result<void> read_lines(const std::filesystem::path& file, const EachLine& each);
+
+// A JSON object. Errors: Invalid, with line and column of what is not JSON.
+Result<nlohmann::json> parse_object(std::string_view text);
 
 // `name` or `name`.gz in a directory; empty if neither is there.
 std::filesystem::path find_file(const std::filesystem::path& directory, std::string_view name);
