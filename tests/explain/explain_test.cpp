@@ -114,6 +114,17 @@ TEST(Doubt, AChangeWithoutEffectIsNotBlamed) {
   EXPECT_EQ(answer.candidates.at(0).failure_mode, "linux-kernel/process-stopped");
 }
 
+TEST(Doubt, ARestartThatDidNoHarmForAMinuteIsNotBlamed) {
+  World world(21);
+  world.run(50);
+  world.run(1, [](World& w, Second& now, int) { now.events.push_back(World::change(w.names.db, "service.restart", {{"process.pid", "300"}})); });
+  world.run(60);
+  ASSERT_TRUE(world.break_with(faults::slow_queries(world)));
+  const auto answer = world.explain();
+  ASSERT_FALSE(answer.candidates.empty());
+  EXPECT_EQ(answer.candidates[0].failure_mode, "postgresql/slow-query");
+}
+
 TEST(Doubt, WhatBeganLaterIsNoCause) {
   World world(8);
   world.run(60);

@@ -187,6 +187,31 @@ World::Fault bad_release(World&) {
   };
 }
 
+World::Fault wrong_address(World&) {
+  return [](World& w, Second& now, int t) {
+    if (t == 0) {
+      now.events.push_back(World::kernel(w.names.front, 100, "process.exit", {{"exit.code", "0"}, {"exit.signal", "SIGTERM"}}));
+      w.processes.erase(100);
+      w.processes[910] = {w.names.front, w.names.front_command};
+      now.events.push_back(World::change(w.names.front, "service.restart", {{"process.pid", "910"}}));
+    }
+    now.front_errors = 1;
+    for (const auto* name : {"client.rate", "client.wait.share", "client.inflight"}) now.set[{w.e(w.names.front, w.names.app), name}] = 0;
+    for (const auto& from : {w.names.db, w.names.cache}) now.set[{w.e(w.names.app, from), "client.rate"}] = 0;
+    now.set[{w.s(w.names.app), "request.rate"}] = 0;
+    now.set[{w.e(w.names.front, "127.0.0.1:1"), connect("ECONNREFUSED")}] = 180;
+    now.set[{w.e(w.names.front, "127.0.0.1:1"), "client.rate"}] = 0;
+  };
+}
+
+World::Fault slow_queries(World&) {
+  return [](World& w, Second& now, int) {
+    now.db_time = 0.09;
+    now.rate = 100;
+    now.set[{w.s(w.names.db), "cpu.time"}] = 0.9;
+  };
+}
+
 World::Fault more_queries(World&) {
   return [](World& w, Second& now, int t) {
     if (t == 0) now.events.push_back(World::change(w.names.app, "service.version", {{"old", "v1"}, {"new", "v2"}, {"process.pid", "200"}}));

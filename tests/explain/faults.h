@@ -15,6 +15,8 @@ World::Fault slow_disk(World& world);
 World::Fault app_oom(World& world);
 World::Fault fd_leak(World& world);
 World::Fault bad_release(World& world);
+World::Fault wrong_address(World& world);
+World::Fault slow_queries(World& world);
 World::Fault worker_crash(World& world);
 World::Fault retransmits(World& world);
 World::Fault surge(World& world);

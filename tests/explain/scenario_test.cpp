@@ -29,6 +29,8 @@ const Case kCases[] = {
     {"app_oom", faults::app_oom, "linux-kernel/cgroup-oom", [](const Names& n) { return n.app; }},
     {"fd_leak", faults::fd_leak, "linux-kernel/fd-limit", [](const Names& n) { return n.app; }},
     {"bad_release", faults::bad_release, "application/bad-release", [](const Names& n) { return n.app; }},
+    {"wrong_address", faults::wrong_address, "application/config-change", [](const Names& n) { return n.front; }},
+    {"slow_queries", faults::slow_queries, "postgresql/slow-query", [](const Names& n) { return n.db; }},
     {"more_queries", faults::more_queries, "application/bad-release", [](const Names& n) { return n.app; }},
     {"worker_crash", faults::worker_crash, "linux-kernel/process-crash", [](const Names& n) { return n.front; }},
     {"retransmits", faults::retransmits, "linux-kernel/tcp-retrans", [](const Names& n) { return n.db; }},

@@ -15,6 +15,7 @@ using stream::Event;
 
 constexpr std::int64_t kBeforeNs = 120 * kNsPerSecond;  // a release can take this long to hurt
 constexpr std::int64_t kAfterNs = 4 * kNsPerSecond;     // and its restart may be felt before it is seen
+constexpr std::int64_t kRestartFeltNs = 20 * kNsPerSecond;  // cold caches and new settings are felt at once; this is generous
 constexpr double kFlowFelt = 0.2;
 
 bool orderly(std::string_view signal) {
@@ -77,6 +78,10 @@ void release(const Scene& scene, Drafts& drafts, const std::string& service) {
   if (version != nullptr && !fresh.empty()) what += old.empty() ? fmt::format(" ({})", fresh) : fmt::format(" ({} instead of {})", fresh, old);
   draft.trigger = Trigger{change->time_ns, what};
   draft.add(version != nullptr ? weight::kVersionChange : weight::kRestartChange, change->time_ns, what, {"kernel"});
+  if (const std::int64_t well_ns = scene.onset_ns() - change->time_ns; version == nullptr && well_ns > kRestartFeltNs) {
+    draft.add(well_ns > 2 * kRestartFeltNs ? weight::kStrongAgainst : weight::kAgainst, change->time_ns,
+              fmt::format("it worked as before for {} after that", format_seconds(static_cast<double>(well_ns / kNsPerSecond))), {"requests"});
+  }
 
   double felt = 0;
   const View& self = scene.of_service(service, "request.self.mean");
@@ -107,6 +112,33 @@ void release(const Scene& scene, Drafts& drafts, const std::string& service) {
   } else {
     locate(scene, draft, service);
   }
+  drafts.push_back(std::move(draft));
+}
+
+// It came back with another address to call, and nobody answers there.
+void another_address(const Scene& scene, Drafts& drafts, const std::string& service) {
+  const Event* version = latest(scene, service, true);
+  const Event* change = version != nullptr ? version : latest(scene, service, false);
+  if (change == nullptr) return;
+  const Edge* wrong = nullptr;
+  std::string before;
+  for (const Edge* edge : scene.callees_of(service)) {
+    if (edge->fresh && !edge->connect_errno.empty() && (wrong == nullptr || edge->failures > wrong->failures)) wrong = edge;
+    const View& rate = scene.find(edge->entity, "client.rate");
+    if (!edge->fresh && rate.normal > 0 && rate.now <= 0) before = edge->callee;
+  }
+  if (wrong == nullptr) return;
+  Draft draft = draft_of(scene, "application/config-change", service);
+  draft.change = true;
+  draft.onset_ns = std::min(change->time_ns, scene.onset_ns());
+  draft.title = fmt::format("{}: since its start at {} it calls {}{}, where nothing answers ({})", service, scene.time(change->time_ns), wrong->callee,
+                            before.empty() ? "" : fmt::format(" instead of {}", before), wrong->connect_errno);
+  draft.trigger = Trigger{change->time_ns, fmt::format("{} was started again", service)};
+  draft.add(weight::kRestartChange, change->time_ns, draft.trigger->text, {"kernel"});
+  draft.add(weight::kErrno, scene.onset_ns(), fmt::format("connections to {}, which it never called before, fail ({}, {})", wrong->callee, wrong->connect_errno, per_second(wrong->failures)), {"kernel"});
+  if (!before.empty()) draft.add(weight::kSignal, scene.onset_ns(), fmt::format("it calls {} no more", before), {"calls"});
+  // The address is wrong, not ill: what stops there stops here.
+  draft.add(weight::kElsewhere + scene.flow(service) * (weight::kLocated - weight::kElsewhere), scene.onset_ns(), fmt::format("{} of the trouble passes through {}", percent(scene.flow(service)), service), {"calls"});
   drafts.push_back(std::move(draft));
 }
 
@@ -147,6 +179,7 @@ void causes_change(const Scene& scene, Drafts& drafts) {
   for (const auto& [service, flow] : scene.reach()) {
     if (flow < kFlowFelt) continue;
     release(scene, drafts, service);
+    another_address(scene, drafts, service);
     configuration(scene, drafts, service);
   }
 }

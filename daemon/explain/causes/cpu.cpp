@@ -192,9 +192,19 @@ void own_growth(const Scene& scene, Drafts& drafts) {
     draft.title = database || redis ? fmt::format("{}: queries use {:.2f} CPUs (normal {:.2f})", service, cpu.now, cpu.normal)
                                     : fmt::format("{}: its own code uses {:.2f} CPUs (normal {:.2f})", service, cpu.now, cpu.normal);
     draft.add(weight::kSignal, cpu.onset_ns, fmt::format("{} uses {:.2f} CPUs (normal {:.2f})", service, cpu.now, cpu.normal), {"kernel"});
-    const View& rate = scene.of_service(service, "request.rate");
-    if (rate.now > 0 && rate.normal > 0) {
-      const double each = cpu.now / rate.now, before = cpu.normal / rate.normal;
+    // Its own requests, else (nobody reads what it gets) the calls of others to it.
+    const View& own = scene.of_service(service, "request.rate");
+    double rate = own.now, normal_rate = own.normal;
+    if (rate <= 0 || normal_rate <= 0) {
+      rate = normal_rate = 0;
+      for (const Edge* edge : scene.callers_of(service)) {
+        const View& calls = scene.find(edge->entity, "client.rate");
+        rate += calls.now;
+        normal_rate += calls.normal;
+      }
+    }
+    if (rate > 0 && normal_rate > 0) {
+      const double each = cpu.now / rate, before = cpu.normal / normal_rate;
       if (each > 1.5 * before) {
         draft.add(weight::kSignal, cpu.onset_ns, fmt::format("{} CPU a request (normal {})", format_seconds(each), format_seconds(before)), {"kernel", "requests"});
       } else {

@@ -293,8 +293,11 @@ void gone(const Scene& scene, Drafts& drafts) {
     Draft draft = draft_of(scene, "linux-kernel/service-gone", service);
     draft.generic = true;
     also_of_middleware(scene, draft, "down");
-    draft.title = fmt::format("{}: nothing answers its port any more", service);
+    const auto callers = scene.callers_of(service);
+    const bool known = std::ranges::any_of(callers, [](const Edge* edge) { return !edge->fresh; });
+    draft.title = fmt::format("{}: nothing answers {}", service, known ? "its port any more" : "there");
     draft.add(weight::kErrno, scene.onset_ns(), fmt::format("connections to {} fail ({}, {})", service, who, per_second(rate)), {"kernel"});
+    if (!known) draft.add(weight::kStrongAgainst, scene.onset_ns(), fmt::format("nobody called {} before", service), {"calls"});
     if (is_gone(scene, service)) draft.add(weight::kSignal, scene.onset_ns(), fmt::format("no process of {} is left", service), {"kernel"});
     locate(scene, draft, service);
     drafts.push_back(std::move(draft));
