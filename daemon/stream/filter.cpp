@@ -58,7 +58,7 @@ bool text_matches(const Node& node, std::string_view text) {
         return pattern.glob ? glob_match(pattern.text, text) : pattern.text == text;
       });
     case Op::Contains: return contains_lower(text, node.patterns.front().text);
-    case Op::Regex: return RE2::PartialMatch(text, *node.regex);
+    case Op::Regex: return RE2::PartialMatch(re2::StringPiece(text.data(), text.size()), *node.regex);
     case Op::Has: return !text.empty();
     default: {
       const auto number = parse_number(text);
