@@ -189,7 +189,7 @@ void own_growth(const Scene& scene, Drafts& drafts) {
     const std::string_view mode = redis ? "redis/slow-command" : middleware == "postgresql" ? "postgresql/slow-query" : "application/cpu-growth";
     Draft draft = draft_of(scene, mode, service);
     draft.onset_ns = cpu.onset_ns;
-    draft.title = database || redis ? fmt::format("{}: queries use {:.2f} CPUs (normal {:.2f})", service, cpu.now, cpu.normal)
+    draft.title = database || redis ? fmt::format("{}: {} use {:.2f} CPUs (normal {:.2f})", service, redis ? "commands" : "queries", cpu.now, cpu.normal)
                                     : fmt::format("{}: its own code uses {:.2f} CPUs (normal {:.2f})", service, cpu.now, cpu.normal);
     draft.add(weight::kSignal, cpu.onset_ns, fmt::format("{} uses {:.2f} CPUs (normal {:.2f})", service, cpu.now, cpu.normal), {"kernel"});
     // Its own requests, else (nobody reads what it gets) the calls of others to it.
