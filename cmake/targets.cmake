@@ -44,19 +44,25 @@ function(add_module_test name)
   set_tests_properties(${name} PROPERTIES LABELS ${arg_LABEL} TIMEOUT 300)
 endfunction()
 
-# add_fuzzer(http1 SOURCES http1_fuzz.cpp LINK culprit::track): libFuzzer target in the fuzz preset; elsewhere the
-#   same entry point replays tests/fuzz/corpus/<name>/* as a unit test, so that no finding comes back.
+# add_fuzzer(http1 SOURCES http1_fuzz.cpp LINK culprit::track): libFuzzer target in the fuzz preset, where nothing but the
+#   fuzzers and what they link is built; elsewhere the same entry point replays tests/fuzz/corpus/<name>/* as a unit test,
+#   so that no finding comes back.
+if(CULPRIT_FUZZ)
+  add_custom_target(fuzzers ALL)
+endif()
 function(add_fuzzer name)
   cmake_parse_arguments(arg "" "" "SOURCES;LINK" ${ARGN})
   set(corpus ${CMAKE_SOURCE_DIR}/tests/fuzz/corpus/${name})
   if(CULPRIT_FUZZ)
     add_executable(fuzz_${name} ${arg_SOURCES})
     target_link_options(fuzz_${name} PRIVATE -fsanitize=fuzzer)
+    add_dependencies(fuzzers fuzz_${name})
   else()
     add_executable(fuzz_${name} ${arg_SOURCES} ${CMAKE_SOURCE_DIR}/tests/fuzz/replay_main.cpp)
     add_test(NAME fuzz_${name} COMMAND fuzz_${name} ${corpus})
     set_tests_properties(fuzz_${name} PROPERTIES LABELS unit TIMEOUT 120)
   endif()
   target_link_libraries(fuzz_${name} PRIVATE culprit_options ${arg_LINK})
+  culprit_precompile(fuzz_${name})
   set_target_properties(fuzz_${name} PROPERTIES RUNTIME_OUTPUT_DIRECTORY ${CMAKE_BINARY_DIR}/fuzz)
 endfunction()

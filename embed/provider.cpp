@@ -108,25 +108,20 @@ Result<std::string> Provider::post(const std::string& body) const {
   return std::move(answer.bytes);
 }
 
-// {"data": [{"index": 0, "embedding": [...]}, ...]}, in any order.
-Result<void> Provider::request(std::span<const std::string> texts, std::vector<std::vector<float>>& vectors) const {
-  nlohmann::json input = nlohmann::json::array();
-  for (const std::string& text : texts) input.push_back(text.substr(0, kProviderTextMax));
-  const nlohmann::json asked = {{"model", options_.model}, {"input", std::move(input)}, {"encoding_format", "float"}};
-  ASSIGN(const std::string bytes, post(asked.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace)));
-  const auto corrupt = [&](std::string_view what) { return fail(Code::Corrupt, fmt::format("embedding provider '{}': {}", options_.url, what)); };
-  const auto json = nlohmann::json::parse(bytes, nullptr, false);
-  if (!json.is_object() || !json.contains("data") || !json["data"].is_array() || json["data"].size() != texts.size()) return corrupt("no 'data' with one vector a text");
-  std::vector<std::vector<float>> got(texts.size());
-  for (std::size_t i = 0; i < texts.size(); ++i) {
+Result<std::vector<std::vector<float>>> parse_embeddings(std::string_view answer, std::size_t texts, std::size_t dimensions) {
+  const auto corrupt = [&](std::string what) { return fail(Code::Corrupt, std::move(what)); };
+  const auto json = nlohmann::json::parse(answer, nullptr, false);
+  if (!json.is_object() || !json.contains("data") || !json["data"].is_array() || json["data"].size() != texts) return corrupt("no 'data' with one vector a text");
+  std::vector<std::vector<float>> got(texts);
+  for (std::size_t i = 0; i < texts; ++i) {
     const auto& one = json["data"][i];
     if (!one.is_object() || !one.contains("embedding") || !one["embedding"].is_array()) return corrupt("an entry has no 'embedding'");
     std::size_t at = i;
     if (one.contains("index") && one["index"].is_number_unsigned()) at = one["index"].get<std::size_t>();
     if (at >= got.size() || !got[at].empty()) return corrupt("an index is out of range or there twice");
     const auto& values = one["embedding"];
-    if (values.empty() || values.size() > kDimensionsMax || (options_.dimensions != 0 && values.size() != options_.dimensions)) {
-      return corrupt(fmt::format("a vector of {} numbers, {} are expected", values.size(), options_.dimensions));
+    if (values.empty() || values.size() > kDimensionsMax || (dimensions != 0 && values.size() != dimensions)) {
+      return corrupt(fmt::format("a vector of {} numbers, {} are expected", values.size(), dimensions));
     }
     for (const auto& value : values) {
       if (!value.is_number()) return corrupt("a vector holds something that is no number");
@@ -136,7 +131,17 @@ Result<void> Provider::request(std::span<const std::string> texts, std::vector<s
     }
     normalise(got[at]);
   }
-  for (auto& vector : got) vectors.push_back(std::move(vector));
+  return got;
+}
+
+Result<void> Provider::request(std::span<const std::string> texts, std::vector<std::vector<float>>& vectors) const {
+  nlohmann::json input = nlohmann::json::array();
+  for (const std::string& text : texts) input.push_back(text.substr(0, kProviderTextMax));
+  const nlohmann::json asked = {{"model", options_.model}, {"input", std::move(input)}, {"encoding_format", "float"}};
+  ASSIGN(const std::string bytes, post(asked.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace)));
+  auto got = parse_embeddings(bytes, texts.size(), options_.dimensions);
+  if (!got) return std::unexpected(got.error().context(fmt::format("embedding provider '{}'", options_.url)));
+  std::ranges::move(*got, std::back_inserter(vectors));
   return {};
 }
 

@@ -28,6 +28,10 @@ struct ProviderOptions {
   std::chrono::milliseconds pause{60'000};  // after kFailuresMax failures in a row
 };
 
+// {"data": [{"index": 0, "embedding": [...]}, ...]}, in any order, as one normalised vector a text. `dimensions`: 0 = any.
+// Errors: Corrupt.
+Result<std::vector<std::vector<float>>> parse_embeddings(std::string_view answer, std::size_t texts, std::size_t dimensions);
+
 class Provider final : public Embedder {
  public:
   static constexpr int kFailuresMax = 3;

@@ -30,6 +30,7 @@ std::vector<std::string> nearest(std::string_view word, std::span<const std::str
   std::vector<std::pair<std::size_t, std::string>> scored;
   const std::size_t furthest = std::max<std::size_t>(2, word.size() / 2);
   for (const std::string& candidate : candidates) {
+    if (word.size() > candidate.size() + furthest) continue;  // so far apart at least, however long the word is
     std::size_t distance = edit_distance(word, candidate);
     if (!word.empty() && candidate.find(word) != std::string::npos) distance = 1;
     if (distance <= furthest) scored.emplace_back(distance, candidate);

@@ -219,7 +219,7 @@ void Procfs::read_stat(std::uint32_t tgid, std::string_view text, ProcessInfo& i
   info.state = fields[0][0];
   info.ppid = number<std::uint32_t>(fields[1]);
   info.threads = number<std::uint32_t>(fields[17]);
-  info.start_time_ns = number<std::int64_t>(fields[19]) * tick_ns_;
+  info.start_time_ns = std::clamp<std::int64_t>(number<std::int64_t>(fields[19]), 0, INT64_MAX / tick_ns_) * tick_ns_;
   info.rss_bytes = number<std::uint64_t>(fields[21]) * static_cast<std::uint64_t>(sysconf(_SC_PAGESIZE));
 }
 

@@ -33,8 +33,14 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
   sensor::Hello hello;
   sensor::Reader hello_in(bytes);
   (void)decode(hello_in, hello);
-  sensor::ProcessInfo info;
-  sensor::Reader info_in(bytes);
-  (void)decode(info_in, info);
+  const auto decode_as = [&]<typename T>(T into) {
+    sensor::Reader in(bytes);
+    (void)decode(in, into);
+  };
+  decode_as(sensor::ProcessInfo{});
+  decode_as(sensor::ProcessRow{});
+  decode_as(sensor::SocketOwner{});
+  decode_as(sensor::FilesystemSpace{});
+  decode_as(sensor::CgroupLimits{});
   return 0;
 }

@@ -96,24 +96,54 @@ void syslog(std::string_view bytes, const Context& context, Decoded& out) {
   framer.finish(each);
 }
 
+class Nobody final : public Resolver {
+ public:
+  std::string service_of_pid(std::uint32_t) const override { return {}; }
+  std::string service_of_container(std::string_view) const override { return {}; }
+  std::string service_of_port(std::uint16_t) const override { return {}; }
+  std::string_view host_name() const override { return "fuzz"; }
+};
+
+// All receivers, whose events end in `out`.
+struct Receiving {
+  Receiving(const Context& context, Decoded& out)
+      : clock(context.now_ns, context.wall_offset_ns), intake({}, [&out](Batch&& batch) {
+          std::move(batch.events.begin(), batch.events.end(), std::back_inserter(out.events));
+          batch.settle(true);
+          return true;
+        }) {}
+  FakeClock clock;
+  Nobody resolver;
+  Intake intake;
+  Receivers receivers{{clock, resolver, intake}};
+};
+
+// First line: path, content type and encoding; the body of the request follows. Every answer is one of those that are documented.
+void receive(std::string_view bytes, const Context& context, Decoded& out) {
+  const std::size_t end = std::min(bytes.find('\n'), bytes.size());
+  std::string_view line = bytes.substr(0, end);
+  const auto word = [&] {
+    const std::string_view text = line.substr(0, line.find(' '));
+    line.remove_prefix(std::min(line.size(), text.size() + 1));
+    return std::string(text);
+  };
+  HttpRequest request;
+  request.path = word();
+  request.content_type = word();
+  request.content_encoding = word();
+  request.body = bytes.substr(std::min(bytes.size(), end + 1));
+  Receiving all(context, out);
+  const HttpAnswer answer = all.receivers.take(request);
+  for (const unsigned known : {200U, 204U, 400U, 404U, 405U, 413U, 415U, 503U}) {
+    if (answer.status == known) return;
+  }
+  abort();
+}
+
 // A client of OTLP over gRPC: first as all that it sends, then as the one message of a call.
 void grpc(std::string_view bytes, const Context& context, Decoded& out) {
-  class Nobody final : public Resolver {
-   public:
-    std::string service_of_pid(std::uint32_t) const override { return {}; }
-    std::string service_of_container(std::string_view) const override { return {}; }
-    std::string service_of_port(std::uint16_t) const override { return {}; }
-    std::string_view host_name() const override { return "fuzz"; }
-  };
-  const FakeClock clock(context.now_ns, context.wall_offset_ns);
-  const Nobody resolver;
-  Intake intake({}, [&](Batch&& batch) {
-    std::move(batch.events.begin(), batch.events.end(), std::back_inserter(out.events));
-    batch.settle(true);
-    return true;
-  });
-  Receivers receivers({clock, resolver, intake});
-  GrpcShared shared{receivers, {.arriving_bytes_max = 1U << 20U}};
+  Receiving all(context, out);
+  GrpcShared shared{all.receivers, {.arriving_bytes_max = 1U << 20U}};
   {
     auto session = GrpcSession::create(shared);
     if (!session) return;
