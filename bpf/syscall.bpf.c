@@ -246,6 +246,7 @@ static __always_inline struct file *file_of(struct task_struct *task, __u32 fd)
 struct target {
 	struct sock *sk;	/* of a socket */
 	__u64 inode;
+	__u32 device;	/* of a regular file, else 0 */
 	__u32 mode;	/* its type, S_IFMT */
 	__u32 flags;	/* of the open file */
 	__u16 family;
@@ -265,6 +266,7 @@ static __always_inline void look_at(struct target *target, struct file *file)
 		target->mode = known->f_inode->i_mode & S_IFMT;
 		target->inode = known->f_inode->i_ino;
 		target->flags = known->f_flags;
+		target->device = target->mode == S_IFREG ? known->f_inode->i_sb->s_dev : 0;
 		if (target->mode == S_IFSOCK) {
 			struct sock *sk = KNOWN(socket, known->private_data)->sk;
 
@@ -277,6 +279,7 @@ static __always_inline void look_at(struct target *target, struct file *file)
 	target->mode = BPF_CORE_READ(file, f_inode, i_mode) & S_IFMT;
 	target->inode = BPF_CORE_READ(file, f_inode, i_ino);
 	target->flags = BPF_CORE_READ(file, f_flags);
+	target->device = target->mode == S_IFREG ? BPF_CORE_READ(file, f_inode, i_sb, s_dev) : 0;
 	if (target->mode == S_IFSOCK) {
 		struct socket *socket = BPF_CORE_READ(file, private_data);
 		struct sock *sk = BPF_CORE_READ(socket, sk);	/* through target it would ask the kernel for struct target */
@@ -366,7 +369,7 @@ static __always_inline void report_payload(const struct transfer *t, bool readab
 #undef REPORT
 }
 
-static __always_inline void report_log(const struct transfer *t, bool readable, __u64 inode, bool append,
+static __always_inline void report_log(const struct transfer *t, bool readable, const struct target *target, bool append,
 				       struct scratch *scratch)
 {
 	__u32 cpu = bpf_get_smp_processor_id();
@@ -396,11 +399,11 @@ static __always_inline void report_log(const struct transfer *t, bool readable, 
 	}
 	fill_header(&e->header, CULPRIT_EVENT_LOG, sizeof(*e), cpu, now);
 	fill_task(&e->task);
-	e->inode = inode;
+	e->inode = target->inode;
 	e->bytes = t->bytes;
 	e->fd = t->fd;
 	e->is_append_file = append;
-	e->reserved = 0;
+	e->device = target->device;
 	bpf_ringbuf_submit(e, wake_flags(ring, data_wake_bytes));
 }
 
@@ -497,7 +500,7 @@ static __always_inline void observe_io(struct task_struct *task, struct pt_regs 
 		return;
 	scratch = bpf_map_lookup_elem(&scratches, &zero);
 	if (scratch && read_arguments(&t, regs, class, result, scratch, &readable))
-		report_log(&t, readable, target.inode, append, scratch);
+		report_log(&t, readable, &target, append, scratch);
 }
 
 SEC("tp_btf/sys_exit")

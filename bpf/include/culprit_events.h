@@ -252,7 +252,7 @@ struct culprit_log_event {
 	culprit_u32 captured;
 	culprit_s32 fd;
 	culprit_u32 is_append_file;	/* 1: regular file with O_APPEND, 0: descriptor 1 or 2 of another kind */
-	culprit_u32 reserved;	/* 0 */
+	culprit_u32 device;	/* of a regular file, major << 20 | minor, the kernel's dev_t; 0: something else, or an older recording */
 	culprit_u8 data[CULPRIT_LINE_MAX];
 };
 CULPRIT_ASSERT_SIZE(struct culprit_log_event, 80 + CULPRIT_LINE_MAX);

@@ -98,6 +98,7 @@ struct thread_info {
 };
 
 struct super_block {
+	unsigned int s_dev;
 	unsigned long s_magic;
 };
 

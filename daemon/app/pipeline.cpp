@@ -92,6 +92,8 @@ struct Pipeline::Impl : track::Sink {
   std::filesystem::path logs_folder;
   Host host;
   ingest::Join join;  // stream thread
+  ingest::Followed followed;
+  ingest::LineTwins twins{followed};  // stream thread
   std::deque<Waiting> waiting;  // stream thread: batches whose requests the kernel tells a moment later
   std::uint64_t waiting_events = 0;
 
@@ -114,6 +116,7 @@ struct Pipeline::Impl : track::Sink {
   std::shared_ptr<const TrackView> track_seen GUARDED_BY(mutex) = std::make_shared<TrackView>();
   ingest::RollupStats rollup_seen GUARDED_BY(mutex);
   ingest::JoinStats join_seen GUARDED_BY(mutex);
+  ingest::LineTwinStats twins_seen GUARDED_BY(mutex);
   std::map<std::string, std::string> names_seen GUARDED_BY(mutex);
   std::vector<std::string> told_seen GUARDED_BY(mutex);
   std::string failed GUARDED_BY(mutex);
@@ -523,6 +526,7 @@ void Pipeline::Impl::name_logs(std::vector<stream::Event>& events) {
 // Events of other tools; what the detector reads of them comes from the rollup, second by second.
 void Pipeline::Impl::take_batch(ingest::Batch batch, DetectInput& second) {
   const std::int64_t now = clock.now_ns();
+  twins.told(batch.events, now);
   join.told(batch.events, now, clock.wall_offset_ns());
   name_logs(batch.events);
   for (const stream::Event& event : batch.events) {
@@ -569,7 +573,7 @@ void Pipeline::Impl::stream_loop() {
     if (input.batch) {
       const std::int64_t now = clock.now_ns();
       // Behind one that waits, too: what came first is stored first. Beyond the bound nothing waits.
-      std::int64_t ready = join.ready_ns(input.batch.events, now);
+      std::int64_t ready = std::max(join.ready_ns(input.batch.events, now), twins.ready_ns(input.batch.events, now));
       if (!waiting.empty()) ready = std::max(ready, waiting.back().ready_ns);
       waiting_events += input.batch.events.size();
       waiting.push_back({ready, std::move(input.batch)});
@@ -578,7 +582,11 @@ void Pipeline::Impl::stream_loop() {
       take_waiting(clock.now_ns(), second);
     }
     join.kernel(input.events, clock.now_ns());
-    if (input.second_ns != 0) join.release(clock.now_ns(), false, input.events);
+    twins.kernel(input.events, clock.now_ns());
+    if (input.second_ns != 0) {
+      join.release(clock.now_ns(), false, input.events);
+      twins.release(clock.now_ns(), false, input.events);
+    }
     name_logs(input.events);
     if (input.second_ns != 0) {
       const auto view = track_view_locked();
@@ -610,6 +618,7 @@ void Pipeline::Impl::stream_loop() {
         rollup_seen = rollup.stats();
         told_seen = rollup.services();
         join_seen = join.stats();
+        twins_seen = twins.stats();
         names_seen = join.names();
       }
       second.second_ns = input.second_ns;
@@ -622,6 +631,7 @@ void Pipeline::Impl::stream_loop() {
   save_logs(clock.now_ns(), true);
   std::vector<stream::Event> rest;
   join.release(clock.now_ns(), true, rest);
+  twins.release(clock.now_ns(), true, rest);
   if (auto stored = store.append(std::move(rest)); !stored) log::warn("store events: {}; counted as dropped", stored.error().message);
 }
 
@@ -708,6 +718,13 @@ ingest::JoinStats Pipeline::join_stats() const {
   const MutexLock lock(impl_->mutex);
   return impl_->join_seen;
 }
+
+ingest::LineTwinStats Pipeline::line_twin_stats() const {
+  const MutexLock lock(impl_->mutex);
+  return impl_->twins_seen;
+}
+
+ingest::Followed& Pipeline::followed() { return impl_->followed; }
 
 std::string Pipeline::kernel_name(const std::string& service) const {
   const MutexLock lock(impl_->mutex);

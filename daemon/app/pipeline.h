@@ -27,6 +27,7 @@
 #include "daemon/collect/sensor_client.h"
 #include "daemon/concurrent/channel.h"
 #include "daemon/ingest/join.h"
+#include "daemon/ingest/line_twins.h"
 #include "daemon/ingest/rollup.h"
 #include "daemon/ingest/source.h"
 #include "daemon/logs/miner.h"
@@ -109,6 +110,8 @@ class Pipeline {
   bool ingest(ingest::Batch&& batch);
   ingest::RollupStats rollup_stats() const;
   ingest::JoinStats join_stats() const;
+  ingest::LineTwinStats line_twin_stats() const;
+  ingest::Followed& followed();  // what sources read of that the kernel may show, too
   std::string kernel_name(const std::string& service) const;  // of a service that calls itself so; itself if it is the same
   std::vector<std::string> told_services() const;  // that other tools told of
   std::uint64_t told_left_out() const;             // events that are stored, but beyond what rules look at in a second

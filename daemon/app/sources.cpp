@@ -52,8 +52,8 @@ std::string target_of(const SourceRule& rule) {
   return rule.type == "journald" ? "this host's journal" : "";
 }
 
-ingest::FilesOptions files_options(const SourceRule& rule, const std::filesystem::path& state_dir) {
-  return {rule.get("path"), rule.get("format", "auto"), rule.get("service"), rule.get("from", "end") == "beginning", state_dir / "positions" / rule.name};
+ingest::FilesOptions files_options(const SourceRule& rule, const std::filesystem::path& state_dir, ingest::Followed* followed = nullptr) {
+  return {rule.get("path"), rule.get("format", "auto"), rule.get("service"), rule.get("from", "end") == "beginning", state_dir / "positions" / rule.name, followed};
 }
 
 std::string protocol_of(const SourceRule& rule) { return rule.get("protocol", rule.get("listen").starts_with('/') ? "unix" : "both"); }
@@ -70,8 +70,8 @@ std::vector<std::string> words_of(const std::string& list) {
   return words;
 }
 
-ingest::JournalOptions journal_options(const SourceRule& rule, const std::filesystem::path& state_dir) {
-  return {rule.get("path"), words_of(rule.get("units")), rule.get("from", "end") == "beginning", state_dir / "positions" / rule.name};
+ingest::JournalOptions journal_options(const SourceRule& rule, const std::filesystem::path& state_dir, ingest::Followed* followed = nullptr) {
+  return {rule.get("path"), words_of(rule.get("units")), rule.get("from", "end") == "beginning", state_dir / "positions" / rule.name, followed};
 }
 
 ingest::KubernetesOptions kubernetes_options(const SourceRule& rule, const std::filesystem::path& state_dir) {
@@ -223,13 +223,13 @@ struct Sources::Impl {
   void start_one(Configured& source) REQUIRES(changing) {
     if (source.failed) return;
     if (source.rule.type == "file") {
-      auto files = ingest::FileFollower::start(files_options(source.rule, parts.config.state_dir), source.state, *intake, parts.clock, resolver);
+      auto files = ingest::FileFollower::start(files_options(source.rule, parts.config.state_dir, &pipeline->followed()), source.state, *intake, parts.clock, resolver);
       if (files) source.files = std::move(*files);
       else source.fail(files.error().message);
     } else if (source.rule.type == "syslog" && (source.sockets.datagram || source.sockets.stream)) {
       source.syslog = ingest::SyslogServer::start(std::move(source.sockets), source.rule.get("service"), source.state, *intake, parts.clock, resolver);
     } else if (source.rule.type == "journald") {
-      auto journal = ingest::JournalFollower::start(journal_options(source.rule, parts.config.state_dir), source.state, *intake, parts.clock, resolver);
+      auto journal = ingest::JournalFollower::start(journal_options(source.rule, parts.config.state_dir, &pipeline->followed()), source.state, *intake, parts.clock, resolver);
       if (journal) source.journal = std::move(*journal);
       else source.fail(journal.error().message);
     } else if (source.rule.type == "kubernetes") {

@@ -85,6 +85,7 @@ Result<Json> LiveBackend::status() {
   const DiagnosisStats diagnosis = parts_.diagnosis.stats();
   const logs::MinerStats miner = parts_.pipeline.miner_stats();
   const ingest::JoinStats join = parts_.pipeline.join_stats();
+  const ingest::LineTwinStats twins = parts_.pipeline.line_twin_stats();
   return Json{
       {"api", 1}, {"time", wall(now)}, {"version", parts_.version}, {"pid", ::getpid()}, {"uptime_s", uptime_s}, {"sources", sources},
       {"channels", channels}, {"maps", maps}, {"kernel_tables", tables}, {"kernel_runs_missed", missed},
@@ -97,7 +98,8 @@ Result<Json> LiveBackend::status() {
                  {"spans_sampled_out", track.spans_sampled_out}, {"processes_refused", track.processes_refused}, {"services_refused", track.services_refused},
                  {"sockets_evicted", track.sockets_evicted}, {"edges_refused", track.edges_refused}, {"requests_refused", track.requests_refused}}},
       {"logs", {{"lines", miner.lines}, {"templates", miner.templates}, {"evicted", miner.evicted}, {"merged", miner.merged}, {"cut", miner.cut}}},
-      {"join", {{"by_trace", join.by_trace}, {"by_time", join.by_time}, {"late", join.late}, {"alone", join.alone}, {"pushed_out", join.pushed_out}, {"lines", join.lines}, {"held", join.held}}},
+      {"join", {{"by_trace", join.by_trace}, {"by_time", join.by_time}, {"late", join.late}, {"alone", join.alone}, {"pushed_out", join.pushed_out}, {"lines", join.lines}, {"held", join.held},
+                {"lines_in_files", twins.files}, {"lines_in_journal", twins.journal}, {"lines_joined", twins.joined}, {"lines_held", twins.held}}},
       {"detect", {{"services", diagnosis.detector.services}, {"services_refused", diagnosis.detector.services_refused},
                   {"series_too_long", parts_.pipeline.series().refused_long()},
                   {"rules_left_out", parts_.pipeline.told_left_out()},

@@ -4,6 +4,7 @@
 #include <fmt/format.h>
 #include <glob.h>
 #include <sys/stat.h>
+#include <sys/sysmacros.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -20,6 +21,7 @@
 #include "daemon/base/text.h"
 #include "daemon/ingest/position.h"
 #include "daemon/ingest/source_thread.h"
+#include "daemon/stream/line_mark.h"
 
 namespace culprit::ingest {
 namespace {
@@ -54,6 +56,9 @@ Result<std::vector<std::string>> matches(const std::string& pattern) {
   return files;
 }
 
+// A file as the kernel numbers it: stat(2) has the device in another form.
+Followed::File kernel_file(const std::pair<std::uint64_t, std::uint64_t>& file) { return {std::uint64_t{major(file.first)} << 20U | minor(file.first), file.second}; }
+
 struct Position {
   std::uint64_t device = 0, inode = 0, head_hash = 0, head_bytes = 0, offset = 0;
 };
@@ -87,6 +92,13 @@ std::string service_of_path(const std::filesystem::path& path) {
 struct FileFollower::Impl {
   Impl(FilesOptions chosen, LineFormat line_format, SourcePtr state, Intake& to, const Clock& time, const Resolver& who)
       : options(std::move(chosen)), format(std::move(line_format)), source(std::move(state)), intake(to), clock(time), resolver(who) {}
+
+  ~Impl() {
+    thread = {};  // ends it
+    for (const auto& [key, file] : files) {
+      if (options.followed != nullptr) options.followed->end(kernel_file(key));
+    }
+  }
 
   FilesOptions options;
   LineFormat format;
@@ -177,12 +189,14 @@ void FileFollower::Impl::scan() {
     file.position.head_bytes = head.size();
     file.position.head_hash = hash_of(head);
     const auto size = static_cast<std::uint64_t>(info.st_size);
+    std::int64_t since_ns = 0;
     if (same && before->second.offset <= size) file.position.offset = before->second.offset;
-    else if (first_scan && !options.from_beginning && known.empty()) file.position.offset = size;
+    else if (first_scan && !options.from_beginning && known.empty()) file.position.offset = size, since_ns = clock.now_ns();
     // A file that appeared while we look, or that was truncated while we did not, is new from its start.
     file.read = file.line_start = file.position.offset;
     file.fd = std::move(fd);
     file.grew_ns = clock.now_ns();
+    if (options.followed != nullptr) options.followed->begin(kernel_file(key), since_ns);
     files.emplace(key, std::move(file));
   }
   for (auto& [key, file] : files) file.replaced = !named.contains(key);
@@ -200,8 +214,13 @@ void FileFollower::Impl::finish_pending(Open& file, Decoded& out) {
   ++out.records;
   if (!format.read(text.substr(0, first_end), context(), event, out) && format.name() != "auto") ++source->malformed;
   if (first_end != std::string_view::npos) event.body = bounded_text(text, kBodyBytesMax, out);
+  const bool guessed = event.entity.empty() && options.service.empty();
   if (event.entity.empty()) event.entity = "service:" + (options.service.empty() ? service_of_path(file.path) : options.service);
   add_attribute(event.attributes, "log.file.path", file.path, out);
+  if (options.followed != nullptr) {
+    const Followed::File known_as = kernel_file({file.position.device, file.position.inode});
+    stream::put_line_mark(event, {known_as.first, known_as.second, stream::LineMark::hash(text.substr(0, first_end)), guessed});
+  }
   out.events.push_back(std::move(event));
   file.pending.clear();
   file.pending_lines = 0;
@@ -305,7 +324,11 @@ void FileFollower::Impl::loop(const std::stop_token& stop) {
       if (!read(file, stop)) return write_positions(ready_to_write.empty() ? written : ready_to_write);
       more = more || file.read - before >= kReadBytes;
     }
-    std::erase_if(files, [](const auto& entry) { return !entry.second.fd; });
+    std::erase_if(files, [&](const auto& entry) {
+      if (entry.second.fd) return false;
+      if (options.followed != nullptr) options.followed->end(kernel_file(entry.first));
+      return true;
+    });
     if (now - saved >= 1s) {
       write_positions(ready_to_write);
       ready_to_write = positions_text();

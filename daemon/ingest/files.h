@@ -13,6 +13,7 @@
 #include <optional>
 #include <thread>
 
+#include "daemon/ingest/followed.h"
 #include "daemon/ingest/formats.h"
 #include "daemon/ingest/source.h"
 
@@ -24,6 +25,7 @@ struct FilesOptions {
   std::string service;                  // whose lines they are; empty: the line or the file's name says
   bool from_beginning = false;          // of files that were not known before; else their end
   std::filesystem::path positions_file;  // empty: nothing is kept
+  Followed* followed = nullptr;         // learns which files are read, if given; its lines are marked for ingest/line_twins.h then
 };
 
 class FileFollower {

@@ -13,6 +13,7 @@
 #include "daemon/base/log.h"
 #include "daemon/ingest/position.h"
 #include "daemon/ingest/source_thread.h"
+#include "daemon/stream/line_mark.h"
 
 namespace culprit::ingest {
 namespace {
@@ -74,7 +75,7 @@ Result<void> check(const JournalOptions& options) {
 }
 
 // The entry at which the journal stands. Errors: Corrupt.
-Result<void> read_entry(sd_journal* journal, const Context& context, Decoded& out, std::uint64_t& bytes) {
+Result<void> read_entry(sd_journal* journal, bool mark, const Context& context, Decoded& out, std::uint64_t& bytes) {
   std::string texts;  // libsystemd's memory is good only until its next call
   std::vector<std::pair<std::size_t, std::size_t>> places;
   const void* data = nullptr;
@@ -96,7 +97,10 @@ Result<void> read_entry(sd_journal* journal, const Context& context, Decoded& ou
     const std::size_t equals = field.find('=');
     if (equals != std::string_view::npos) entry.fields.emplace_back(field.substr(0, equals), field.substr(equals + 1));
   }
+  const std::size_t before = out.events.size();
   decode_journal_entry(entry, context, out);
+  const bool written_here = entry.find("_TRANSPORT") == "stdout" && entry.find("_HOSTNAME") == context.resolver->host_name();
+  if (mark && written_here && out.events.size() > before) stream::put_line_mark(out.events.back(), {.text = stream::LineMark::hash(entry.find("MESSAGE"))});
   return {};
 }
 
@@ -124,7 +128,12 @@ struct JournalFollower::Impl {
   std::jthread thread;         // last: ends before what it uses
 
   Impl(JournalOptions chosen, SourcePtr counted, Intake& to, const Clock& time, const Resolver& who)
-      : options(std::move(chosen)), source(std::move(counted)), intake(to), clock(time), resolver(who), wake(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)) {}
+      : options(std::move(chosen)), source(std::move(counted)), intake(to), clock(time), resolver(who), wake(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)) {
+    if (options.followed != nullptr) options.followed->begin_journal();
+  }
+  ~Impl() {
+    if (options.followed != nullptr) options.followed->end_journal();
+  }
 
   Context context() const { return {clock.now_ns(), clock.wall_offset_ns(), &resolver, nullptr}; }
   Result<void> begin();
@@ -164,7 +173,7 @@ Result<bool> JournalFollower::Impl::read_batch(const std::stop_token& stop) {
   int next = 1;
   while (entries < kBatchEvents && bytes < kBatchBytes && (next = sd_journal_next(journal.get())) > 0) {
     ++entries;
-    if (auto done = read_entry(journal.get(), context(), out, bytes); !done) {
+    if (auto done = read_entry(journal.get(), options.followed != nullptr, context(), out, bytes); !done) {
       ++source->malformed;  // this one; the journal goes on behind it
       source->set_error(done.error().message);
     }
@@ -256,7 +265,7 @@ Result<JournalFollower::Probe> JournalFollower::probe(const JournalOptions& opti
   (void)sd_journal_seek_tail(journal.get());
   while (entries < kProbeEntries && sd_journal_previous(journal.get()) > 0) {
     ++entries;
-    if (auto done = read_entry(journal.get(), context, out, bytes); !done) probe.problems.push_back(done.error().message);
+    if (auto done = read_entry(journal.get(), false, context, out, bytes); !done) probe.problems.push_back(done.error().message);
   }
   if (entries == 0) {
     return fail(Code::NotFound, fmt::format("{} has no entry that the daemon may read{}; its user has to be in the group systemd-journal",

@@ -10,6 +10,7 @@
 #include <filesystem>
 #include <memory>
 
+#include "daemon/ingest/followed.h"
 #include "daemon/ingest/source.h"
 
 namespace culprit::ingest {
@@ -19,6 +20,7 @@ struct JournalOptions {
   std::vector<std::string> units;       // only these, and what systemd says of them; empty: all
   bool from_beginning = false;          // when there is no cursor; else from the end
   std::filesystem::path position_file;  // empty: nothing is kept
+  Followed* followed = nullptr;         // learns that a journal is read, if given; what programs of this host wrote is marked for ingest/line_twins.h then
 };
 
 // One entry as "FIELD" and its value, as the journal has them; `wall_ns` is when journald took it.

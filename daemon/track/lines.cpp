@@ -5,6 +5,7 @@
 #include <cstring>
 
 #include "daemon/base/text.h"
+#include "daemon/stream/line_mark.h"
 
 namespace culprit::track {
 
@@ -175,6 +176,7 @@ void Lines::on_log(const culprit_log_event& event) {
   const bool cut = event.bytes > event.captured;
   const std::uint64_t key = static_cast<std::uint64_t>(event.task.tgid) << 32 | static_cast<std::uint32_t>(event.fd);
   auto partial = partials_.find(key);
+  const Partial here{{}, time_ns, event.task.tid, event.inode, event.device, event.fd, trace};
   while (!rest.empty()) {
     const auto newline = rest.find('\n');
     const std::string_view piece = rest.substr(0, newline);
@@ -188,21 +190,20 @@ void Lines::on_log(const culprit_log_event& event) {
       const Partial done = std::move(partial->second);
       partials_.erase(partial);
       partial = partials_.end();
-      submit(event.task.tgid, done.tid, event.fd, done.inode, done.time_ns, done.trace, done.text);
+      submit(event.task.tgid, done, done.text);
       continue;
     }
     if (!whole && !cut && partials_.size() < options_.limits.partial_lines) {
-      partials_[key] = {std::string(piece), time_ns, event.task.tid, event.inode, trace};
+      (partials_[key] = here).text = piece;
       return;
     }
     // The rest of a write beyond the captured bytes is unseen: what there is of the line is all we get.
     if (!whole) ++stats_.lines_cut;
-    submit(event.task.tgid, event.task.tid, event.fd, event.inode, time_ns, trace, piece);
+    submit(event.task.tgid, here, piece);
   }
 }
 
-void Lines::submit(std::uint32_t tgid, std::uint32_t tid, std::int32_t fd, std::uint64_t inode, std::int64_t time_ns,
-                   const TraceContext& trace, std::string_view line) {
+void Lines::submit(std::uint32_t tgid, const Partial& from, std::string_view line) {
   while (!line.empty() && (line.back() == '\r' || line.back() == ' ' || line.back() == '\0')) line.remove_suffix(1);
   if (line.empty()) return;
   const Process* process = directory_.find(tgid);
@@ -213,30 +214,33 @@ void Lines::submit(std::uint32_t tgid, std::uint32_t tid, std::int32_t fd, std::
     if (severity >= stream::kError) ++service->error_lines;
     // Errors have a share of their own, so that chatter does not push them out.
     const std::size_t limit = options_.limits.lines_per_second;
-    if (!service->line_limit.allow(time_ns, severity >= stream::kError ? limit : limit * 3 / 4)) {
+    if (!service->line_limit.allow(from.time_ns, severity >= stream::kError ? limit : limit * 3 / 4)) {
       ++stats_.lines_dropped;
       return;
     }
   }
   stream::Event event;
-  event.time_ns = time_ns;
+  event.time_ns = from.time_ns;
   event.kind = stream::Kind::Log;
   event.severity = severity;
   event.entity = service != nullptr ? service->entity : "process:" + std::to_string(tgid);
   event.value = 1;
-  event.trace_id[0] = trace.trace_id[0];
-  event.trace_id[1] = trace.trace_id[1];
-  event.span_id = trace.span_id;
+  event.trace_id[0] = from.trace.trace_id[0];
+  event.trace_id[1] = from.trace.trace_id[1];
+  event.span_id = from.trace.span_id;
   if (service != nullptr) event.attributes.emplace_back("service", service->name);
   event.attributes.emplace_back("process.pid", std::to_string(tgid));
-  event.attributes.emplace_back("thread.id", std::to_string(tid));
+  event.attributes.emplace_back("thread.id", std::to_string(from.tid));
   if (process != nullptr) {
     for (const OpenFile& file : process->facts.files) {
-      if (file.fd != fd || (inode != 0 && file.inode != 0 && file.inode != inode)) continue;
+      if (file.fd != from.fd || (from.inode != 0 && file.inode != 0 && file.inode != from.inode)) continue;
       event.attributes.emplace_back("log.file.path", sanitize_utf8(file.path));
       break;
     }
   }
+  // journald takes "<3>" off the begin of what programs write to their output.
+  const bool has_level = from.device == 0 && line.size() > 3 && line[0] == '<' && line[1] >= '0' && line[1] <= '7' && line[2] == '>';
+  stream::put_line_mark(event, {from.device, from.device == 0 ? 0 : from.inode, stream::LineMark::hash(line.substr(has_level ? 3 : 0))});
   event.body = without_query_values(sanitize_utf8(line));
   output_.add(std::move(event));
 }
@@ -249,10 +253,9 @@ void Lines::tick(std::int64_t now_ns) {
     }
     const Partial done = std::move(found->second);
     const auto tgid = static_cast<std::uint32_t>(found->first >> 32);
-    const auto fd = static_cast<std::int32_t>(found->first & 0xffffffff);
     found = partials_.erase(found);
     ++stats_.partial_lines_flushed;
-    submit(tgid, done.tid, fd, done.inode, done.time_ns, done.trace, done.text);
+    submit(tgid, done, done.text);
   }
 }
 

@@ -33,10 +33,12 @@ class Lines {
     std::int64_t time_ns = 0;
     std::uint32_t tid = 0;
     std::uint64_t inode = 0;
+    std::uint32_t device = 0;  // of a regular file, else 0
+    std::int32_t fd = -1;
     TraceContext trace;
   };
-  void submit(std::uint32_t tgid, std::uint32_t tid, std::int32_t fd, std::uint64_t inode, std::int64_t time_ns,
-              const TraceContext& trace, std::string_view line);
+  // `from` says where it was written, and when; its text is not looked at.
+  void submit(std::uint32_t tgid, const Partial& from, std::string_view line);
 
   const TrackerOptions& options_;
   TrackStats& stats_;

@@ -5,6 +5,7 @@
 #include <netinet/tcp.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/sysmacros.h>
 #include <sys/uio.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -284,6 +285,7 @@ TEST_F(SocketTest, LogLinesAlsoOfChildren) {
   ASSERT_TRUE(grandchild);
   EXPECT_NE(grandchild->task.tgid, tgid_of(child));
   EXPECT_EQ(grandchild->inode, status.st_ino);
+  EXPECT_EQ(grandchild->device, major(status.st_dev) << 20 | minor(status.st_dev));
   EXPECT_EQ(grandchild->is_append_file, 1U);
   EXPECT_EQ(grandchild->bytes, 18U);
   const auto lines = live_->all<culprit_log_event>([&](const auto& e) { return e.task.tgid == tgid_of(child); });
@@ -291,6 +293,7 @@ TEST_F(SocketTest, LogLinesAlsoOfChildren) {
   EXPECT_EQ(line_of(*lines[0]), "to stdout\n");
   EXPECT_EQ(lines[0]->fd, 1);
   EXPECT_EQ(lines[0]->is_append_file, 0U);
+  EXPECT_EQ(lines[0]->device, 0U);  // no regular file
   EXPECT_EQ(lines[1]->bytes, longest.size());
   EXPECT_EQ(line_of(*lines[1]), std::string(CULPRIT_LINE_MAX, 'L'));
 }

@@ -3,9 +3,11 @@ import http.client
 import json
 import os
 import pathlib
+import socket
 import subprocess
 import sys
 import tempfile
+import time
 import unittest
 
 import daemon
@@ -28,6 +30,74 @@ def missing_rights():
     return None if os.path.exists("/sys/kernel/btf/vmlinux") else "the kernel has no BTF"
 
 
+class Lines(unittest.TestCase):
+    """What the probes see a program write and a source reads as well is one event, with what both know of it."""
+    PROGRAM = "import os, sys\nlog = open(sys.argv[1], 'a')\nfor text in sys.stdin:\n  to, line = text.rstrip('\\n').split(' ', 1)\n" \
+              "  os.write(log.fileno() if to == 'file' else 1, line.replace('|', '\\n').encode() + b'\\n')"
+    COUNT = 20
+
+    def test_in_a_followed_file_and_in_the_journal(self):
+        with tempfile.TemporaryDirectory() as folder:
+            os.chmod(folder, 0o755)
+            folder = pathlib.Path(folder)
+            log, journal, config = folder / "shop.log", folder / "journal", folder / "c.yaml"
+            log.write_text("before\n")
+            journal.mkdir()
+            self.write_journal(journal, [("1", "old")])
+            config.write_text(json.dumps({"otlp_http": "off", "otlp_grpc": "off", "sources": [{"type": "file", "name": "file", "path": str(log)},
+                                                                                            {"type": "journald", "name": "journal", "path": str(journal)}]}))
+            program = subprocess.Popen([sys.executable, "-c", self.PROGRAM, str(log)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+            try:
+                with daemon.Daemon("--config", config, "--watch", f"pid:{program.pid}") as running:
+                    self.lines(running, program, journal)
+            finally:
+                program.kill()
+                program.wait()
+                program.stdin.close()
+                program.stdout.close()
+
+    def say(self, program, to, line):
+        program.stdin.write(f"{to} {line}\n")
+        program.stdin.flush()
+        if to == "out":
+            program.stdout.readline()
+
+    def write_journal(self, folder, lines):
+        now = int(time.time() * 1e6)
+        text = "".join(f"__REALTIME_TIMESTAMP={now + i}\n__MONOTONIC_TIMESTAMP={now + i}\n_BOOT_ID={'ab' * 16}\n_HOSTNAME={socket.gethostname()}\n_TRANSPORT=stdout\n_PID={pid}\n"
+                       f"PRIORITY=6\nMESSAGE={line}\n\n" for i, (pid, line) in enumerate(lines))
+        subprocess.run(["/lib/systemd/systemd-journal-remote", "-o", str(folder / "a.journal"), "-"], input=text.encode(), check=True,
+                       stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        os.chmod(folder / "a.journal", 0o644)  # the daemon reads it as its own user
+
+    def lines(self, running, program, journal):
+        def seen():
+            self.say(program, "file", "probe")
+            return running.json("status")["join"]["lines_in_files"] > 0
+        daemon.wait_for("the probes see the program", seen)
+        for i in range(self.COUNT):
+            self.say(program, "file", f"file line {i}")
+            self.say(program, "out", f"out line {i}")
+        self.say(program, "file", "ValueError: trace|  at here|  at there")
+        self.write_journal(journal, [(program.pid, f"out line {i}") for i in range(self.COUNT)])
+        self.say(program, "out", "not in the journal")
+        wanted = sorted([f"file line {i}" for i in range(self.COUNT)] + [f"out line {i}" for i in range(self.COUNT)] +
+                        ["ValueError: trace\n  at here\n  at there", "not in the journal"])
+
+        def rows():
+            found = [row for row in running.json("events", "--kind", "log", "--limit", "1000")["events"] if row["body"] != "probe"]
+            return found if len(found) >= len(wanted) and running.json("status")["join"]["lines_held"] == 0 else None
+        found = daemon.wait_for("all lines", rows)
+        self.assertEqual(sorted(row["body"] for row in found), wanted)
+        for row in found:
+            self.assertEqual(row["attributes"]["process.pid"], str(program.pid), row)
+            self.assertEqual(row["attributes"]["thread.id"], str(program.pid), row)
+            self.assertNotIn("line.mark", row["attributes"])
+            self.assertEqual("log.file.path" in row["attributes"], "file" in row["body"] or "at here" in row["body"], row)
+            self.assertEqual("journal.transport" in row["attributes"], row["body"].startswith("out"), row)
+        self.assertEqual(len({row["entity"] for row in found if "log.file.path" in row["attributes"]}), 1)
+
+
 class Joined(unittest.TestCase):
     def request(self, number, header):
         trace = f"{number + 1:032x}"
@@ -38,7 +108,7 @@ class Joined(unittest.TestCase):
         return trace
 
     # Whether a header names the trace or not: one span, the program's, with the kernel's waits, and the lines that the process wrote meanwhile:
-    # one into a file that is followed, which names only its process; one to its output, which the probes saw.
+    # one into a file that is followed and that the probes see, too; one to its output, which only the probes saw.
     def test_each_call_is_one_span(self):
         clients_test.install_sdk()
         with tempfile.TemporaryDirectory() as folder:

@@ -14,7 +14,7 @@ const tracing = new BasicTracerProvider({
   resource: resourceFromAttributes({ "service.name": "orders" }),
   spanProcessors: [new BatchSpanProcessor(exporter, { scheduledDelayMillis: 2000 })],
 });
-const lines = fs.openSync(file, "w");  // not to append: lines of those files the kernel's probes see themselves
+const lines = fs.openSync(file, "a");  // to append: the kernel's probes see these lines, too
 function work(url) {
   fs.writeSync(lines, JSON.stringify({ time: new Date().toISOString(), pid: process.pid, msg: `looked up ${url}` }) + "\n");
   fs.fsyncSync(lines);
