@@ -100,6 +100,9 @@ Result<ScrapeTargets> scrape_targets(const SourceRule& rule) {
   if (const std::string service = rule.get("service"); !service.empty()) options.target.entity = service == "host" ? "host" : "service:" + service;
   options.target.keep = words_of(rule.get("keep"));
   options.target.drop = words_of(rule.get("drop"));
+  const std::string honor = rule.get("honor_labels", "false");
+  if (honor != "true" && honor != "false") return fail(Code::Invalid, fmt::format("honor_labels '{}': true or false", honor));
+  options.target.honor_labels = honor == "true";
   for (const std::string& label : words_of(rule.get("labels"))) {
     const std::size_t equals = label.find('=');
     if (equals == std::string::npos || equals == 0) return fail(Code::Invalid, fmt::format("labels '{}': NAME=VALUE, with commas between", label));
@@ -110,7 +113,7 @@ Result<ScrapeTargets> scrape_targets(const SourceRule& rule) {
   ScrapeTargets all;
   for (const std::string& target : words_of(rule.get("target"))) {
     ASSIGN(options.url, ingest::Scraper::url_of(target));
-    std::optional<ingest::ScrapeOptions> wanted = of_targets == nullptr ? options : ingest::Scraper::relabel(options, *of_targets);
+    std::optional<ingest::ScrapeOptions> wanted = ingest::Scraper::labelled(options, rule.name.empty() ? rule.type : rule.name, of_targets.get());
     if (wanted) all.targets.push_back(std::move(*wanted));
     else ++all.dropped;
   }

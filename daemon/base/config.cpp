@@ -282,7 +282,7 @@ Result<std::vector<RelabelStep>> parse_relabel(const std::string& yaml) {
 const std::vector<SourceType>& source_types() {
   static const std::vector<SourceType> kTypes = {
       {"file", {"path"}, {"format", "service", "from"}},
-      {"scrape", {"target"}, {"interval", "service", "keep", "drop", "relabel", "labels", "target_relabel"}},
+      {"scrape", {"target"}, {"interval", "service", "keep", "drop", "relabel", "labels", "honor_labels", "target_relabel"}},
       {"journald", {}, {"path", "units", "from"}},
       {"kubernetes", {"server"}, {"namespace", "token_file", "ca_file"}},
       {"syslog", {"listen"}, {"protocol", "service"}},

@@ -9,6 +9,12 @@ namespace culprit::ingest {
 // container, an instance of this host whose port a known service has, job. Empty if no label says.
 std::string entity_of_labels(const stream::Attributes& labels, const Context& context);
 
+std::string_view label_of(const stream::Attributes& labels, std::string_view key);  // empty if it is not there
+std::string entity_of_job(std::string_view job);                                    // "namespace/web" -> "service:web"
+
+std::string_view host_of_address(std::string_view address);  // "host:port" without its port
+bool is_this_host(std::string_view host, const Context& context);
+
 // The service behind "host:port" if host is this one; empty if unknown.
 std::string service_of_address(std::string_view address, const Context& context);
 

@@ -150,9 +150,10 @@ class Collector {
  public:
   Collector(const Context& context, Decoded& out) : context_(context), out_(out) {}
 
-  void add(Sample&& sample, Family family, const std::string& fallback) {
+  // `target` is null for what nobody scraped.
+  void add(Sample&& sample, Family family, const ScrapeTarget* target) {
     if (sample.name.ends_with("_created")) return;  // when it began to count, in OpenMetrics: no number of its own
-    std::string entity = place(sample, fallback);
+    std::string entity = place(sample, target);
     if (sample.name.ends_with("_bucket")) {
       const std::string le = take_label(sample.labels, "le");
       const auto bound = parse_value(le);
@@ -220,13 +221,17 @@ class Collector {
     return number;
   }
 
-  // The entity; labels that did nothing but say it are taken off.
-  std::string place(Sample& sample, const std::string& fallback) {
-    std::string entity = fallback;
+  // The entity; a job that says nothing but that is taken off.
+  std::string place(Sample& sample, const ScrapeTarget* target) {
+    std::string entity = target == nullptr ? std::string() : target->entity;
     if (sample.name.starts_with("node_")) entity = "host";
+    const std::string job = take_label(sample.labels, "job");
+    const bool named = !job.empty() && !(target != nullptr && job == target->default_job && is_this_host(host_of_address(label_of(sample.labels, "instance")), context_));
     if (entity.empty()) entity = entity_of_labels(sample.labels, context_);
-    (void)take_label(sample.labels, "job");
-    return entity.empty() ? "host" : entity;
+    if (entity.empty() && named) return entity_of_job(job);
+    if (entity.empty()) entity = "host";
+    if (!job.empty() && entity != entity_of_job(job)) sample.labels.emplace_back("job", job);
+    return entity;
   }
 
   Buckets& of(const std::string& entity, const Sample& sample, std::size_t suffix) {
@@ -292,8 +297,9 @@ Result<void> decode_exposition(std::string_view text, const ScrapeTarget& target
       out.reject(fmt::format("more than {} samples", kScrapeSamplesMax));
       continue;
     }
-    for (const auto& label : target.labels) {  // the target's win, as with Prometheus' honor_labels: false
+    for (const auto& label : target.labels) {
       const auto said = std::ranges::find(sample.labels, label.first, &std::pair<std::string, std::string>::first);
+      if (said != sample.labels.end() && target.honor_labels) continue;
       if (said != sample.labels.end()) said->first = "exported_" + said->first;
       sample.labels.push_back(label);
     }
@@ -310,7 +316,7 @@ Result<void> decode_exposition(std::string_view text, const ScrapeTarget& target
       --out.records;
       continue;
     }
-    collector.add(std::move(sample), family, target.entity);
+    collector.add(std::move(sample), family, &target);
   }
   collector.finish();
   if (wrong > 0) {
@@ -319,6 +325,10 @@ Result<void> decode_exposition(std::string_view text, const ScrapeTarget& target
     out.records += wrong;
   }
   return {};
+}
+
+void add_up(bool up, const ScrapeTarget& target, const Context& context, Decoded& out) {
+  Collector(context, out).add({.name = "up", .labels = target.labels, .value = up ? 1.0 : 0.0, .time_ns = context.now_ns}, Family::Gauge, &target);
 }
 
 // WriteRequest: 1 timeseries{1 labels{1 name 2 value} 2 samples{1 value 2 timestamp_ms} 3 exemplars{1 labels}}, 3 metadata{1 type 2 family}.
@@ -397,7 +407,7 @@ Result<void> decode_remote_write(std::string_view bytes, const Context& context,
         }
         found = by_time.try_emplace(time_ms, context, out).first;
       }
-      found->second.add(std::move(sample), family, "");
+      found->second.add(std::move(sample), family, nullptr);
     }
   }
   TRY(finish(request, "request"));

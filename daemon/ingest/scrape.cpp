@@ -5,6 +5,7 @@
 #include <thread>
 
 #include "daemon/ingest/curl.h"
+#include "daemon/ingest/labels.h"
 #include "daemon/ingest/source_thread.h"
 
 namespace culprit::ingest {
@@ -95,13 +96,7 @@ void Scraper::Impl::finish(Target& target, CURLcode code) {
   } else {
     target.source->set_state("running", fmt::format("{} samples", out.records));
   }
-  stream::Event up;
-  up.time_ns = context.now_ns;
-  up.kind = stream::Kind::Sample;
-  up.entity = target.options.target.entity.empty() ? "host" : target.options.target.entity;
-  up.name = fmt::format("up{{target=\"{}\"}}", target.options.url);
-  up.value = done ? 1 : 0;
-  out.events.push_back(std::move(up));
+  add_up(done.has_value(), target.options.target, context, out);
   target.source->note(out);
   intake.offer(target.source, std::move(out.events));  // the next one comes soon enough
 }
@@ -163,13 +158,14 @@ Result<std::string> Scraper::url_of(const std::string& target) {
   return "http://" + target + (target.find('/') == std::string::npos ? "/metrics" : "");
 }
 
-std::optional<ScrapeOptions> Scraper::relabel(ScrapeOptions options, const Relabel& relabel) {
+std::optional<ScrapeOptions> Scraper::labelled(ScrapeOptions options, const std::string& job, const Relabel* relabel) {
   const std::size_t scheme = options.url.find("://"), path = std::min(options.url.find('/', scheme + 3), options.url.size());
   stream::Attributes labels = std::move(options.target.labels);
+  if (label_of(labels, "job").empty()) labels.emplace_back("job", job);
   labels.insert(labels.end(), {{"__scheme__", options.url.substr(0, scheme)}, {"__address__", options.url.substr(scheme + 3, path - scheme - 3)},
                                {"__metrics_path__", path < options.url.size() ? options.url.substr(path) : "/metrics"}});
   std::string name = "target";  // of no meaning here; steps that took it away would drop samples, not targets
-  if (!relabel.apply(name, labels)) return std::nullopt;
+  if (relabel != nullptr && !relabel->apply(name, labels)) return std::nullopt;
   options.target.labels.clear();
   std::string parts[3];
   for (auto& [key, value] : labels) {
@@ -179,6 +175,8 @@ std::optional<ScrapeOptions> Scraper::relabel(ScrapeOptions options, const Relab
     else if (!key.starts_with("__") && !value.empty()) options.target.labels.emplace_back(key, value);
   }
   if (parts[1].empty() || (parts[0] != "http" && parts[0] != "https")) return std::nullopt;
+  if (label_of(options.target.labels, "instance").empty()) options.target.labels.emplace_back("instance", parts[1]);
+  options.target.default_job = job;
   options.url = fmt::format("{}://{}{}{}", parts[0], parts[1], parts[2].starts_with('/') ? "" : "/", parts[2]);
   return options;
 }

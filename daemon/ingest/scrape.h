@@ -27,10 +27,11 @@ class Scraper {
 
   // Errors: Invalid: no URL of http or https.
   static Result<std::string> url_of(const std::string& target);
-  // Prometheus' relabel_configs of a target: its labels are __scheme__, __address__, __metrics_path__ (with the query) and those of
-  // `options`; then the URL is what the first three say, and the labels without "__" are those of its samples. Nothing if the target is
-  // dropped, or left without an address.
-  static std::optional<ScrapeOptions> relabel(ScrapeOptions options, const Relabel& relabel);
+  // The labels that Prometheus gives a target: those of `options`, `job` unless they have one, and, unless they have one in the end,
+  // its address as `instance`. `relabel` (may be null) are its relabel_configs: they see __scheme__, __address__ and __metrics_path__
+  // (with the query) as well; then the URL is what these three say, and the labels without "__" are those of its samples. Nothing
+  // if the target is dropped, or left without an address.
+  static std::optional<ScrapeOptions> labelled(ScrapeOptions options, const std::string& job, const Relabel* relabel);
   // One scrape, for `culprit sources test`. Errors: Io (no answer), Invalid.
   static Result<Decoded> probe(const ScrapeOptions& options, const Context& context);
 

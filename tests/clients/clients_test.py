@@ -228,7 +228,7 @@ class Prometheus(unittest.TestCase):
             scraped = wait_for("two scrapes", lambda: (row := daemon.source("node"))["requests"] > 3 and row["state"] == "running" and row)
             self.assertGreater(scraped["stored"], 100)
             hosts = {event["name"] for event in daemon.events("--kind", "sample", "--entity", "host", "--name", "node_*")}
-            self.assertIn("node_load1", hosts)
+            self.assertIn(f'node_load1{{instance="127.0.0.1:{exporter}",job="node"}}', hosts)
             self.assertTrue(any(name.startswith("node_cpu_seconds_total.rate{") for name in hosts))
 
     # Debian's Alertmanager opens an incident with its webhook, and its end closes it.

@@ -79,7 +79,7 @@ void relabel(std::string_view bytes, const Context& context, Decoded& out) {
   if (!made) return;
   ScrapeOptions options;
   options.url = "http://127.0.0.1:9100/metrics";
-  if (const auto target = Scraper::relabel(options, *made); target && !Scraper::url_of(target->url)) abort();
+  if (const auto target = Scraper::labelled(options, "fuzz", &*made); target && !Scraper::url_of(target->url)) abort();
   ScrapeTarget target;
   target.relabel = std::make_shared<const Relabel>(std::move(*made));
   (void)decode_exposition(bytes.substr(std::min(bytes.size(), end + 2)), target, context, out);

@@ -80,14 +80,16 @@ TEST(Relabel, Targets) {
     const char* url;  // empty: dropped
     stream::Attributes labels;
   } cases[] = {
-      {"none", "[]", "http://10.0.0.7:9100/metrics?a=1", {{"rack", "7"}, {"tmp", "x"}}},
-      {"keep", "[{source_labels: [rack], regex: '[78]', action: keep}]", "http://10.0.0.7:9100/metrics?a=1", {{"rack", "7"}, {"tmp", "x"}}},
+      {"none", "[]", "http://10.0.0.7:9100/metrics?a=1", {{"rack", "7"}, {"tmp", "x"}, {"job", "shops"}, {"instance", "10.0.0.7:9100"}}},
+      {"keep", "[{source_labels: [rack], regex: '[78]', action: keep}]", "http://10.0.0.7:9100/metrics?a=1", {{"rack", "7"}, {"tmp", "x"}, {"job", "shops"}, {"instance", "10.0.0.7:9100"}}},
       {"keep others", "[{source_labels: [rack], regex: '8', action: keep}]", "", {}},
       {"drop", "[{source_labels: [__address__], regex: '10\\..*', action: drop}]", "", {}},
       {"replace", "[{source_labels: [__address__], regex: '(.*):.*', target_label: instance}, {target_label: __address__, replacement: 'proxy:1'}, {target_label: __scheme__, replacement: https}]",
-       "https://proxy:1/metrics?a=1", {{"rack", "7"}, {"tmp", "x"}, {"instance", "10.0.0.7"}}},
-      {"labelmap and labeldrop", "[{regex: '__(scheme)__', action: labelmap}, {regex: 'tmp', action: labeldrop}]", "http://10.0.0.7:9100/metrics?a=1", {{"rack", "7"}, {"scheme", "http"}}},
-      {"labelkeep", "[{regex: '__.*|tmp', action: labelkeep}]", "http://10.0.0.7:9100/metrics?a=1", {{"tmp", "x"}}},
+       "https://proxy:1/metrics?a=1", {{"rack", "7"}, {"tmp", "x"}, {"job", "shops"}, {"instance", "10.0.0.7"}}},
+      {"labelmap and labeldrop", "[{regex: '__(scheme)__', action: labelmap}, {regex: 'tmp', action: labeldrop}]", "http://10.0.0.7:9100/metrics?a=1", {{"rack", "7"}, {"job", "shops"}, {"scheme", "http"}, {"instance", "10.0.0.7:9100"}}},
+      {"labelkeep", "[{regex: '__.*|tmp', action: labelkeep}]", "http://10.0.0.7:9100/metrics?a=1", {{"tmp", "x"}, {"instance", "10.0.0.7:9100"}}},
+      {"address that is another one", "[{target_label: __address__, replacement: 'db:1'}, {target_label: job, replacement: dbs}]", "http://db:1/metrics?a=1",
+       {{"rack", "7"}, {"tmp", "x"}, {"job", "dbs"}, {"instance", "db:1"}}},
       {"no address left", "[{regex: __address__, action: labeldrop}]", "", {}},
       {"no scheme that we speak", "[{target_label: __scheme__, replacement: ftp}]", "", {}},
   };
@@ -97,7 +99,7 @@ TEST(Relabel, Targets) {
     ScrapeOptions options;
     options.url = "http://10.0.0.7:9100/metrics?a=1";
     options.target.labels = {{"rack", "7"}, {"tmp", "x"}};
-    const auto got = Scraper::relabel(options, relabel);
+    const auto got = Scraper::labelled(options, "shops", &relabel);
     ASSERT_EQ(got.has_value(), c.url[0] != '\0');
     if (!got) continue;
     EXPECT_EQ(got->url, c.url);
@@ -113,6 +115,57 @@ TEST(Relabel, LabelsOfTheTargetWin) {
   ASSERT_TRUE(decode_exposition("up_time{rack=\"1\"} 3\n", target, test_context(), out));
   ASSERT_EQ(out.events.size(), 1U);
   EXPECT_EQ(out.events[0].name, "up_time{exported_rack=\"1\",rack=\"7\"}");
+}
+
+TEST(Relabel, HonoredLabelsAreTheSamples) {
+  Decoded out;
+  ScrapeTarget target;
+  target.labels = {{"job", "federate"}, {"instance", "10.0.0.7:9090"}};
+  target.honor_labels = true;
+  ASSERT_TRUE(decode_exposition("a{job=\"api\",instance=\"10.0.0.8:80\"} 3\nb 1\n", target, test_context(), out));
+  EXPECT_EQ(find(out, "a{instance=\"10.0.0.8:80\"}")->entity, "service:api");
+  EXPECT_EQ(find(out, "b{instance=\"10.0.0.7:9090\"}")->entity, "service:federate");
+}
+
+// Every target has its job and instance, as with Prometheus: two of one service never share a series. Whose a sample is: what was
+// said, else who listens there, else this host, and the job of a target elsewhere.
+TEST(Relabel, TargetsHaveTheirJobAndInstance) {
+  const struct {
+    const char* target;
+    const char* entity;
+    stream::Attributes labels;
+    const char* name;
+    const char* of;
+  } cases[] = {
+      {"10.0.0.7:9100", "service:shop", {}, "x{instance=\"10.0.0.7:9100\",job=\"shops\"}", "service:shop"},
+      {"10.0.0.8:9100", "service:shop", {}, "x{instance=\"10.0.0.8:9100\",job=\"shops\"}", "service:shop"},
+      {"10.0.0.8:9100", "service:shop", {{"instance", "blue"}, {"job", "ns/shop"}}, "x{instance=\"blue\"}", "service:shop"},
+      {"http://10.0.0.9/metrics", "", {}, "x{instance=\"10.0.0.9\"}", "service:shops"},
+      {"127.0.0.1:8080", "", {}, "x{instance=\"127.0.0.1:8080\",job=\"shops\"}", "service:web"},
+      {"localhost:9100", "", {}, "x{instance=\"localhost:9100\",job=\"shops\"}", "host"},
+      {"testhost:9100", "", {}, "x{instance=\"testhost:9100\",job=\"shops\"}", "host"},
+      {"localhost:9100", "", {{"job", "api"}}, "x{instance=\"localhost:9100\"}", "service:api"},
+      {"[::1]:9100", "", {{"service", "cart"}}, "x{instance=\"[::1]:9100\",job=\"shops\",service=\"cart\"}", "service:cart"},
+  };
+  for (const auto& c : cases) {
+    SCOPED_TRACE(c.target);
+    ScrapeOptions options;
+    options.url = Scraper::url_of(c.target).value();
+    options.target.entity = c.entity;
+    options.target.labels = c.labels;
+    const auto labelled = Scraper::labelled(options, "shops", nullptr);
+    ASSERT_TRUE(labelled);
+    EXPECT_EQ(labelled->url, options.url);
+    Decoded out;
+    ASSERT_TRUE(decode_exposition("x 3\n", labelled->target, test_context(), out));
+    add_up(false, labelled->target, test_context(), out);
+    ASSERT_EQ(out.events.size(), 2U);
+    EXPECT_EQ(out.events[0].name, c.name);
+    EXPECT_EQ(out.events[0].entity, c.of);
+    EXPECT_EQ(out.events[1].name, "up" + std::string(c.name).substr(1));
+    EXPECT_EQ(out.events[1].entity, c.of);
+    EXPECT_EQ(out.events[1].value, 0);
+  }
 }
 
 }  // namespace
