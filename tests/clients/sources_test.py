@@ -376,12 +376,12 @@ class Metrics(unittest.TestCase):
     # Two targets of one service: each has its series, and none takes the other's growth for its own.
     def test_two_targets_of_one_service(self):
         port = free_port()
-        with Bare([{"type": "scrape", "name": "pair", "target": f"127.0.0.1:{port}, localhost:{port}", "interval": "1s", "service": "pair", "keep": "culprit_*"}], page_port=port) as daemon:
-            wait_for("two scrapes of each", lambda: daemon.source("pair")["requests"] > 5)
+        with Bare([{"type": "scrape", "name": "both", "target": f"127.0.0.1:{port}, localhost:{port}", "interval": "1s", "service": "pair", "keep": "culprit_*"}], page_port=port) as daemon:
+            wait_for("two scrapes of each", lambda: daemon.source("both")["requests"] > 5)
             names = {sample["name"] for sample in daemon.events("--kind", "sample", "--entity", "pair")}
-            of = {host: {name.replace(host, "X") for name in names if f'instance="{host}:{port}"' in name and name.endswith('job="pair"}')} for host in ("127.0.0.1", "localhost")}
+            of = {host: {name.replace(host, "X") for name in names if f'instance="{host}:{port}"' in name and 'job="both"' in name} for host in ("127.0.0.1", "localhost")}
             self.assertEqual(len(of["127.0.0.1"]) + len(of["localhost"]), len(names))
-            self.assertIn(f'up{{instance="X:{port}",job="pair"}}', of["localhost"])
+            self.assertIn(f'up{{instance="X:{port}",job="both"}}', of["localhost"])
             self.assertGreater(len(of["127.0.0.1"] & of["localhost"]), 10)
 
     # The daemon scrapes its own /metrics, and relabeling decides which samples stay and how they are named.
