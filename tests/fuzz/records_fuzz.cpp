@@ -128,9 +128,10 @@ class Play {
         event.direction = how & 1U;
         const std::string_view text = in_.text(CULPRIT_PAYLOAD_LARGE);
         std::memcpy(event.data, text.data(), text.size());
-        event.captured = static_cast<culprit_u32>(text.size()) + (how == 255 ? 9'999U : 0);
+        event.captured = static_cast<culprit_u16>(text.size() + (how == 255 ? 9'999U : 0U));
         event.bytes = text.size() + ((how & 2U) != 0 ? in_.byte() * 64U : 0U);
-        event.position = (how & 4U) != 0 ? in_.byte() * 16U : 0U;
+        event.positions[event.direction] = (how & 4U) != 0 ? in_.byte() * 16U : 0U;
+        event.positions[1 - event.direction] = (how & 16U) != 0 ? in_.byte() * 16U : 0U;
         send(event, CULPRIT_EVENT_PAYLOAD, text.size() <= CULPRIT_PAYLOAD_SMALL && (how & 8U) != 0 ? offsetof(culprit_payload_event, data) + CULPRIT_PAYLOAD_SMALL : sizeof(event));
         break;
       }
