@@ -204,6 +204,16 @@ World::Fault wrong_address(World&) {
   };
 }
 
+World::Fault held_back(World&) {
+  return [](World& w, Second& now, int) {
+    now.app_self = 0.3, now.cache_time = 0.03, now.db_time = 0.02, now.rate = 100;
+    now.set[{w.s(w.names.app), "cpu.run_queue.wait"}] = 8;
+    now.set[{w.s(w.names.app), "cpu.run_queue.mean"}] = 0.009;
+    now.set[{w.s(w.names.app), "cpu.time"}] = 0.2;
+    now.set[{"host", "cpu.run_queue.wait"}] = 8.3;
+  };
+}
+
 World::Fault slow_queries(World&) {
   return [](World& w, Second& now, int) {
     now.db_time = 0.09;

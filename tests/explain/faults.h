@@ -17,6 +17,7 @@ World::Fault fd_leak(World& world);
 World::Fault bad_release(World& world);
 World::Fault wrong_address(World& world);
 World::Fault slow_queries(World& world);
+World::Fault held_back(World& world);  // by a quota that nobody reads
 World::Fault worker_crash(World& world);
 World::Fault retransmits(World& world);
 World::Fault surge(World& world);

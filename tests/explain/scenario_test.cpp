@@ -31,6 +31,7 @@ const Case kCases[] = {
     {"bad_release", faults::bad_release, "application/bad-release", [](const Names& n) { return n.app; }},
     {"wrong_address", faults::wrong_address, "application/config-change", [](const Names& n) { return n.front; }},
     {"slow_queries", faults::slow_queries, "postgresql/slow-query", [](const Names& n) { return n.db; }},
+    {"held_back", faults::held_back, "linux-kernel/cpu-throttled", [](const Names& n) { return n.app; }},
     {"more_queries", faults::more_queries, "application/bad-release", [](const Names& n) { return n.app; }},
     {"worker_crash", faults::worker_crash, "linux-kernel/process-crash", [](const Names& n) { return n.front; }},
     {"retransmits", faults::retransmits, "linux-kernel/tcp-retrans", [](const Names& n) { return n.db; }},

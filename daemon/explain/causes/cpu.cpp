@@ -15,6 +15,8 @@ namespace {
 constexpr double kHogCores = 0.3;       // less of a newcomer does not slow others
 constexpr double kBusyHost = 0.8;       // of all CPUs
 constexpr double kFlowFelt = 0.10;      // services with less of the trouble do not matter
+constexpr double kHeldBack = 0.5;       // threads that wait for a CPU; fewer slow nobody much
+constexpr double kAlone = 0.7;          // of what the host waits more than before: the others do not wait longer
 
 struct Hog {
   std::string service;
@@ -180,6 +182,31 @@ void throttled(const Scene& scene, Drafts& drafts) {
   }
 }
 
+// It waits for a CPU, nobody else waits longer than before, and nobody uses more: a quota of a cgroup that we do not read, or a low
+// priority. The kernel counts the time of a throttled group as waiting.
+void held_back(const Scene& scene, Drafts& drafts) {
+  const View& host = scene.find("host", "cpu.run_queue.wait");
+  if (std::ranges::any_of(growing(scene), [](const Hog& hog) { return hog.cores - hog.before >= kHogCores; })) return;
+  for (const auto& [service, flow] : scene.reach()) {
+    const View& wait = scene.of_service(service, "cpu.run_queue.wait");
+    const View& cpu = scene.of_service(service, "cpu.time");
+    if (!wait.up() || wait.change() < kHeldBack || cpu.up() || flow < kFlowFelt || scene.of_service(service, "cpu.throttled").up()) continue;
+    if (host.now_points > 0 && wait.change() < kAlone * host.change()) continue;
+    const bool others = std::ranges::any_of(scene.reach(), [&](const auto& other) {
+      return other.first != service && scene.of_service(other.first, "cpu.run_queue.wait").change() > (1 - kAlone) * wait.change();
+    });
+    if (others) continue;
+    Draft draft = draft_of(scene, "linux-kernel/cpu-throttled", service);
+    draft.onset_ns = wait.onset_ns;
+    draft.title = fmt::format("{}: is held back from the CPU, {:.1f} threads wait (normal {:.1f}) and no others", service, wait.now, wait.normal);
+    draft.add(weight::kStrongSignal, wait.onset_ns, fmt::format("{:.1f} threads of {} wait for a CPU (normal {:.1f}), the other services wait no longer", wait.now, service, wait.normal), {"run queue"});
+    draft.add(weight::kSignal, wait.onset_ns, fmt::format("nobody uses more CPU; it gets {:.2f} (normal {:.2f}): a quota or a low priority", cpu.now, cpu.normal), {"kernel"});
+    // Who does not run reads no answers either: its callees look slow from here.
+    draft.add(weight::kElsewhere + flow * (weight::kLocated - weight::kElsewhere), scene.onset_ns(), fmt::format("{} of the trouble passes through {}", percent(flow), service), {"calls"});
+    drafts.push_back(std::move(draft));
+  }
+}
+
 void own_growth(const Scene& scene, Drafts& drafts) {
   for (const auto& [service, flow] : scene.reach()) {
     const View& cpu = scene.of_service(service, "cpu.time");
@@ -223,6 +250,7 @@ void own_growth(const Scene& scene, Drafts& drafts) {
 void causes_cpu(const Scene& scene, Drafts& drafts) {
   contention(scene, drafts);
   throttled(scene, drafts);
+  held_back(scene, drafts);
   own_growth(scene, drafts);
 }
 
