@@ -101,6 +101,7 @@ struct Socket {
   // Where the list of sockets saw them, until the records up to then are all here.
   std::uint32_t listed_positions[2] = {0, 0};
   std::int64_t listed_ns = 0;                   // 0: nothing is waiting
+  std::int64_t waits_ns = 0;                    // what was open then was not answered before then: the list says so
 };
 
 class Network {

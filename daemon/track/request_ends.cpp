@@ -2,6 +2,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <utility>
 
 #include "daemon/track/requests.h"
 
@@ -12,6 +13,7 @@ namespace {
 constexpr std::int64_t kQuietNs = 500'000'000;        // an answer of unknown length that rests this long is complete
 constexpr std::int64_t kImpatientCloseNs = 50'000'000;  // a client that closes after waiting this long gave up
 constexpr std::int64_t kListedNs = 500'000'000;       // the list of sockets is made within that, after the time it bears
+constexpr std::int64_t kUnsureNs = 4'000'000'000;     // by then the list of sockets has told, or will not tell
 constexpr std::int64_t kSettledNs = 200'000'000;      // two views of one exchange are never this far apart
 constexpr std::size_t kPipelineMax = 16;
 constexpr std::int64_t kThreadForgetNs = 1'000'000'000;
@@ -319,13 +321,16 @@ bool Requests::settled_at_peer(Socket& socket, std::int64_t start_ns, std::int64
   return true;
 }
 
-void Requests::accrue(std::int64_t now_ns) {
+void Requests::accrue(std::int64_t now_ns, bool all_seen) {
+  // While a part of the records is left out, what seems to wait was answered more often than not: it counts once the list of sockets
+  // shows that it was not.
+  const auto unsure = [&](const Socket& socket, std::int64_t start_ns) { return !all_seen && start_ns > socket.waits_ns && now_ns - start_ns < kUnsureNs; };
   std::vector<std::pair<RequestRef, std::int64_t>> quiet;
   for (auto& [sock, holder] : network_.sockets()) {
     Socket& socket = *holder;
     if (socket.listed_ns != 0 && now_ns - socket.listed_ns >= kListedNs) {
       answered_until(socket, socket.listed_positions[socket.role == Role::Client ? CULPRIT_READ : CULPRIT_WRITE], socket.listed_ns);
-      socket.listed_ns = 0;
+      socket.waits_ns = std::exchange(socket.listed_ns, 0);
     }
     if (socket.connect_ns != 0) {
       if (Edge* edge = network_.edge_of(socket); edge != nullptr) {
@@ -345,6 +350,7 @@ void Requests::accrue(std::int64_t now_ns) {
       Edge* edge = socket.calls.empty() ? nullptr : network_.edge_of(socket);
       for (const Call& call : socket.calls) {
         if (edge == nullptr) break;
+        if (call.answer_ns == 0 && unsure(socket, call.start_ns)) continue;
         accrue_wait(call.parent, edge, call.start_ns, call.open_ended ? call.answer_last_ns : now_ns);
         if (call.answer_ns != 0) continue;
         ++edge->window.inflight;
@@ -365,6 +371,7 @@ void Requests::accrue(std::int64_t now_ns) {
         quiet.emplace_back(ref, end_ns);
         continue;
       }
+      if (request->answer_ns == 0 && unsure(socket, request->start_ns)) continue;
       if (request->service == ServiceId::None) request->service = directory_.service_of(request->tgid);
       Service* service = directory_.find(request->service);
       if (service == nullptr) continue;

@@ -35,7 +35,8 @@ class Requests {
   bool owner_of_line(std::uint32_t tgid, std::uint32_t tid, std::int64_t time_ns, TraceContext& out);
 
   // Once a second, before samples: in-flight counts, ages and waiting time until now; ends answers that went quiet.
-  void accrue(std::int64_t now_ns);
+  // `all_seen`: no record of the watched was left out of late.
+  void accrue(std::int64_t now_ns, bool all_seen);
   // After samples: the next second begins.
   void begin_second(std::int64_t now_ns);
 

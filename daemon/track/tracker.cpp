@@ -14,6 +14,7 @@ namespace culprit::track {
 
 namespace {
 
+constexpr double kAllSeen = 0.999;
 constexpr std::int64_t kTickReorderNs = 100'000'000;    // if nobody calls advance()
 constexpr std::int64_t kSocketGoneNs = 5'000'000'000;   // not listed by the kernel, and not used for this long
 constexpr std::size_t kPidsShown = 64;
@@ -232,7 +233,7 @@ void Tracker::Impl::tick(std::int64_t now_ns) {
   const double seconds = tick_ns == 0 || now_ns <= tick_ns ? 1.0 : static_cast<double>(now_ns - tick_ns) * 1e-9;
   tick_ns = now_ns;
   follow_names();
-  requests.accrue(horizon_ns);
+  requests.accrue(horizon_ns, watched_share >= kAllSeen);
   lines.tick(now_ns);
   directory.tick();
   network.emit_second(now_ns, seconds, seconds * watched_share);

@@ -356,6 +356,32 @@ TEST(Flow, ListOfSocketsTellsUnseenAnswers) {
   }
 }
 
+// While records are left out, a request without an answer is in flight only once the list of sockets says so, or nobody can.
+TEST(Flow, WhatMayBeAnsweredUnseenIsNotInFlight) {
+  for (const bool listed : {true, false}) {
+    Shop host;
+    host.tick(kStart + kSecond);
+    host.tracker.on_watched_share(0.2);
+    const std::int64_t t = kStart + kSecond + 10 * kMs;
+    host.payload(host.front.server, host.shop, CULPRIT_READ, Shop::get("/x"), t, 0, 5'000, 7'000);
+    host.tick(kStart + 2 * kSecond);
+    EXPECT_FALSE(host.out.last("service:shop", "request.inflight").has_value());
+    if (listed) {
+      culprit_tcp_info info{};
+      info.socket = host.front.server;
+      info.state = CULPRIT_TCP_ESTABLISHED;
+      info.positions[CULPRIT_READ] = 5'000;
+      info.positions[CULPRIT_WRITE] = 7'000;
+      host.tracker.on_tcp_info(kStart + 2 * kSecond + 100 * kMs, {&info, 1});
+    }
+    host.tick(kStart + 3 * kSecond);
+    EXPECT_EQ(host.out.last("service:shop", "request.inflight").value_or(0), listed ? 1.0 : 0.0);
+    host.tick(kStart + 6 * kSecond);
+    EXPECT_EQ(host.out.last("service:shop", "request.inflight").value_or(0), 1.0);
+    EXPECT_NEAR(host.out.last("service:shop", "request.inflight.age.max").value_or(0), 5, 0.2);
+  }
+}
+
 // The list of sockets is newer than the records that are here: an answer whose record comes yet counts as seen.
 TEST(Flow, ListOfSocketsWaitsForRecords) {
   Shop host;
