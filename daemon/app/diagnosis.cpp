@@ -112,8 +112,9 @@ explain::ExplainOptions Diagnosis::Impl::options_for(const detect::Incident& inc
   options.wall_offset_ns = parts.clock.wall_offset_ns();
   options.knowledge = &knowledge;
   options.weights = &parts.weights;
+  // Of a healthy service the onset is the begin of the window that was asked about.
+  options.completeness = parts.accounting.window(incident.onset_ns - (incident.healthy() ? 0 : kRuleWindowNs), now_ns);
   if (incident.healthy()) return options;
-  options.completeness = parts.accounting.window(incident.onset_ns - kRuleWindowNs, now_ns);
   options.verdicts = knowledge.verdicts();
   ask_rules(incident, now_ns, options);
   const MutexLock lock(mutex);
