@@ -9,12 +9,6 @@
 #include "graph/library.h"
 
 namespace culprit::app {
-namespace {
-
-constexpr std::chrono::seconds kLookEvery{60};
-
-}  // namespace
-
 Library::Library(Parts parts) : parts_(std::move(parts)) {
   thread_ = std::jthread([this](const std::stop_token& stop) {
     ::pthread_setname_np(::pthread_self(), "library");
@@ -28,15 +22,15 @@ void Library::run(const std::stop_token& stop) {
   std::mutex mutex;
   std::condition_variable_any wake;
   while (!stop.stop_requested()) {
-    if (auto done = look(stop); !done && done.error().code != Code::Busy) log::warn("library: {}; trying again in a minute", done.error().message);
+    if (auto done = look(stop); !done && done.error().code != Code::Busy) log::warn("library: {}; trying again later", done.error().message);
     std::unique_lock lock(mutex);
-    wake.wait_for(lock, stop, kLookEvery, [] { return false; });
+    wake.wait_for(lock, stop, parts_.look_every, [] { return false; });
   }
 }
 
 Result<void> Library::look(const std::stop_token& stop) {
   if (provider_ == nullptr && parts_.config.embedding_url != "off") {
-    auto provider = recall::provider_of(parts_.config);
+    auto provider = recall::provider_of(parts_.config, parts_.provider_timeout);
     if (provider) {
       provider_ = std::move(*provider);
     } else if (provider.error().message != said_) {  // once, not each minute

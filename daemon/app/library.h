@@ -5,6 +5,7 @@
 // Threads: one of its own, which sleeps between two looks; it holds its own connection to graph.db.
 #pragma once
 
+#include <chrono>
 #include <filesystem>
 #include <memory>
 #include <optional>
@@ -25,6 +26,8 @@ class Library {
     std::filesystem::path graph_file;
     std::shared_ptr<const recall::Modes> modes;
     bool begun_anew = false;  // the database was damaged: import again what it held
+    std::chrono::milliseconds look_every{60'000};
+    std::chrono::milliseconds provider_timeout{5'000};  // of a request; the thread ends no sooner
   };
   explicit Library(Parts parts);
   ~Library();  // ends the thread, between two batches

@@ -6,6 +6,7 @@
 #include <fstream>
 
 #include "daemon/base/log.h"
+#include "daemon/recall/incidents.h"
 #include "daemon/recall/recall.h"
 #include "graph/yaml.h"
 
@@ -82,7 +83,11 @@ Result<std::size_t> Recall::add_vectors(const Progress& progress) {
     const auto batch = std::span(missing).subspan(at, std::min(kBatch, missing.size() - at));
     ASSIGN(const auto texts, library_->texts(batch));
     std::vector<std::string> said;
-    for (const graph::StoredText& text : texts) said.push_back(document_text(text.item));
+    for (const graph::StoredText& text : texts) {
+      // What a person imported is meant to be read; an incident quotes what happened here and leaves the host as a question does.
+      const bool quotes = options_.embedder != nullptr && text.item.collection == kIncidentCollection;
+      said.push_back(quotes ? as_template(document_text(text.item)) : document_text(text.item));
+    }
     const auto vectors = embedder().embed(said);
     if (!vectors && options_.embedder != nullptr) {
       log::warn("{}; {} documents are found by their words until it answers", vectors.error().message, missing.size() - at);

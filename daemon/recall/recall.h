@@ -34,7 +34,7 @@ Result<embed::Model> built_in_model();
 Result<embed::Model> load_model(const std::filesystem::path& state, std::string& said);
 
 // The endpoint that the configuration names; null if it is off. Errors: as Provider::create, NotFound for its key.
-Result<std::unique_ptr<embed::Provider>> provider_of(const Config& config);
+Result<std::unique_ptr<embed::Provider>> provider_of(const Config& config, std::chrono::milliseconds timeout = embed::ProviderOptions{}.timeout);
 
 // The text without its values (numbers, addresses, paths, quoted strings): what may leave the host about a log line.
 std::string as_template(std::string_view text);
@@ -71,10 +71,14 @@ class Modes {
   std::vector<graph::Match> recognise(std::string_view text, std::string_view program) const;
   // What to do about a mode, best first, few, a line each with its command; empty for one that is not known.
   std::vector<std::string> remedies(std::string_view mode_id) const;
+  // A mode has several names, the surest first: the first that is known stands for it.
+  bool is_effect(std::span<const std::string_view> names) const;
+  bool brings_about(std::span<const std::string_view> cause, std::span<const std::string_view> effect) const;
   const graph::Knowledge& known() const { return *known_; }
   const embed::Model& model() const { return model_; }
 
  private:
+  const graph::FailureMode* first_known(std::span<const std::string_view> names) const;
   std::shared_ptr<const graph::Knowledge> known_;
   embed::Model model_;
   std::vector<embed::Vector> vectors_;  // by document of known_
