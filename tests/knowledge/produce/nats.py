@@ -1,7 +1,9 @@
 #!/usr/bin/env python3
 """NATS' own words for its failure modes, over its text protocol."""
+import contextlib
 import json
 import re
+import socket
 
 from stage import Stage, ask, find
 
@@ -17,6 +19,8 @@ with Stage("nats", "nats-server", user="nobody") as stage:
     stage.make("js")
     stage.write("nats.conf", f"""listen: "127.0.0.1:{port}"
 logtime: false
+max_pending: 4000000
+write_deadline: "1s"
 jetstream {{ store_dir: "{stage.folder}/js", max_file_store: 100000, max_memory_store: 100000 }}
 """)
     stage.start("nats.log", "nats-server", "-c", stage.folder / "nats.conf")
@@ -26,6 +30,13 @@ jetstream {{ store_dir: "{stage.folder}/js", max_file_store: 100000, max_memory_
         line = stage.wait("nats.log", pattern)
         stage.line(mode, symptom, re.sub(r"^\[\d+\] \[\w+\] ", "", line) if line else line)
 
+    # A subscriber that does not read while more is published for it than the server keeps.
+    idle = socket.create_connection(("127.0.0.1", port), 5)
+    idle.sendall((HELLO + "SUB flood 1\r\n").encode())
+    with contextlib.suppress(OSError):
+        ask(port, HELLO + "".join(f"PUB flood {1 << 18}\r\n{'x' * (1 << 18)}\r\n" for _ in range(64)), seconds=5)
+    log_line("slow-consumer", "log-slow", "Slow Consumer Detected")
+    idle.close()
     answer = request(port, "nobody.there")
     stage.line("no-responders", "log-status", find(answer, "NATS/1.0 503"))
     stream = json.dumps({"name": "ORDERS", "subjects": ["orders"], "storage": "file", "retention": "limits"})

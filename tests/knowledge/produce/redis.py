@@ -68,6 +68,15 @@ def saving(stage):
     stage.line("misconf-rdb", "log-misconf", find(server.ask("SET", "key", "x"), "MISCONF"))
 
 
+def slow_disk(stage):
+    server = Server(stage, "slow", "--appendonly", "yes", "--appendfsync", "everysec")
+    stage.slow_calls(server.process, "fdatasync", 4)
+    for i in range(20):
+        server.ask("SET", "key", str(i))
+        time.sleep(0.4)
+    server.log_line("aof-fsync-slow", "log-slow", "Asynchronous AOF fsync is taking too long")
+
+
 def fork(stage):
     server = Server(stage, "fork", "--appendonly", "no")
     tasks = len(stage.run("ps", "-L", "-u", stage.user, "-o", "lwp=").split())
@@ -144,6 +153,6 @@ def gone(stage):
 
 
 with Stage("redis", "redis-server", user="redis") as stage:
-    for part in (memory, saving, fork, loading, clients, replicas, cluster, gone):
+    for part in (memory, saving, slow_disk, fork, loading, clients, replicas, cluster, gone):
         part(stage)
     raise SystemExit(1 if stage.failed else 0)

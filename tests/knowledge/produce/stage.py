@@ -119,6 +119,15 @@ class Stage:
             process.wait()
         self.processes.remove(process)
 
+    def slow_calls(self, process, call, seconds):
+        """From now on each such system call of the process returns so much later: a slow disk, as the program sees it. Needs strace."""
+        tracer = subprocess.Popen(["strace", "-f", "-qq", "-o", "/dev/null", "-p", str(process.pid), "-e", f"trace={call}", "-e", f"inject={call}:delay_exit={int(seconds * 1e6)}"],
+                                  stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True)
+        self.processes.append(tracer)
+        status = pathlib.Path(f"/proc/{process.pid}/status")
+        self.until(lambda: "TracerPid:\t0" not in status.read_text())
+        return tracer
+
     def run(self, *command, input=None, seconds=30, **popen):
         """To its end; answers what it printed on both channels."""
         done = subprocess.run(self._as_user(command), capture_output=True, text=True, errors="replace", input=input, timeout=seconds, cwd=popen.pop("cwd", self.folder), **popen)
