@@ -21,20 +21,21 @@ Result<std::int64_t> pragma(Database& database, const char* sql) {
   return row ? query.integer(0) : 0;
 }
 
-// Brings the file to the newest schema, one transaction a step.
+// Brings the file to the newest schema in one transaction: who is killed meanwhile leaves the old one.
 Result<void> migrate(Database& database, const std::string& name) {
   const auto steps = schema_texts();
-  ASSIGN(const std::int64_t version, pragma(database, "PRAGMA user_version"));
+  ASSIGN(const std::int64_t seen, pragma(database, "PRAGMA user_version"));
+  if (seen == static_cast<std::int64_t>(steps.size())) return {};
+  ASSIGN(Transaction transaction, Transaction::begin(database));
+  ASSIGN(const std::int64_t version, pragma(database, "PRAGMA user_version"));  // another process may have been faster
   for (auto step = static_cast<std::size_t>(version); step < steps.size(); ++step) {
-    ASSIGN(Transaction transaction, Transaction::begin(database));
     const std::string sql = fmt::format("{}\nPRAGMA application_id = {};\nPRAGMA user_version = {};", steps[step].text,
                                         kApplicationId, step + 1);
     if (auto done = database.execute(sql.c_str()); !done) {
       return std::unexpected(done.error().context(fmt::format("migrate '{}' by {}", name, steps[step].name)));
     }
-    TRY(transaction.commit());
   }
-  return {};
+  return transaction.commit();
 }
 
 Result<void> check_is_ours(Database& database, const std::string& name) {
