@@ -201,10 +201,14 @@ Result<void> decode_file(std::string_view format, std::string_view bytes, const 
     else if (has("\"operationName\"") || has("\"processID\"")) format = "jaeger";
     else if (has("\"localEndpoint\"") || (has("\"traceId\"") && has("\"timestamp\""))) format = "zipkin";
     else if (has("\"involvedObject\"") || has("\"regarding\"")) format = "kubernetes";
+    else if (bytes.find_first_not_of(" \t\r\n") == std::string_view::npos) return fail(Code::Invalid, "it is empty");
     else return fail(Code::Invalid, "not known what it is: say --format jaeger, zipkin, otlp or kubernetes");
   }
   for (const auto& [name, decode] : kFormats) {
-    if (name == format) return decode(bytes, context, out);
+    if (name != format) continue;
+    TRY(decode(bytes, context, out));
+    if (out.records == 0) return fail(Code::Invalid, fmt::format("nothing in it is of format {}", format));
+    return {};
   }
   return fail(Code::Invalid, fmt::format("no format '{}': auto, jaeger, zipkin, otlp, kubernetes", format.substr(0, 32)));
 }

@@ -156,37 +156,42 @@ void decode_syslog(std::string_view message, const std::string& service, const C
   out.events.push_back(std::move(event));
 }
 
-Result<void> SyslogFramer::add(std::string_view bytes, const std::function<void(std::string_view)>& each) {
+void SyslogFramer::add(std::string_view bytes, const std::function<void(std::string_view)>& each) {
   rest_ += bytes;
   std::string_view text = rest_;
-  const auto done = [&](std::size_t size) {
-    text.remove_prefix(size);
-    offset_ += size;
-  };
   while (!text.empty()) {
-    if (text[0] >= '1' && text[0] <= '9') {
+    if (skip_bytes_ > 0) {
+      const std::size_t size = std::min(skip_bytes_, text.size());
+      skip_bytes_ -= size;
+      text.remove_prefix(size);
+      continue;
+    }
+    if (!skip_line_ && text[0] >= '1' && text[0] <= '9') {
       std::size_t size = 0;
       const auto [end, error] = std::from_chars(text.data(), text.data() + std::min<std::size_t>(text.size(), 7), size);
       const auto digits = static_cast<std::size_t>(end - text.data());
       if (error == std::errc() && digits < text.size() && text[digits] == ' ') {
-        if (size > kSyslogBytesMax) return fail(Code::Invalid, fmt::format("syslog: a message of {} bytes at offset {}", size, offset_));
-        if (text.size() < digits + 1 + size) break;
-        each(text.substr(digits + 1, size));
-        done(digits + 1 + size);
+        const std::size_t kept = std::min(size, kSyslogBytesMax);
+        if (text.size() < digits + 1 + kept) break;
+        each(text.substr(digits + 1, kept));
+        text.remove_prefix(digits + 1 + kept);
+        skip_bytes_ = size - kept;
+        cut_ += skip_bytes_ > 0 ? 1 : 0;
         continue;
       }
       if (digits == text.size() && digits < 6) break;  // the length may go on
     }
     const std::size_t end = text.find_first_of(std::string_view("\n\0", 2));
-    if (end == std::string_view::npos) {
-      if (text.size() > kSyslogBytesMax) return fail(Code::Invalid, fmt::format("syslog: a line of more than {} bytes at offset {}", kSyslogBytesMax, offset_));
-      break;
+    if (end == std::string_view::npos && text.size() <= kSyslogBytesMax && !skip_line_) break;
+    const std::string_view line = text.substr(0, end);
+    if (!skip_line_ && !line.empty()) {
+      each(line.substr(0, kSyslogBytesMax));
+      cut_ += line.size() > kSyslogBytesMax ? 1 : 0;
     }
-    if (end > 0) each(text.substr(0, end));
-    done(end + 1);
+    skip_line_ = end == std::string_view::npos;
+    text.remove_prefix(skip_line_ ? text.size() : end + 1);
   }
   rest_.erase(0, rest_.size() - text.size());
-  return {};
 }
 
 void SyslogFramer::finish(const std::function<void(std::string_view)>& each) {
@@ -243,19 +248,15 @@ bool SyslogServer::Impl::read_stream(Connection& connection, const std::stop_tok
   Decoded out;
   const Context now = context();
   const auto each = [&](std::string_view message) { decode_syslog(message, service, now, out); };
-  bool good = got > 0;
   if (got == 0) {
     connection.framer.finish(each);
   } else {
     source->bytes += static_cast<std::uint64_t>(got);
-    if (auto done = connection.framer.add(std::string_view(buffer.data(), static_cast<std::size_t>(got)), each); !done) {
-      ++source->malformed;
-      source->set_error(done.error().message);
-      good = false;
-    }
+    connection.framer.add(std::string_view(buffer.data(), static_cast<std::size_t>(got)), each);
+    out.cut += connection.framer.take_cut();
   }
   connection.heard_ns = now.now_ns;
-  return store(std::move(out), stop) && good;
+  return store(std::move(out), stop) && got > 0;
 }
 
 // False when the stream is over.

@@ -24,13 +24,16 @@ void decode_syslog(std::string_view message, const std::string& service, const C
 // Cuts a stream into messages. Octet counting ("83 <34>1 ...") and newlines may alternate.
 class SyslogFramer {
  public:
-  // Calls `each` with every whole message. Errors: Invalid with the offset in the stream: the connection is of no use then.
-  Result<void> add(std::string_view bytes, const std::function<void(std::string_view)>& each);
+  // Calls `each` with every whole message; of one beyond kSyslogBytesMax with its begin, and the stream goes on behind it.
+  void add(std::string_view bytes, const std::function<void(std::string_view)>& each);
   void finish(const std::function<void(std::string_view)>& each);  // the stream ended: a last line without newline
+  std::uint64_t take_cut() { return std::exchange(cut_, 0); }      // messages beyond the limit, since it was asked last
 
  private:
   std::string rest_;
-  std::uint64_t offset_ = 0;
+  std::size_t skip_bytes_ = 0;  // of a message beyond the limit that was told by its length
+  bool skip_line_ = false;      // the same, one that ends with its line
+  std::uint64_t cut_ = 0;
 };
 
 class SyslogServer {

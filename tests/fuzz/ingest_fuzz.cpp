@@ -90,9 +90,7 @@ void syslog(std::string_view bytes, const Context& context, Decoded& out) {
   decode_syslog(bytes, "", context, out);
   SyslogFramer framer;
   const auto each = [&](std::string_view message) { decode_syslog(message, "", context, out); };
-  for (std::size_t at = 0; at < bytes.size(); at += 7) {
-    if (!framer.add(bytes.substr(at, 7), each)) return;
-  }
+  for (std::size_t at = 0; at < bytes.size(); at += 7) framer.add(bytes.substr(at, 7), each);
   framer.finish(each);
 }
 

@@ -305,6 +305,14 @@ TEST(Imports, JaegerAndZipkinTellTheSame) {
   Decoded decoded;
   EXPECT_FALSE(decode_file("auto", "{}", test_context(), decoded));
   EXPECT_FALSE(decode_file("nonsense", "{}", test_context(), decoded));
+  // A file of another format is no file without spans.
+  for (const auto& [format, text] : {std::pair("jaeger", R"([{"traceId":"4bf92f3577b34da6a3ce929d0e0e4736","id":"00f067aa0ba902b7","localEndpoint":{}}])"), std::pair("otlp", R"({"data":[]})")}) {
+    Decoded none;
+    const auto done = decode_file(format, text, test_context(), none);
+    ASSERT_FALSE(done) << format;
+    EXPECT_EQ(done.error().message, fmt::format("nothing in it is of format {}", format));
+  }
+  EXPECT_EQ(decode_file("auto", " \n", test_context(), decoded).error().message, "it is empty");
 }
 
 }  // namespace

@@ -140,15 +140,27 @@ TEST(Syslog, FramesCutAnywhere) {
     SyslogFramer framer;
     std::vector<std::string> got;
     const auto each = [&](std::string_view message) { got.emplace_back(message); };
-    for (std::size_t at = 0; at < stream.size(); at += size) ASSERT_TRUE(framer.add(std::string_view(stream).substr(at, size), each));
+    for (std::size_t at = 0; at < stream.size(); at += size) framer.add(std::string_view(stream).substr(at, size), each);
     framer.finish(each);
     EXPECT_EQ(got, wanted) << size;
   }
-  SyslogFramer endless;
-  const auto none = [](std::string_view) {};
-  EXPECT_FALSE(endless.add("999999 <13>", none));
-  SyslogFramer long_line;
-  EXPECT_FALSE(long_line.add(std::string(kSyslogBytesMax + 1, 'x'), none));
+}
+
+// A message beyond the limit is cut, however it was framed; those behind it come whole.
+TEST(Syslog, LongMessagesAreCut) {
+  const std::string longest(kSyslogBytesMax, 'x'), longer = longest + std::string(100'000, 'y');
+  const std::string stream = longer + "\n<14>next\n" + std::to_string(longer.size()) + " " + longer + "8 <13>last" + longest + "\n" + longer;
+  for (const std::size_t size : {std::size_t{1'000}, std::size_t{65'536}, stream.size()}) {
+    SCOPED_TRACE(size);
+    SyslogFramer framer;
+    std::vector<std::string> got;
+    const auto each = [&](std::string_view message) { got.emplace_back(message); };
+    for (std::size_t at = 0; at < stream.size(); at += size) framer.add(std::string_view(stream).substr(at, size), each);
+    EXPECT_EQ(framer.take_cut(), 3U);
+    framer.finish(each);
+    EXPECT_EQ(got, (std::vector<std::string>{longest, "<14>next", longest, "<13>last", longest, longest}));
+    EXPECT_EQ(framer.take_cut(), 0U);
+  }
 }
 
 }  // namespace
