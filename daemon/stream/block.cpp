@@ -99,7 +99,7 @@ std::uint32_t columns_for(const Matcher& matcher, std::uint32_t also) {
   if (!matcher.severity(kUnset)) columns |= column_bit(Column::Severities);
   if (matcher.reads_attributes()) columns |= column_bit(Column::Sets);
   if (matcher.reads_body()) columns |= column_bit(Column::Bodies);
-  if (matcher.reads_ids()) columns |= column_bit(Column::Ids);
+  if (matcher.reads_ids()) columns |= kIdColumns;
   if (!matcher.simple()) columns |= kValueColumns | column_bit(Column::Severities);  // the filter may look at them
   return columns;
 }

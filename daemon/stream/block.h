@@ -18,14 +18,15 @@
 namespace culprit::stream {
 
 // Times and Values are those of the plain samples, EventTimes and EventValues those of all other rows.
-enum class Column : std::uint8_t { Keys, Times, EventTimes, Sequences, Values, EventValues, Severities, Ids, Sets, Bodies, Grams };
-inline constexpr std::size_t kColumns = 11;
+enum class Column : std::uint8_t { Keys, Times, EventTimes, Sequences, Values, EventValues, Severities, Ids, IdRows, Sets, Bodies, Grams };
+inline constexpr std::size_t kColumns = 12;
 inline constexpr std::uint32_t kAllColumns = (1u << kColumns) - 1;
 inline constexpr std::uint32_t column_bit(Column column) { return 1u << static_cast<std::uint32_t>(column); }
 using Columns = std::array<std::string, kColumns>;
 inline constexpr std::uint32_t kSampleColumns = column_bit(Column::Times) | column_bit(Column::Values);
 inline constexpr std::uint32_t kEventColumns = column_bit(Column::EventTimes) | column_bit(Column::EventValues) | column_bit(Column::Severities) |
-                                               column_bit(Column::Ids) | column_bit(Column::Sets) | column_bit(Column::Bodies);
+                                               column_bit(Column::Ids) | column_bit(Column::IdRows) | column_bit(Column::Sets) | column_bit(Column::Bodies);
+inline constexpr std::uint32_t kIdColumns = column_bit(Column::Ids) | column_bit(Column::IdRows);  // one is of no use without the other
 inline constexpr std::uint32_t kTimeColumns = column_bit(Column::Times) | column_bit(Column::EventTimes);
 inline constexpr std::uint32_t kValueColumns = column_bit(Column::Values) | column_bit(Column::EventValues);
 

@@ -1,5 +1,6 @@
 // What frames a column of a block on disk. Every blob is
-//   format (1 byte: 32 + column) | one zstd frame | CRC-32 of the block's sequence base and all bytes before (4 bytes)
+//   format (1 byte) | one zstd frame (format 64 + column) or the bytes as they are (96 + column)
+//   | CRC-32 of the block's sequence base and all bytes before (4 bytes)
 // Inside of the codec; `checksum`, `compress`, `decompress` and `seal_column` are for all (block.h).
 #pragma once
 
@@ -21,6 +22,7 @@ struct RunHead {
   std::uint8_t severity = 0, flags = 0;
 };
 inline constexpr std::uint8_t kSeverityMixed = 255;
+inline constexpr std::size_t kIdsBytes = 24;  // of one trace and span id
 inline constexpr unsigned kHasIds = 1, kHasAttributes = 2, kHasBodies = 4;  // flags
 
 // Corrupt, with the name of the column.

@@ -29,7 +29,7 @@ struct Decoder {
   bool values(std::string_view bytes, std::size_t first, std::size_t last);
   bool sequences(std::string_view bytes);
   bool severities(std::string_view bytes);
-  bool ids(std::string_view bytes, std::vector<Detail*>& details);
+  bool ids(std::string_view table, std::string_view rows, DetailStore& store, std::vector<Detail*>& details);
   bool attributes(std::string_view bytes, DetailStore& store, std::vector<Detail*>& details);
   bool bodies(std::string_view bytes, std::vector<Detail*>& details);
 
@@ -155,80 +155,72 @@ bool Decoder::severities(std::string_view bytes) {
   return bytes.empty();
 }
 
-bool Decoder::ids(std::string_view bytes, std::vector<Detail*>& details) {
-  Reader in(bytes);
-  const std::uint64_t count = in.varint();
-  if (!in.ok() || count > in.left() / 24) return false;
-  const std::string_view table = in.rest().substr(0, count * 24);
-  in = Reader(in.rest().substr(count * 24));
-  std::uint64_t known = 0;
+bool Decoder::ids(std::string_view table, std::string_view rows, DetailStore& store, std::vector<Detail*>& details) {
+  if (table.size() % kIdsBytes != 0) return false;
+  std::vector<const Ids*> known;
+  Reader in(rows);
   const bool good = each(kHasIds, details, [&](Detail* detail) {
     const std::uint64_t number = in.varint();
-    if (!in.ok() || number > known + 1 || (number == 1 && known == count)) return false;
+    if (!in.ok() || number > known.size() + 1 || (number == 1 && table.empty())) return false;
     if (number == 0) return true;
-    const std::uint64_t id = number == 1 ? known++ : known + 1 - number;
-    if (detail != nullptr) {
-      std::memcpy(detail->trace_id, table.data() + id * 24, 16);
-      std::memcpy(&detail->span_id, table.data() + id * 24 + 16, 8);
+    if (number == 1) {
+      Ids ids;
+      std::memcpy(ids.trace, table.data(), sizeof ids.trace);
+      std::memcpy(&ids.span, table.data() + sizeof ids.trace, sizeof ids.span);
+      table.remove_prefix(kIdsBytes);
+      known.push_back(store.add_ids(ids));
     }
+    if (detail != nullptr) detail->ids = number == 1 ? known.back() : known[known.size() + 1 - number];
     return true;
   });
-  return good && known == count && in.left() == 0;
+  return good && table.empty() && in.left() == 0;
 }
 
 bool Decoder::attributes(std::string_view bytes, DetailStore& store, std::vector<Detail*>& details) {
   Reader in(bytes);
   const std::uint64_t count = in.varint();
   if (!in.ok() || count > in.left()) return false;
-  store.sets().reserve(count);
   for (std::uint64_t i = 0; i < count; ++i) {
-    const std::string_view set = in.string();
-    if (!in.ok() || set.empty() || !well_formed_attributes(set)) return false;
-    store.sets().push_back(set);
+    const std::string_view list = in.string();
+    if (!in.ok() || list.empty() || !well_formed_attributes(list)) return false;
+    store.add_list(list);
   }
   const bool good = each(kHasAttributes, details, [&](Detail* detail) {
     const std::uint64_t number = in.varint();
     if (!in.ok() || number > count) return false;
-    if (number != 0 && detail != nullptr) {
-      detail->set = static_cast<std::uint32_t>(number);
-      detail->attributes = store.sets()[number - 1];
-    }
+    if (number != 0 && detail != nullptr) detail->list = &store.list(number);
     return true;
   });
   return good && in.left() == 0;
 }
 
 bool Decoder::bodies(std::string_view bytes, std::vector<Detail*>& details) {
-  Reader in(bytes);
-  std::vector<std::uint32_t> lengths;
-  std::uint64_t total = 0;
-  bool good = each(kHasBodies, details, [&](Detail*) {
+  if (bytes.size() < 8) return false;
+  const std::uint64_t lengths_bytes = Reader(bytes.substr(bytes.size() - 8)).fixed64();
+  bytes.remove_suffix(8);
+  if (lengths_bytes > bytes.size()) return false;
+  std::string_view texts = bytes.substr(0, bytes.size() - lengths_bytes);
+  Reader in(bytes.substr(texts.size()));
+  const bool good = each(kHasBodies, details, [&](Detail* detail) {
     const std::uint64_t length = in.varint();
-    total += length;
-    if (!in.ok() || length > bytes.size() || total > bytes.size()) return false;
-    lengths.push_back(static_cast<std::uint32_t>(length));
+    if (!in.ok() || length > texts.size()) return false;
+    if (detail != nullptr) detail->set_body(texts.substr(0, length));
+    texts.remove_prefix(length);
     return true;
   });
-  if (!good || total != in.left()) return false;
-  const char* at = in.rest().data();
-  std::size_t next = 0;
-  return each(kHasBodies, details, [&](Detail* detail) {
-    const std::size_t length = lengths[next++];
-    if (detail != nullptr) detail->body = {at, length};
-    at += length;
-    return true;
-  });
+  return good && texts.empty() && in.left() == 0;
 }
 
 }  // namespace
 
 Result<Block> decode(const Columns& columns, std::uint32_t wanted, std::size_t rows, std::uint64_t sequence_base, const Matcher* pick) {
+  if ((wanted & kIdColumns) != 0) wanted |= kIdColumns;
   Decoder decoder{.columns = columns, .sequence_base = sequence_base, .pick = pick, .columns_wanted = wanted};
   decoder.block.sequence_base = sequence_base;
   TRY(decoder.keys(rows));
   auto store = std::make_shared<DetailStore>();
   std::vector<Detail*> details;
-  constexpr std::uint32_t kDetailColumns = column_bit(Column::Ids) | column_bit(Column::Sets) | column_bit(Column::Bodies);
+  constexpr std::uint32_t kDetailColumns = kIdColumns | column_bit(Column::Sets) | column_bit(Column::Bodies);
   if ((wanted & kDetailColumns) != 0) {
     const std::size_t total = decoder.block.runs.empty() ? 0 : decoder.block.runs.back().end;
     details.reserve(total - decoder.block.samples);
@@ -236,7 +228,7 @@ Result<Block> decode(const Columns& columns, std::uint32_t wanted, std::size_t r
   }
   for (std::size_t i = static_cast<std::size_t>(Column::Times); i < kColumns; ++i) {
     const auto column = static_cast<Column>(i);
-    if ((wanted & column_bit(column)) == 0 || column == Column::Grams) continue;
+    if ((wanted & column_bit(column)) == 0 || column == Column::Grams || column == Column::IdRows) continue;  // the latter with the ids
     ASSIGN(std::string bytes, open_blob(i, sequence_base, columns[i]));
     bool good = true;
     switch (column) {
@@ -246,7 +238,11 @@ Result<Block> decode(const Columns& columns, std::uint32_t wanted, std::size_t r
       case Column::Values: good = decoder.values(bytes, 0, decoder.plain_runs); break;
       case Column::EventValues: good = decoder.values(bytes, decoder.plain_runs, decoder.runs.size()); break;
       case Column::Severities: good = decoder.severities(bytes); break;
-      case Column::Ids: good = decoder.ids(bytes, details); break;
+      case Column::Ids: {
+        ASSIGN(const std::string rows_of, open_blob(i + 1, sequence_base, columns[i + 1]));
+        good = decoder.ids(bytes, rows_of, *store, details);
+        break;
+      }
       case Column::Sets: good = decoder.attributes(store->keep(std::move(bytes)), *store, details); break;
       case Column::Bodies: good = decoder.bodies(store->keep(std::move(bytes)), details); break;
       default: break;

@@ -10,7 +10,7 @@
 namespace culprit::stream {
 namespace {
 
-constexpr std::size_t kBodiesAhead = 8;  // fetched before they are copied: each is a miss or two of the cache
+constexpr std::size_t kAhead = 8;  // rows whose texts are fetched before they are copied: each is a miss or two of the cache
 constexpr std::size_t kCacheLineBytes = 64;
 
 }  // namespace
@@ -25,28 +25,40 @@ RunHead Encoder::details(const Block& block, const Block::Run& run) {
     if (block.severities[row] != head.severity) head.severity = kSeverityMixed;
     const Detail* const detail = block.details[row];
     if (detail == nullptr) continue;
-    head.flags |= static_cast<std::uint8_t>((detail->has_ids() ? kHasIds : 0) | (detail->set != 0 ? kHasAttributes : 0) |
-                                            (detail->body.empty() ? 0 : kHasBodies));
+    head.flags |= static_cast<std::uint8_t>((detail->ids != nullptr ? kHasIds : 0) | (detail->list != nullptr ? kHasAttributes : 0) |
+                                            (detail->body_bytes == 0 ? 0 : kHasBodies));
   }
   const std::span rows(block.details.data() + begin, end - begin);
+  const std::size_t numbers_max = rows.size() * kVarintBytesMax;
   if ((head.flags & kHasIds) != 0) {
-    for (const Detail* detail : rows) put_ids(detail);
+    append_with(plain(Column::IdRows), numbers_max, [&](char* to) {
+      for (const Detail* detail : rows) to = write_varint(to, id_number(detail));
+      return to;
+    });
   }
   if ((head.flags & kHasAttributes) != 0) {
-    for (const Detail* detail : rows) put_set(detail);
+    append_with(list_rows_, numbers_max, [&](char* to) {
+      for (std::size_t row = 0; row < rows.size(); ++row) {
+        if (row + kAhead < rows.size() && rows[row + kAhead] != nullptr) __builtin_prefetch(rows[row + kAhead]->list);
+        to = write_varint(to, list_number(rows[row]));
+      }
+      return to;
+    });
   }
   if ((head.flags & kHasBodies) != 0) {
-    std::string& lengths = plain(Column::Bodies);
+    append_with(body_lengths_, numbers_max, [&](char* to) {
+      for (const Detail* detail : rows) to = write_varint(to, detail == nullptr ? 0 : detail->body_bytes);
+      return to;
+    });
+    std::string& bodies = plain(Column::Bodies);
     for (std::size_t row = 0; row < rows.size(); ++row) {
-      if (row + kBodiesAhead < rows.size() && rows[row + kBodiesAhead] != nullptr && !rows[row + kBodiesAhead]->body.empty()) {
-        const char* const next = rows[row + kBodiesAhead]->body.data();
-        __builtin_prefetch(next);
-        __builtin_prefetch(next + kCacheLineBytes);
+      if (row + kAhead < rows.size() && rows[row + kAhead] != nullptr) {
+        const char* const next = rows[row + kAhead]->body_at;
+        for (std::size_t ahead = 0; ahead < 3; ++ahead) __builtin_prefetch(next + ahead * kCacheLineBytes);
       }
-      const std::string_view body = rows[row] == nullptr ? std::string_view() : rows[row]->body;
-      put_varint(lengths, body.size());
-      bodies_.append(body);
-      grams_.add(body);
+      if (rows[row] == nullptr) continue;
+      bodies.append(rows[row]->body());
+      grams_.add(rows[row]->body());
     }
   }
   if (head.severity == kSeverityMixed) {
@@ -55,38 +67,33 @@ RunHead Encoder::details(const Block& block, const Block::Run& run) {
   return head;
 }
 
-// Ids of a request stand at its span and at its log lines: each once, then a number a row (0 = none).
-void Encoder::put_ids(const Detail* detail) {
-  if (detail == nullptr || !detail->has_ids()) return put_varint(id_rows_, 0);
-  const std::string_view bytes(reinterpret_cast<const char*>(detail->trace_id), 16);
-  const auto fresh = static_cast<std::uint32_t>(ids_.size());
-  const std::uint32_t id = id_index_.find_or_add(table_hash(bytes, table_seed() + detail->span_id), fresh, [&](std::uint32_t other) {
-    return ids_[other]->trace_id[0] == detail->trace_id[0] && ids_[other]->trace_id[1] == detail->trace_id[1] && ids_[other]->span_id == detail->span_id;
-  });
-  if (id != fresh) return put_varint(id_rows_, 1 + ids_.size() - id);  // how long ago it was new
-  ids_.push_back(detail);
-  id_table_.append(bytes);
-  put_fixed64(id_table_, detail->span_id);
-  put_varint(id_rows_, 1);
+// Ids of a request stand at its span and at its log lines: each once, then a number a row (0 = none, 1 = the next of the
+// ids, else how long ago it was that).
+std::uint64_t Encoder::id_number(const Detail* detail) {
+  if (detail == nullptr || detail->ids == nullptr) return 0;
+  std::uint32_t& number = id_numbers_[detail->ids->number];
+  if (number != 0) return 2 + ids_ - number;
+  number = ++ids_;
+  for (const std::uint64_t part : {detail->ids->trace[0], detail->ids->trace[1], detail->ids->span}) put_fixed64(plain(Column::Ids), part);
+  return 1;
 }
 
-void Encoder::put_set(const Detail* detail) {
-  if (detail == nullptr || detail->set == 0) return put_varint(set_rows_, 0);
-  std::uint32_t& number = set_numbers_[detail->set];
+std::uint64_t Encoder::list_number(const Detail* detail) {
+  if (detail == nullptr || detail->list == nullptr) return 0;
+  std::uint32_t& number = list_numbers_[detail->list->number];
   if (number == 0) {
-    number = ++sets_;
-    put_string(set_table_, detail->attributes);
+    number = ++lists_;
+    put_string(list_table_, detail->list->coded);
   }
-  put_varint(set_rows_, number);
+  return number;
 }
 
 void Encoder::clear(const Block& block) {
   for (std::string& bytes : plain_) bytes.clear();
-  for (std::string* bytes : {&id_table_, &id_rows_, &set_rows_, &set_table_, &bodies_}) bytes->clear();
-  ids_.clear();
-  id_index_.clear();
-  set_numbers_.assign(block.store == nullptr ? 1 : block.store->set_count() + 1, 0);
-  sets_ = 0;
+  for (std::string* bytes : {&list_rows_, &list_table_, &body_lengths_}) bytes->clear();
+  id_numbers_.assign(block.store == nullptr ? 1 : block.store->ids_count() + 1, 0);
+  list_numbers_.assign(block.store == nullptr ? 1 : block.store->list_count() + 1, 0);
+  ids_ = lists_ = 0;
   grams_.clear();
 }
 
@@ -135,13 +142,12 @@ Columns Encoder::encode(const Block& block) {
     put_signed(plain(Column::Sequences), std::int64_t{sequence} - last);
     last = sequence;
   }
-  std::string& ids = plain(Column::Ids);
-  put_varint(ids, ids_.size());
-  ids.append(id_table_).append(id_rows_);
-  put_varint(plain(Column::Sets), sets_);
-  plain(Column::Sets).append(set_table_).append(set_rows_);
-  plain(Column::Bodies).append(bodies_);
-  grams_.put(bodies_.size(), plain(Column::Grams));
+  put_varint(plain(Column::Sets), lists_);
+  plain(Column::Sets).append(list_table_).append(list_rows_);
+  std::string& bodies = plain(Column::Bodies);
+  grams_.put(bodies.size(), plain(Column::Grams));
+  bodies.append(body_lengths_);
+  put_fixed64(bodies, body_lengths_.size());
   Columns columns;
   for (std::size_t i = 0; i < kColumns; ++i) columns[i] = seal_blob(compressor_, i, block.sequence_base, plain_[i]);
   return columns;

@@ -18,19 +18,16 @@ class Encoder {
   std::string& plain(Column column) { return plain_[static_cast<std::size_t>(column)]; }
   void clear(const Block& block);
   RunHead details(const Block& block, const Block::Run& run);
-  void put_ids(const Detail* detail);
-  void put_set(const Detail* detail);
+  std::uint64_t id_number(const Detail* detail);    // what stands in the row; the ids themselves, if they are new
+  std::uint64_t list_number(const Detail* detail);
   void put_keys(const Block& block, const std::vector<RunHead>& heads);
 
   Compressor compressor_;
   Columns plain_;  // before compression
-  std::vector<const Detail*> ids_;
-  HashIndex id_index_;
-  std::string id_table_, id_rows_;
-  std::vector<std::uint32_t> set_numbers_;  // of the block's attribute lists, by their number in its store
-  std::uint32_t sets_ = 0;
-  std::string set_table_, set_rows_;
-  std::string bodies_;
+  std::vector<std::uint32_t> id_numbers_, list_numbers_;  // of what the block has so far, by its number in the block's store
+  std::uint32_t ids_ = 0, lists_ = 0;
+  std::string list_table_, list_rows_;
+  std::string body_lengths_;
   Grams grams_;
 };
 

@@ -86,16 +86,15 @@ bool decode_values(std::string_view bytes, std::size_t rows, std::vector<double>
 
 void encode_times(std::span<const std::int64_t> times, std::int64_t base, bool plain, std::string& out) {
   put_signed(out, wrapping_sub(times.front(), base));
-  std::int64_t step = 0;
-  for (std::size_t i = 1; i < times.size(); ++i) {
-    const std::int64_t next = wrapping_sub(times[i], times[i - 1]);
-    if (plain) {
-      put_signed(out, wrapping_sub(next, step));
+  append_with(out, (times.size() - 1) * kVarintBytesMax, [&](char* to) {
+    std::int64_t step = 0;
+    for (std::size_t i = 1; i < times.size(); ++i) {
+      const std::int64_t next = wrapping_sub(times[i], times[i - 1]);
+      to = write_varint(to, plain ? zigzag(wrapping_sub(next, step)) : static_cast<std::uint64_t>(next));
       step = next;
-    } else {
-      put_varint(out, static_cast<std::uint64_t>(next));
     }
-  }
+    return to;
+  });
 }
 
 bool decode_times(std::string_view bytes, std::size_t rows, std::int64_t base, bool plain, std::vector<std::int64_t>& times) {

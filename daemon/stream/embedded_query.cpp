@@ -340,7 +340,7 @@ Result<ContrastAnswer> EmbeddedStore::contrast(const Query& filter, Window befor
         auto& moments = known[hit.key];
         if (moments == nullptr) moments = &builder.key(*hit.key);
         ContrastBuilder::add(*moments, window, hit.time_ns, hit.value);
-        if (hit.detail != nullptr && hit.detail->set != 0) builder.add_attributes(window, hit.detail->attributes, 1);
+        if (hit.detail != nullptr && hit.detail->list != nullptr) builder.add_attributes(window, hit.detail->list->coded, 1);
       }
     };
     add(snapshot.hits);
@@ -361,7 +361,7 @@ Result<ContrastAnswer> EmbeddedStore::contrast(const Query& filter, Window befor
         add(hits);
         continue;
       }
-      sets.assign(block->store->set_count() + 1, 0);
+      sets.assign(block->store->list_count() + 1, 0);
       for (const Block::Run& run : block->runs) {
         const Key& key = block->keys[run.key];
         if (!matcher.key(key)) continue;
@@ -370,11 +370,12 @@ Result<ContrastAnswer> EmbeddedStore::contrast(const Query& filter, Window befor
         ContrastBuilder::Moments& moments = builder.key(key);
         for (std::uint32_t row = begin; row < end; ++row) {
           ContrastBuilder::add(moments, window, wrapping_add(block->times[row], ref.shift_ns), block->values[row]);
-          if (row >= block->samples && block->details[row - block->samples] != nullptr) ++sets[block->details[row - block->samples]->set];
+          const Detail* const detail = row < block->samples ? nullptr : block->details[row - block->samples];
+          if (detail != nullptr && detail->list != nullptr) ++sets[detail->list->number];
         }
       }
       for (std::size_t set = 1; set < sets.size(); ++set) {  // equal attribute lists are counted once for all
-        if (sets[set] > 0) builder.add_attributes(window, block->store->set(set), sets[set]);
+        if (sets[set] > 0) builder.add_attributes(window, block->store->list(set).coded, sets[set]);
       }
     }
     seen[window] = snapshot.completeness;

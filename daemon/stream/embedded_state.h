@@ -16,11 +16,38 @@
 
 namespace culprit::stream {
 
+// What rows and texts that nobody needs any more leave to the next ones. Shared by all of a store's active rows and blocks,
+// since the last reader of one may outlive the store's own interest in it.
+class Memory {
+ public:
+  std::vector<Row> take_rows() {
+    const MutexLock lock(mutex_);
+    return std::exchange(rows_, {});
+  }
+  void give_rows(std::vector<Row> rows) {
+    rows.clear();
+    const MutexLock lock(mutex_);
+    if (rows.capacity() > rows_.capacity()) rows_ = std::move(rows);
+  }
+  const std::shared_ptr<ChunkPool> chunks = std::make_shared<ChunkPool>();
+
+ private:
+  Mutex mutex_;
+  std::vector<Row> rows_ GUARDED_BY(mutex_);
+};
+
 // The rows since the last seal. Only the owner adds, under the store's lock; keys never move.
 struct Active {
+  explicit Active(std::shared_ptr<Memory> memory_of = std::make_shared<Memory>())
+      : memory(std::move(memory_of)), rows(memory->take_rows()), details(std::make_shared<DetailStore>(memory->chunks)) {}
+  ~Active() { memory->give_rows(std::move(rows)); }
+  Active(const Active&) = delete;
+  Active& operator=(const Active&) = delete;
+
+  std::shared_ptr<Memory> memory;
   std::vector<Row> rows;
   KeyTable keys;
-  std::shared_ptr<DetailStore> details = std::make_shared<DetailStore>();  // the block sealed from these rows keeps it
+  std::shared_ptr<DetailStore> details;  // the block sealed from these rows keeps it
   std::size_t key_bytes = 0;
   std::int64_t born_ns = 0;     // when the first row came
   std::size_t committed = 0;    // of rows: durable in groups of `file`
@@ -51,14 +78,15 @@ struct BlockRef {
   bool saved() const { return file != nullptr; }
 };
 
-// Encoders that wait for the next block: at most one, which is enough for a store that keeps up.
+// Encoders that wait for the next block: as many as a store that keeps up uses at a time.
 class IdleEncoders {
  public:
   Columns encode(const Block& block);
 
  private:
   Mutex mutex_;
-  std::unique_ptr<Encoder> idle_ GUARDED_BY(mutex_);
+  static constexpr std::size_t kIdleMax = 2;
+  std::vector<std::unique_ptr<Encoder>> idle_ GUARDED_BY(mutex_);
 };
 
 // The one-minute summaries of a day: a file of their own, and its blocks. No file if there was nothing to sum up.
@@ -81,6 +109,7 @@ struct EmbeddedStore::State {
   std::shared_ptr<DayFile> current;
   std::string current_day;
   std::uint64_t next_sequence = 1, next_serial = 1;
+  std::shared_ptr<Memory> memory = std::make_shared<Memory>();
   std::shared_ptr<IdleEncoders> encoders = std::make_shared<IdleEncoders>();  // shared with the helper threads
   std::map<std::uint64_t, std::future<Columns>> encodings;  // by serial, of blocks that are not saved yet
   std::future<void> checkpoint;                             // of the write-ahead log, while it runs
@@ -99,7 +128,7 @@ struct EmbeddedStore::State {
   mutable std::set<std::uint64_t> damaged;  // serials of blocks that queries skip
   mutable StoreStats counters;
 
-  std::shared_ptr<Active> active = std::make_shared<Active>();
+  std::shared_ptr<Active> active = std::make_shared<Active>(memory);
   std::vector<BlockRef> refs;  // in order of append
   std::vector<BlockRef> minutes;  // blocks of summaries
   std::size_t block_bytes = 0;

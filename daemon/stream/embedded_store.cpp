@@ -45,20 +45,24 @@ Columns IdleEncoders::encode(const Block& block) {
   std::unique_ptr<Encoder> encoder;
   {
     const MutexLock lock(mutex_);
-    encoder = std::move(idle_);
+    if (!idle_.empty()) {
+      encoder = std::move(idle_.back());
+      idle_.pop_back();
+    }
   }
   if (encoder == nullptr) encoder = std::make_unique<Encoder>();
   Columns columns = encoder->encode(block);
   const MutexLock lock(mutex_);
-  if (idle_ == nullptr) idle_ = std::move(encoder);
+  if (idle_.size() < kIdleMax) idle_.push_back(std::move(encoder));
   return columns;
 }
 
 // Some events at a time: the tables are larger than a core's cache, and one event's look-ups alone would wait for each other.
 void Active::add(std::span<const Event> events, std::uint64_t sequence) {
-  for (; !events.empty(); events = events.subspan(std::min(DetailStore::kTogether, events.size()))) {
-    const auto some = events.first(std::min(DetailStore::kTogether, events.size()));
-    std::array<std::uint64_t, DetailStore::kTogether> hashes;
+  constexpr std::size_t kStep = DetailStore::kTogether;
+  for (; !events.empty(); events = events.subspan(std::min(kStep, events.size()))) {
+    const auto some = events.first(std::min(kStep, events.size()));
+    std::array<std::uint64_t, kStep> hashes;
     for (std::size_t i = 0; i < some.size(); ++i) {
       hashes[i] = KeyTable::hash(some[i].entity, some[i].name, some[i].kind);
       keys.prefetch(hashes[i]);
@@ -78,6 +82,7 @@ void Active::add(std::span<const Event> events, std::uint64_t sequence) {
 Result<std::unique_ptr<EmbeddedStore>> EmbeddedStore::open(StoreOptions options, const Clock& clock) {
   if (options.boot_id.empty()) options.boot_id = read_boot_id();
   options.block_rows = std::clamp<std::size_t>(options.block_rows, 1, 1u << 24);
+  options.memory_bytes = std::min<std::size_t>(options.memory_bytes, kBodyBytesMax);  // no body is larger
   auto state = std::make_unique<State>(std::move(options), clock);
   if (!state->options.folder.empty()) TRY(state->open());
   return std::unique_ptr<EmbeddedStore>(new EmbeddedStore(std::move(state)));
@@ -420,8 +425,10 @@ void EmbeddedStore::State::seal_rows() {
   ref.group_file = active->file;
   ref.first_group = active->first_group;
   ref.last_group = active->last_group;
-  auto fresh = std::make_shared<Active>();
+  auto fresh = std::make_shared<Active>(memory);
   fresh->rows.reserve(active->rows.size());  // probably as many again: growing would copy them all once more
+  fresh->keys.expect_as(active->keys);
+  fresh->details->expect_as(*active->details);
   if (options.background && !options.folder.empty()) {
     encodings.emplace(ref.serial, std::async(std::launch::async, [block = ref.memory, kept = encoders] { return kept->encode(*block); }));
   }

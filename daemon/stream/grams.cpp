@@ -1,5 +1,6 @@
 #include "daemon/stream/grams.h"
 
+#include <algorithm>
 #include <cstring>
 
 namespace culprit::stream {
@@ -22,25 +23,25 @@ std::uint64_t load(const char* at) {
 
 std::uint32_t bit_of(std::uint64_t gram, unsigned log2_bits) { return (static_cast<std::uint32_t>(gram) * 0x9E3779B1u) >> (32 - log2_bits); }
 
-// Eight bytes hold five grams. The last eight are looked at once more, so that no gram is left at the end.
+// The grams at even places. Eight bytes hold three; the last eight are looked at once more, so that none is left at the end.
 template <typename Visit>
 void each_gram(std::string_view text, unsigned log2_bits, Visit&& visit) {
   if (text.size() < kGramBytes) return;
   const char* const begin = text.data();
-  if (text.size() < 8) {
-    char last[8] = {};
-    std::memcpy(last, begin, text.size());
-    const std::uint64_t word = __builtin_bswap64(load(last));
-    for (std::size_t i = 0; i + kGramBytes <= text.size(); ++i) visit(bit_of(word >> (32 - 8 * i), log2_bits));
+  const std::size_t last_gram = (text.size() - kGramBytes) & ~std::size_t{1};
+  if (last_gram < 4) {
+    char few[8] = {};
+    std::memcpy(few, begin, std::min<std::size_t>(text.size(), sizeof few));
+    const std::uint64_t word = __builtin_bswap64(load(few));  // a gram is a big-endian number
+    visit(bit_of(word >> 32, log2_bits));
+    if (last_gram == 2) visit(bit_of(word >> 16, log2_bits));
     return;
   }
-  const char* const last = begin + text.size() - 8;
-  for (const char* at = begin;; at = at + 5 < last ? at + 5 : last) {
-    const std::uint64_t word = __builtin_bswap64(load(at));  // a gram is a big-endian number
+  const char* const last = begin + last_gram - 4;
+  for (const char* at = begin;; at = at + 6 < last ? at + 6 : last) {
+    const std::uint64_t word = __builtin_bswap64(load(at));
     visit(bit_of(word >> 32, log2_bits));
-    visit(bit_of(word >> 24, log2_bits));
     visit(bit_of(word >> 16, log2_bits));
-    visit(bit_of(word >> 8, log2_bits));
     visit(bit_of(word, log2_bits));
     if (at == last) return;
   }
@@ -79,10 +80,14 @@ bool well_formed_grams(std::string_view column) {
   return log2_bits >= kGramBitsMin && log2_bits <= kGramBitsMax && column.size() == 1 + (std::size_t{1} << log2_bits) / 8;
 }
 
+// The text may begin at an even place of a body or at an odd one: its own grams at even places are there, or those at odd ones.
 bool may_hold_grams(std::string_view column, std::string_view text) {
-  bool all = true;
-  each_gram(text, static_cast<unsigned char>(column[0]), [&](std::uint32_t bit) { all = all && (static_cast<unsigned char>(column[1 + bit / 8]) >> (bit % 8) & 1u) != 0; });
-  return all;
+  const auto all_there = [&](std::string_view from) {
+    bool all = true;
+    each_gram(from, static_cast<unsigned char>(column[0]), [&](std::uint32_t bit) { all = all && (static_cast<unsigned char>(column[1 + bit / 8]) >> (bit % 8) & 1u) != 0; });
+    return all;
+  };
+  return all_there(text) || all_there(text.substr(std::min<std::size_t>(1, text.size())));
 }
 
 }  // namespace culprit::stream

@@ -1,5 +1,6 @@
-// Grams: the column that tells whether a block may hold a text. Each four bytes in a row of a body, ASCII letters in
-// lower case, set one bit; a block all of whose bodies lack one of a text's bits does not hold the text.
+// Grams: the column that tells whether a block may hold a text. Each four bytes in a row at an even place of a body, ASCII
+// letters in lower case, set one bit. Wherever a text begins, either its grams at even places or those at odd places are
+// at even ones of the body: a block that lacks one of both does not hold the text.
 #pragma once
 
 #include <cstdint>
@@ -9,7 +10,7 @@
 
 namespace culprit::stream {
 
-inline constexpr std::size_t kGramBytes = 4;  // shorter texts have no gram to look for
+inline constexpr std::size_t kGramBytes = 4;  // texts of this and less have no gram in both sets: they may be anywhere
 inline constexpr unsigned kGramBitsMin = 10, kGramBitsMax = 17;  // log2 of the number of bits
 
 class Grams {

@@ -74,10 +74,10 @@ bool Matcher::detail(const Attributes& attributes, std::string_view body) const 
 bool Matcher::detail(const Detail* detail) const {
   for (const auto* wanted : {&attributes_, &bound_attributes_}) {
     for (const auto& [name, text] : *wanted) {
-      if (detail == nullptr || !holds_attribute(detail->attributes, name, text)) return false;
+      if (detail == nullptr || !holds_attribute(detail->attributes(), name, text)) return false;
     }
   }
-  const std::string_view body = detail == nullptr ? std::string_view() : detail->body;
+  const std::string_view body = detail == nullptr ? std::string_view() : detail->body();
   return text_.in(body) && std::all_of(bound_texts_.begin(), bound_texts_.end(), [&](const LowerText& text) { return text.in(body); });
 }
 

@@ -9,9 +9,7 @@
 namespace culprit::stream {
 namespace {
 
-constexpr std::size_t kChunkBytes = 64 << 10;
-constexpr std::size_t kSlabDetailsMin = 8, kSlabDetailsMax = 1024;  // each slab is twice the one before
-constexpr std::size_t kVarintBytesMax = 10;
+constexpr std::size_t kCacheLineBytes = 64;
 
 // Names and values of attributes are short: two copies that may overlap, of a size the compiler knows, take less than a call.
 template <std::size_t N>
@@ -21,9 +19,7 @@ void copy_ends(char* to, std::string_view text) {
 }
 
 char* write_string(char* to, std::string_view text) {
-  std::uint64_t size = text.size();
-  for (; size >= 0x80; size >>= 7) *to++ = static_cast<char>(size | 0x80);
-  *to++ = static_cast<char>(size);
+  to = write_varint(to, text.size());
   if (text.size() > 32) {
     std::memcpy(to, text.data(), text.size());
   } else if (text.size() >= 16) {
@@ -38,8 +34,29 @@ char* write_string(char* to, std::string_view text) {
   return to + text.size();
 }
 
+// As memcmp(), which costs a call: names are short.
+bool equal(const char* at, std::string_view text) {
+  const auto differ = [](const char* a, const char* b) {
+    std::uint64_t left, right;
+    std::memcpy(&left, a, 8);
+    std::memcpy(&right, b, 8);
+    return left ^ right;
+  };
+  if (text.size() < 8) return std::memcmp(at, text.data(), text.size()) == 0;
+  std::uint64_t difference = differ(at + text.size() - 8, text.data() + text.size() - 8);
+  for (std::size_t i = 0; i + 8 < text.size(); i += 8) difference |= differ(at + i, text.data() + i);
+  return difference == 0;
+}
+
+bool has_ids(const Event& event) { return event.span_id != 0 || event.trace_id[0] != 0 || event.trace_id[1] != 0; }
+
+// Ids that programs make are random numbers, but nobody has to: an outsider must not choose ids that collide.
+std::uint64_t ids_hash(const Event& event) {
+  return table_hash({reinterpret_cast<const char*>(event.trace_id), sizeof event.trace_id}, table_seed() + event.span_id);
+}
+
 std::string_view find_coded(const void* detail, std::string_view name) {
-  Reader in(static_cast<const Detail*>(detail)->attributes);
+  Reader in(static_cast<const Detail*>(detail)->attributes());
   while (in.left() > 0) {
     const std::string_view key = in.string();
     const std::string_view text = in.string();
@@ -55,39 +72,44 @@ std::uint64_t table_seed() {
   return seed;
 }
 
-void HashIndex::grow() {
-  std::vector<Slot> old(std::max<std::size_t>(slots_.size() * 2, 64));
+void HashIndex::resize(std::size_t slots) {
+  std::vector<Slot> old(slots);
   old.swap(slots_);
   for (const Slot& slot : old) {
     if (slot.id == kFree) continue;
-    std::size_t at = slot.hash & (slots_.size() - 1);
+    std::size_t at = slot.tag & (slots_.size() - 1);
     while (slots_[at].id != kFree) at = (at + 1) & (slots_.size() - 1);
     slots_[at] = slot;
   }
 }
 
+// Both texts at once, not one after the other.
 std::uint64_t KeyTable::hash(std::string_view entity, std::string_view name, Kind kind) {
-  return table_hash(name, table_hash(entity, table_seed() + static_cast<std::uint64_t>(kind)));
+  const std::uint64_t seed = table_seed();
+  return fold(table_hash(entity, seed) ^ 0xff51afd7ed558ccdu, table_hash(name, seed + static_cast<std::uint64_t>(kind)) ^ seed);
 }
 
 std::uint32_t KeyTable::intern(std::uint64_t hash, std::string_view entity, std::string_view name, Kind kind) {
-  const auto fresh = static_cast<std::uint32_t>(keys_.size());
+  const auto fresh = static_cast<std::uint32_t>(entries_.size());
   const std::uint32_t id = index_.find_or_add(hash, fresh, [&](std::uint32_t other) {
-    const Key& key = keys_[other];
-    return key.kind == kind && key.name == name && key.entity == entity;
+    const Entry& entry = entries_[other];
+    return entry.kind == kind && entry.entity_bytes == entity.size() && entry.name_bytes == name.size() &&
+           equal(entry.text, entity) && equal(entry.text + entity.size(), name);
   });
-  if (id == fresh) keys_.push_back({std::string(entity), std::string(name), kind});
+  if (id == fresh) {
+    Key& key = keys_.emplace_back(std::string(entity), std::string(name), kind);
+    const std::string_view text = texts_.copy(key.entity + key.name);
+    entries_.push_back({text.data(), static_cast<std::uint32_t>(entity.size()), static_cast<std::uint32_t>(name.size()), kind});
+  }
   return id;
 }
 
 void put_attributes(std::string& out, const Attributes& attributes) {
-  const std::size_t before = out.size();
-  std::size_t bytes_max = before;
+  std::size_t bytes_max = 0;
   for (const auto& [name, text] : attributes) bytes_max += name.size() + text.size() + 2 * kVarintBytesMax;
-  out.resize_and_overwrite(bytes_max, [&](char* begin, std::size_t) {
-    char* to = begin + before;
+  append_with(out, bytes_max, [&](char* to) {
     for (const auto& [name, text] : attributes) to = write_string(write_string(to, name), text);
-    return static_cast<std::size_t>(to - begin);
+    return to;
   });
 }
 
@@ -119,73 +141,65 @@ bool holds_attribute(std::string_view coded, std::string_view name, std::string_
   return false;
 }
 
-std::string_view DetailStore::copy(std::string_view text) {
-  if (text.empty()) return "";
-  if (text.size() > kChunkBytes / 4) return keep(std::string(text));  // a chunk of its own wastes nothing
-  if (text.size() > left_) {
-    chunks_.push_back(std::unique_ptr<char[]>(new char[kChunkBytes]));
-    bytes_ += kChunkBytes;
-    left_ = kChunkBytes;
-  }
-  char* to = chunks_.back().get() + (kChunkBytes - left_);
-  std::memcpy(to, text.data(), text.size());
-  left_ -= text.size();
-  return {to, text.size()};
-}
-
-Detail& DetailStore::fresh() {
-  if (details_left_ == 0) {
-    slab_details_ = std::clamp(slab_details_ * 2, kSlabDetailsMin, kSlabDetailsMax);
-    slabs_.push_back(std::make_unique<Detail[]>(slab_details_));
-    bytes_ += slab_details_ * sizeof(Detail);
-    details_left_ = slab_details_;
-  }
-  return slabs_.back()[slab_details_ - details_left_--];
-}
-
 void DetailStore::prepare(std::span<const Event> events) {
   scratch_.clear();
   for (std::size_t i = 0; i < events.size(); ++i) {
     const std::size_t begin = scratch_.size();
     put_attributes(scratch_, events[i].attributes);
-    prepared_[i] = {scratch_.size(), table_hash(std::string_view(scratch_).substr(begin), table_seed())};
-    if (scratch_.size() > begin) index_.prefetch(prepared_[i].hash);
+    prepared_[i].end = scratch_.size();
+    if (scratch_.size() > begin) {
+      prepared_[i].list_hash = table_hash(std::string_view(scratch_).substr(begin), table_seed());
+      list_index_.prefetch(prepared_[i].list_hash);
+    }
+    if (has_ids(events[i])) {
+      prepared_[i].ids_hash = ids_hash(events[i]);
+      ids_index_.prefetch(prepared_[i].ids_hash);
+    }
   }
   for (std::size_t i = 0, begin = 0; i < events.size(); begin = prepared_[i++].end) {
-    if (prepared_[i].end == begin) continue;
-    if (const auto set = index_.candidate(prepared_[i].hash)) __builtin_prefetch(sets_[*set - 1].data());
+    if (const auto known = prepared_[i].end == begin ? std::nullopt : list_index_.candidate(prepared_[i].list_hash)) {
+      const char* const text = lists_[*known].coded.data();
+      for (std::size_t ahead = 0; ahead < 3; ++ahead) __builtin_prefetch(text + ahead * kCacheLineBytes);
+    }
+    if (const auto known = has_ids(events[i]) ? ids_index_.candidate(prepared_[i].ids_hash) : std::nullopt) __builtin_prefetch(&ids_[*known]);
   }
 }
 
 const Detail* DetailStore::take(const Event& event, std::size_t place) {
-  Detail& detail = fresh();
-  detail.trace_id[0] = event.trace_id[0];
-  detail.trace_id[1] = event.trace_id[1];
-  detail.span_id = event.span_id;
-  detail.body = copy(event.body);
+  Detail detail;
+  if (!event.body.empty()) detail.set_body(texts_.copy(event.body));
   const std::size_t begin = place == 0 ? 0 : prepared_[place - 1].end;
   const std::string_view coded = std::string_view(scratch_).substr(begin, prepared_[place].end - begin);
   if (!coded.empty()) {
-    const auto next = static_cast<std::uint32_t>(sets_.size() + 1);
-    detail.set = index_.find_or_add(prepared_[place].hash, next, [&](std::uint32_t other) { return sets_[other - 1] == coded; });
-    if (detail.set == next) sets_.push_back(copy(coded));
-    detail.attributes = sets_[detail.set - 1];
+    const auto next = static_cast<std::uint32_t>(lists_.size());
+    const std::uint32_t known = list_index_.find_or_add(prepared_[place].list_hash, next, [&](std::uint32_t other) { return lists_[other].coded == coded; });
+    detail.list = known == next ? add_list(lists_of_.copy(coded)) : &lists_[known];
   }
-  return &detail;
+  if (has_ids(event)) {
+    const auto next = static_cast<std::uint32_t>(ids_.size());
+    const std::uint32_t known = ids_index_.find_or_add(prepared_[place].ids_hash, next, [&](std::uint32_t other) {
+      const Ids& ids = ids_[other];
+      return ids.trace[0] == event.trace_id[0] && ids.trace[1] == event.trace_id[1] && ids.span == event.span_id;
+    });
+    detail.ids = known == next ? add_ids({{event.trace_id[0], event.trace_id[1]}, event.span_id}) : &ids_[known];
+  }
+  return &details_.add(texts_, detail);
 }
 
 std::string_view DetailStore::keep(std::string buffer) {
-  bytes_ += buffer.capacity();
+  kept_bytes_ += buffer.capacity();
   return buffers_.emplace_back(std::move(buffer));
 }
 
 RowView Hit::view() const {
   RowView view{.time_ns = time_ns, .kind = key->kind, .severity = severity, .value = value, .entity = key->entity, .name = key->name};
   if (detail != nullptr) {
-    view.body = detail->body;
-    view.trace_id[0] = detail->trace_id[0];
-    view.trace_id[1] = detail->trace_id[1];
-    view.span_id = detail->span_id;
+    view.body = detail->body();
+    if (detail->ids != nullptr) {
+      view.trace_id[0] = detail->ids->trace[0];
+      view.trace_id[1] = detail->ids->trace[1];
+      view.span_id = detail->ids->span;
+    }
     view.attributes = detail;
     view.find = find_coded;
   }
@@ -201,11 +215,13 @@ Event Hit::event() const {
   event.name = key->name;
   event.value = value;
   if (detail != nullptr) {
-    event.trace_id[0] = detail->trace_id[0];
-    event.trace_id[1] = detail->trace_id[1];
-    event.span_id = detail->span_id;
-    event.attributes = attributes_of(detail->attributes);
-    event.body = detail->body;
+    if (detail->ids != nullptr) {
+      event.trace_id[0] = detail->ids->trace[0];
+      event.trace_id[1] = detail->ids->trace[1];
+      event.span_id = detail->ids->span;
+    }
+    event.attributes = attributes_of(detail->attributes());
+    event.body = detail->body();
   }
   return event;
 }
@@ -217,26 +233,26 @@ void Hit::encode_bytes(std::string& out) const {
   put_string(out, key->entity);
   put_string(out, key->name);
   put_fixed64(out, std::bit_cast<std::uint64_t>(value));
-  const bool ids = detail != nullptr && detail->has_ids();
-  const bool attributes = detail != nullptr && !detail->attributes.empty();
-  const bool body = detail != nullptr && !detail->body.empty();
+  const bool ids = detail != nullptr && detail->ids != nullptr;
+  const bool attributes = detail != nullptr && detail->list != nullptr;
+  const bool body = detail != nullptr && detail->body_bytes != 0;
   out.push_back(static_cast<char>((ids ? 1 : 0) | (attributes ? 2 : 0) | (body ? 4 : 0)));
   if (ids) {
-    put_fixed64(out, detail->trace_id[0]);
-    put_fixed64(out, detail->trace_id[1]);
-    put_fixed64(out, detail->span_id);
+    put_fixed64(out, detail->ids->trace[0]);
+    put_fixed64(out, detail->ids->trace[1]);
+    put_fixed64(out, detail->ids->span);
   }
   if (attributes) {
     std::uint64_t count = 0;
-    Reader in(detail->attributes);
+    Reader in(detail->attributes());
     for (; in.left() > 0; ++count) {
       (void)in.string();
       (void)in.string();
     }
     put_varint(out, count);
-    out.append(detail->attributes);
+    out.append(detail->attributes());
   }
-  if (body) put_string(out, detail->body);
+  if (body) put_string(out, detail->body());
 }
 
 }  // namespace culprit::stream

@@ -1,8 +1,8 @@
 // Rows: how events lie in memory between append and seal, and what a query hands around.
 //
 // A row is a few fixed fields; what only some events have (ids, attributes, body) is a Detail in the same
-// DetailStore. Texts lie in chunks that never move and equal attribute lists are kept once, so that a row costs
-// no allocation and a reader may go on using what it found while the owner adds more.
+// DetailStore. Texts lie in an arena; equal attribute lists and equal ids are kept once, with a number each. So a row
+// costs no allocation, and a reader may go on using what it found while the owner adds more.
 #pragma once
 
 #include <algorithm>
@@ -15,6 +15,7 @@
 #include <string_view>
 #include <vector>
 
+#include "daemon/stream/arena.h"
 #include "daemon/stream/event.h"
 #include "daemon/stream/filter.h"
 
@@ -29,44 +30,46 @@ struct Key {
 
 std::uint64_t table_seed();  // random, the same for the life of the process
 
-// Small numbers for things that are told apart by a hash and a comparison: open addressing, never shrinks.
+// Small numbers for things that are told apart by a hash and a comparison: open addressing, never shrinks. A slot is
+// eight bytes, since how many of them a core's cache holds decides what a look-up costs.
 class HashIndex {
  public:
-  // The id whose hash is this and for which `same` holds, or `fresh`, which then has its place.
+  // The id whose hash is this (of 64 bits; 32 are kept) and for which `same` holds, or `fresh`, which then has its place.
   template <typename Same>
   std::uint32_t find_or_add(std::uint64_t hash, std::uint32_t fresh, Same&& same) {
-    if ((used_ + 1) * 4 > slots_.size() * 3) grow();
-    for (std::size_t at = hash & (slots_.size() - 1);; at = (at + 1) & (slots_.size() - 1)) {
+    if ((used_ + 1) * 4 > slots_.size() * 3) resize(std::max<std::size_t>(slots_.size() * 2, 64));
+    const auto tag = static_cast<std::uint32_t>(hash);
+    for (std::size_t at = tag & (slots_.size() - 1);; at = (at + 1) & (slots_.size() - 1)) {
       Slot& slot = slots_[at];
       if (slot.id == kFree) {
-        slot = {hash, fresh};
+        slot = {tag, fresh};
         ++used_;
         return fresh;
       }
-      if (slot.hash == hash && same(slot.id)) return slot.id;
+      if (slot.tag == tag && same(slot.id)) return slot.id;
     }
   }
   // For a caller that looks up several: has the hash's place fetched, and later tells what probably is there.
   void prefetch(std::uint64_t hash) const {
-    if (!slots_.empty()) __builtin_prefetch(&slots_[hash & (slots_.size() - 1)]);
+    if (!slots_.empty()) __builtin_prefetch(&slots_[static_cast<std::uint32_t>(hash) & (slots_.size() - 1)]);
   }
   std::optional<std::uint32_t> candidate(std::uint64_t hash) const {
-    const Slot* const slot = slots_.empty() ? nullptr : &slots_[hash & (slots_.size() - 1)];
+    const Slot* const slot = slots_.empty() ? nullptr : &slots_[static_cast<std::uint32_t>(hash) & (slots_.size() - 1)];
     return slot == nullptr || slot->id == kFree ? std::nullopt : std::optional(slot->id);
   }
-  void clear() {
-    std::fill(slots_.begin(), slots_.end(), Slot{});
-    used_ = 0;
+  // Room for as many as this other one has: growing would move all of them several times.
+  void expect_as(const HashIndex& other) {
+    if (slots_.size() < other.slots_.size() && other.used_ * 4 > other.slots_.size()) resize(other.slots_.size());
   }
   std::size_t bytes() const { return slots_.size() * sizeof(Slot); }
 
  private:
   static constexpr std::uint32_t kFree = UINT32_MAX;
   struct Slot {
-    std::uint64_t hash = 0;
+    std::uint32_t tag = 0;
     std::uint32_t id = kFree;
   };
-  void grow();
+  void resize(std::size_t slots);
   std::vector<Slot> slots_;
   std::size_t used_ = 0;
 };
@@ -79,13 +82,22 @@ class KeyTable {
   std::uint32_t intern(std::uint64_t hash, std::string_view entity, std::string_view name, Kind kind);
   void prefetch(std::uint64_t hash) const { index_.prefetch(hash); }
   void prefetch_key(std::uint64_t hash) const {
-    if (const auto id = index_.candidate(hash)) __builtin_prefetch(&keys_[*id]);
+    if (const auto id = index_.candidate(hash)) __builtin_prefetch(entries_[*id].text);
   }
+  void expect_as(const KeyTable& other) { index_.expect_as(other.index_); }
   const Key& operator[](std::size_t id) const { return keys_[id]; }
-  std::size_t size() const { return keys_.size(); }
+  std::size_t size() const { return entries_.size(); }
 
  private:
+  // What a look-up compares: entity and name one behind the other, close to those of the other keys.
+  struct Entry {
+    const char* text;
+    std::uint32_t entity_bytes, name_bytes;
+    Kind kind;
+  };
   std::deque<Key> keys_;
+  std::vector<Entry> entries_;
+  Arena texts_;
   HashIndex index_;
 };
 
@@ -95,19 +107,36 @@ Attributes attributes_of(std::string_view coded);
 bool well_formed_attributes(std::string_view coded);  // the others need it
 bool holds_attribute(std::string_view coded, std::string_view name, std::string_view text);
 
-struct alignas(64) Detail {  // one line of the cache: an encoder meets them in no order of memory
-  std::uint64_t trace_id[2] = {0, 0};
-  std::uint64_t span_id = 0;
-  std::string_view body = {};
-  std::string_view attributes = {};  // coded
-  std::uint32_t set = 0;             // the number of this attribute list in its store; 0 = none
-
-  bool has_ids() const { return trace_id[0] != 0 || trace_id[1] != 0 || span_id != 0; }
+struct Ids {
+  std::uint64_t trace[2] = {0, 0};
+  std::uint64_t span = 0;
+  std::uint32_t number = 0;  // in its store, from 1
 };
+
+struct AttributeList {
+  std::string_view coded;
+  std::uint32_t number = 0;  // in its store, from 1
+};
+
+// An encoder meets them in no order of memory: two to a line of the cache.
+struct alignas(32) Detail {
+  const Ids* ids = nullptr;               // null: none
+  const AttributeList* list = nullptr;    // null: no attributes
+  const char* body_at = "";
+  std::uint32_t body_bytes = 0;
+
+  std::string_view body() const { return {body_at, body_bytes}; }
+  std::string_view attributes() const { return list == nullptr ? std::string_view("") : list->coded; }
+  void set_body(std::string_view body) {
+    body_at = body.data();
+    body_bytes = static_cast<std::uint32_t>(body.size());
+  }
+};
+inline constexpr std::uint64_t kBodyBytesMax = UINT32_MAX;
 
 class DetailStore {
  public:
-  DetailStore() = default;
+  explicit DetailStore(std::shared_ptr<ChunkPool> pool = nullptr) : texts_(pool), lists_of_(std::move(pool)) {}
   DetailStore(const DetailStore&) = delete;
   DetailStore& operator=(const DetailStore&) = delete;
 
@@ -115,7 +144,7 @@ class DetailStore {
     return event.span_id != 0 || event.trace_id[0] != 0 || event.trace_id[1] != 0 || !event.attributes.empty() || !event.body.empty();
   }
   // Of several events at a time (at most kTogether), so that what their look-ups touch is fetched meanwhile:
-  // prepare(), then take() for each of them that needs it, by its place among them.
+  // prepare(), then take() for each of them that needs it, by its place among them. A body has at most kBodyBytesMax.
   static constexpr std::size_t kTogether = 16;
   void prepare(std::span<const Event> events);
   const Detail* take(const Event& event, std::size_t place);
@@ -123,30 +152,34 @@ class DetailStore {
     prepare({&event, 1});
     return take(event, 0);
   }
+  void expect_as(const DetailStore& other) {
+    list_index_.expect_as(other.list_index_);
+    ids_index_.expect_as(other.ids_index_);
+  }
 
-  // For a decoder, which has its texts already: keeps the buffer (its bytes do not move); takes any details.
+  // For a decoder, which has its texts already: keeps the buffer (its bytes do not move); takes any details, lists, ids.
   std::string_view keep(std::string buffer);
-  Detail& fresh();
-  std::vector<std::string_view>& sets() { return sets_; }
+  Detail& fresh() { return details_.add(texts_, {}); }
+  const AttributeList* add_list(std::string_view coded) { return &lists_.add(lists_of_, {coded, static_cast<std::uint32_t>(lists_.size() + 1)}); }
+  const Ids* add_ids(const Ids& ids) { return &ids_.add(texts_, {{ids.trace[0], ids.trace[1]}, ids.span, static_cast<std::uint32_t>(ids_.size() + 1)}); }
 
-  std::size_t set_count() const { return sets_.size(); }
-  std::string_view set(std::size_t number) const { return sets_[number - 1]; }
-  std::size_t bytes() const { return bytes_ + sets_.size() * sizeof(std::string_view) + index_.bytes(); }
+  std::size_t list_count() const { return lists_.size(); }
+  const AttributeList& list(std::size_t number) const { return lists_[number - 1]; }
+  std::size_t ids_count() const { return ids_.size(); }
+  std::size_t bytes() const { return kept_bytes_ + texts_.bytes() + lists_of_.bytes() + list_index_.bytes() + ids_index_.bytes(); }
 
  private:
-  std::string_view copy(std::string_view text);
-
   std::deque<std::string> buffers_;
-  std::deque<std::unique_ptr<char[]>> chunks_;
-  std::size_t left_ = 0;  // in the last chunk
-  std::size_t bytes_ = 0;
-  std::deque<std::unique_ptr<Detail[]>> slabs_;
-  std::size_t slab_details_ = 0, details_left_ = 0;  // of the last slab: how many it has, how many are free
-  std::vector<std::string_view> sets_;  // number n is sets_[n - 1]
-  HashIndex index_;
+  std::size_t kept_bytes_ = 0;
+  Arena texts_;     // bodies, details, ids
+  Arena lists_of_;  // attribute lists and their texts, which look-ups read: close to each other
+  Slabs<Detail> details_;
+  Slabs<AttributeList> lists_;
+  Slabs<Ids> ids_;
+  HashIndex list_index_, ids_index_;
   struct Prepared {
     std::size_t end = 0;  // of its attributes in scratch_
-    std::uint64_t hash = 0;
+    std::uint64_t list_hash = 0, ids_hash = 0;
   };
   std::array<Prepared, kTogether> prepared_;
   std::string scratch_;

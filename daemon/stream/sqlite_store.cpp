@@ -186,14 +186,18 @@ Result<void> SqliteStore::State::each(const Matcher& matcher, bool whole, Visit&
       key.entity = select.bytes(4);
       key.name = select.bytes(5);
       Detail detail;
+      Ids ids_of;
+      AttributeList list;
       if (details) {
         const std::string_view ids = select.bytes(7);
         if (ids.size() == 24) {
-          std::memcpy(detail.trace_id, ids.data(), 16);
-          std::memcpy(&detail.span_id, ids.data() + 16, 8);
+          std::memcpy(ids_of.trace, ids.data(), 16);
+          std::memcpy(&ids_of.span, ids.data() + 16, 8);
+          detail.ids = &ids_of;
         }
-        detail.attributes = select.bytes(8);
-        detail.body = select.bytes(9);
+        list.coded = select.bytes(8);
+        if (!list.coded.empty()) detail.list = &list;
+        detail.set_body(select.bytes(9));
       }
       const Hit hit{select.integer(0), static_cast<std::uint64_t>(select.integer(1)), select.real(6), &key, &detail, severity};
       if (matcher.simple() || matcher.rest(hit)) visit(hit);
@@ -299,7 +303,7 @@ Result<ContrastAnswer> SqliteStore::contrast(const Query& filter, Window before,
     query.to_ns = window == 0 ? before.to_ns : now.to_ns;
     TRY(state_->each(Matcher(query), true, [&](const Hit& hit) {
       ContrastBuilder::add(builder.key(*hit.key), window, hit.time_ns, hit.value);
-      builder.add_attributes(window, hit.detail->attributes, 1);
+      builder.add_attributes(window, hit.detail->attributes(), 1);
     }));
   }
   return builder.finish(limit, {}, {});
