@@ -323,6 +323,11 @@ Result<void> EmbeddedStore::State::commit_active(std::int64_t now_ns, Encodings 
   for (const auto& file : files) {
     if (file != current && !awaits_block(file)) file->finish();
   }
+  // Durable in order of append: what is newer than a block that is still being coded waits for it, and an append soon after tries again.
+  if (std::ranges::any_of(refs, [](const BlockRef& ref) { return !ref.saved() && !ref.recovered; })) {
+    last_commit_ns = now_ns - options.commit_ns;
+    return {};
+  }
   const std::size_t rows = active->rows.size();
   if (active->committed == rows) return {};
   std::string& bytes = group_bytes;

@@ -2,7 +2,14 @@
 // the embedded store is the default, a plain SQLite table the reference both are tested against.
 //
 // Threads: one thread appends (it owns the writing connection); any thread scans. A scan sees every event
-// appended before it began; events become durable in groups, at least every second.
+// appended before it began.
+//
+// Durable means: there after the process ends at any moment (kill -9, out of memory), nothing lost and nothing twice. What
+// flush() was called after and gave no error is durable, and so is everything when stats().pending is 0. Between flushes the
+// store commits by itself, every half second while events come; more rows at once than a group takes become a block, which a
+// helper thread codes first, and which an append or flush after that saves. A power cut may take what the kernel had not
+// written back yet (30 s, if nobody changed vm.dirty_expire_centisecs), but no older event, and it damages nothing: the log is
+// not synced for each commit, which would cost a disk flush a second for events that a cut of power explains anyway.
 #pragma once
 
 #include <cstdint>
@@ -167,7 +174,7 @@ class EventStore {
   // What differs most between two windows; the filter's own times play no part. Invalid if a window is empty.
   virtual Result<ContrastAnswer> contrast(const Query& filter, Window before, Window now, std::size_t limit) const;
 
-  // Makes everything appended so far durable. The owner calls it when no event came for a second.
+  // Makes everything appended so far durable; waits for blocks that are being coded. The owner calls it every second.
   // Errors: Exhausted (disk full), Io; the events stay in memory. After a failure the disk is tried again at
   // growing distances of at most 30 s; a call before that only tells the error again.
   virtual Result<void> flush() = 0;
