@@ -135,8 +135,22 @@ TEST_F(RunTest, StoreFilesOffline) {
   EXPECT_THAT(run({"store", "export", "kind = span", "-", "--folder", folder}).err, HasSubstr("0 events written"));
   EXPECT_EQ(run({"store", "backup", folder_ / "copy", "--folder", folder}).code, kAnswered);
   EXPECT_EQ(run({"store", "repair", "--folder", folder}).code, kAnswered);
-  EXPECT_THAT(run({"store", "prune", "1s", "--folder", folder}).err, HasSubstr("events removed"));
   EXPECT_EQ(run({"store", "verify", "--folder", folder_ / "none"}).code, kNotFound);
+  // The state's folder holds them too; an option that says nothing is no option.
+  const std::string state = folder_;
+  EXPECT_THAT(run({"store", "export", "kind = log", "-", "--state", state}).out, HasSubstr("\"body\":\"hello\""));
+  EXPECT_EQ(run({"--state", state, "store", "verify"}).code, kAnswered);
+  EXPECT_EQ(run({"store", "verify", "--state", folder_ / "none"}).code, kNotFound);
+  for (const std::vector<std::string>& arguments : std::vector<std::vector<std::string>>{{"store", "verify", "--state", state, "--folder", folder},
+                                                                                         {"store", "info", "--folder", folder},
+                                                                                         {"store", "info", "--state", state},
+                                                                                         {"store", "verify", "--since", "1h"},
+                                                                                         {"store", "prune", "1s", "2s", "--state", state}}) {
+    const Outcome refused = run(arguments);
+    EXPECT_EQ(refused.code, kUsage) << refused.err;
+    EXPECT_THAT(refused.err, HasSubstr("culprit"));
+  }
+  EXPECT_THAT(run({"store", "prune", "1s", "--state", state}).err, HasSubstr("events removed"));
 }
 
 // -o json is the API's document, byte for byte, wherever the flag stands.

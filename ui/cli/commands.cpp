@@ -70,8 +70,8 @@ constexpr Command kCommands[] = {
      "  culprit series 'name = cpu.time' --since 1d --step 10m -o json\n",
      add_series},
     {"store", "The event store: info; * verify, repair, export, import, prune, backup",
-     "`info` asks the daemon. The others work on the files of --folder; verify, export and backup also while the\n"
-     "daemon runs, the rest needs it stopped.\n\n"
+     "`info` asks the daemon. The others work on files, events/ of --state DIR or --folder, else those of the daemon in\n"
+     "/var/lib/culprit/events; verify, export and backup also while it runs, the rest needs it stopped.\n\n"
      "Examples:\n"
      "  culprit store info\n"
      "  culprit store verify\n"

@@ -14,10 +14,10 @@
 namespace culprit::cli {
 namespace {
 
-constexpr const char* kDefaultFolder = "/var/lib/culprit/events";
+constexpr const char* kDaemonState = "/var/lib/culprit";
 
 struct Options {
-  std::string folder = kDefaultFolder, filter, since, until, file, to, keep;
+  std::string folder, filter, since, until, file, to, keep;
 };
 
 Result<std::unique_ptr<stream::EmbeddedStore>> open_store(const Session& session, const Options& options, bool read_only) {
@@ -104,7 +104,7 @@ Result<Exit> prune(const Session& session, const Options& options) {
 void add_store(CLI::App& app, Session& session) {
   const auto options = std::make_shared<Options>();
   app.require_subcommand(1, 1);
-  app.add_option("--folder", options->folder, "The store's files")->type_name("DIR")->capture_default_str();
+  app.add_option("--folder", options->folder, "The store's files; else events/ of --state DIR, else the daemon's")->type_name("DIR");
   const auto add = [&](const char* name, const char* what) {
     CLI::App* command = app.add_subcommand(name, what);
     command->fallthrough()->group("Commands");
@@ -126,6 +126,10 @@ void add_store(CLI::App& app, Session& session) {
   copy->add_option("DIR", options->to, "A new or empty folder")->required();
   app.callback([&session, &app, options] {
     const std::string chosen = app.get_subcommands().front()->get_name();
+    const bool told = !options->folder.empty() || !session.state_dir.empty();
+    if (chosen == "info" && told) throw CLI::ValidationError("info", "asks the daemon, whatever the folder; `culprit store verify` tells what a folder holds");
+    if (!options->folder.empty() && !session.state_dir.empty()) throw CLI::ValidationError("--folder", "and --state both say where the files are: give one");
+    if (options->folder.empty()) options->folder = std::filesystem::path(session.state_dir.empty() ? kDaemonState : session.state_dir) / "events";
     session.run = [&session, options, chosen]() -> Result<Exit> {
       if (chosen == "info") return session.show(session.client().get("/api/v1/store"), render_store);
       if (chosen == "verify") {
