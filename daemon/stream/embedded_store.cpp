@@ -314,6 +314,12 @@ Result<void> EmbeddedStore::State::commit(bool even_if_waiting, Encodings encodi
 // Writes everything that is not durable yet: blocks that could not be saved, then the new active rows.
 Result<void> EmbeddedStore::State::commit_active(std::int64_t now_ns, Encodings encodings_wanted) {
   if (current == nullptr || current_day != day_of(clock.wall_ns(now_ns))) {
+    if (current != nullptr) {  // blocks that are still being coded belong to the day that ends
+      const std::unique_lock lock(mutex);
+      for (BlockRef& ref : refs) {
+        if (!ref.saved() && !ref.recovered && ref.group_file == nullptr) ref.group_file = current;
+      }
+    }
     if (active->file != nullptr) seal_active();  // its groups are in the old file, and so its block will be
     TRY(open_current(now_ns));
   }

@@ -249,6 +249,7 @@ TEST_F(FaultTest, IngestGoesOnWhileADayIsSummedUp) {
   ASSERT_TRUE(opened);
   EmbeddedStore& store = **opened;
   fill(store);
+  ASSERT_TRUE(store.flush());
   clock_.advance(86'400 * kNsPerSecond);
   ASSERT_TRUE(store.flush());  // the next day's file begins
   fill(store, 1);
@@ -279,6 +280,7 @@ TEST_F(FaultTest, AnUnfinishedSummaryIsMadeAgain) {
     auto store = EmbeddedStore::open(options_, clock_);
     ASSERT_TRUE(store);
     fill(**store);
+    ASSERT_TRUE((*store)->flush());
     clock_.advance(86'400 * kNsPerSecond);
     ASSERT_TRUE((*store)->flush());  // the next day's file begins
     fill(**store, 1);
