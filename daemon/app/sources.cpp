@@ -23,7 +23,6 @@ constexpr std::size_t kConfiguredMax = 128;  // each has a thread
 constexpr int kImportWaitMs = 10'000;
 constexpr std::size_t kTrialSeriesMax = 100'000;
 constexpr std::size_t kTrialExamplesMax = 3;
-constexpr std::size_t kNameBytesMax = 64;
 
 // One entry of `sources` in the configuration.
 struct Configured {
@@ -388,11 +387,7 @@ Result<Json> Sources::test(const SourceRule& rule) const {
 }
 
 Result<Json> Sources::add(SourceRule rule) {
-  // It names a file of positions.
-  const auto plain = [](char c) { return std::isalnum(static_cast<unsigned char>(c)) != 0 || c == '-' || c == '_' || c == '.'; };
-  if (rule.name.size() > kNameBytesMax || rule.name.starts_with('.') || !std::ranges::all_of(rule.name, plain)) {
-    return fail(Code::Invalid, fmt::format("name '{}': at most {} letters, digits, '-', '_' and '.'", sanitize_utf8(rule.name.substr(0, kNameBytesMax)), kNameBytesMax));
-  }
+  TRY(check_source(rule));
   Impl& self = *impl_;
   if (const MutexLock lock(self.changing); self.is_taken(rule.name)) return fail(Code::Invalid, fmt::format("there is a source '{}' already", rule.name));
   ASSIGN(Json document, test(rule));

@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 #include <yaml-cpp/yaml.h>
 
+#include <cctype>
 #include <charconv>
 #include <fstream>
 #include <iterator>
@@ -15,6 +16,7 @@ namespace culprit {
 namespace {
 
 constexpr std::size_t kConfigBytesMax = 1U << 20U;
+constexpr std::size_t kSourceNameBytesMax = 64;
 
 struct Field {
   const char* key;
@@ -297,6 +299,11 @@ Result<void> check_source(const SourceRule& rule) {
   if (type == source_types().end()) {
     const auto near = nearest(rule.type, names, 1);
     return fail(Code::Invalid, fmt::format("unknown type of source '{}'{}; known are {}", rule.type, near.empty() ? "" : fmt::format(", did you mean '{}'?", near[0]), fmt::join(names, ", ")));
+  }
+  // It names a file of positions.
+  const auto plain = [](char c) { return std::isalnum(static_cast<unsigned char>(c)) != 0 || c == '-' || c == '_' || c == '.'; };
+  if (rule.name.size() > kSourceNameBytesMax || rule.name.starts_with('.') || !std::ranges::all_of(rule.name, plain)) {
+    return fail(Code::Invalid, fmt::format("name '{}': at most {} letters, digits, '-', '_' and '.'", sanitize_utf8(rule.name.substr(0, kSourceNameBytesMax)), kSourceNameBytesMax));
   }
   std::vector<std::string> options = type->required;
   options.insert(options.end(), type->optional.begin(), type->optional.end());

@@ -45,6 +45,11 @@ TEST(ConfigTest, MistakesNameTheirPlace) {
       {"embedding_allowed: ['http://a/b']\n", "neither HOST nor HOST:PORT"},
       {"slow_ms: 5\nslow_ms: 6\n", "c.yaml:2: 'slow_ms' was given at c.yaml:1 already"},
       {"? [a]\n: 1\n", "c.yaml:1: "},
+      {"sources:\n  - {type: fil, path: /x}\n", "c.yaml:2: unknown type of source 'fil', did you mean 'file'?"},
+      {"sources:\n  - {type: file, path: /x, form: json}\n", "c.yaml:2: file source: unknown key 'form'; did you mean 'format'?"},
+      {"sources:\n  - {type: scrape}\n", "c.yaml:2: scrape source: 'target' is missing"},
+      {"sources:\n  - {type: file, path: /x, name: ../x}\n", "c.yaml:2: name '../x': at most 64 letters, digits"},
+      {"sources:\n  - {type: file, path: /x, name: .x}\n", "c.yaml:2: name '.x'"},
   };
   for (const auto& c : cases) {
     SCOPED_TRACE(c.yaml);
