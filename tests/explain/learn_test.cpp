@@ -268,6 +268,13 @@ TEST(Learn, AnAlertOfEveryIncidentSaysNothing) {
   };
   EXPECT_EQ(surprise(1), 1);
   EXPECT_LT(surprise(0), 0.05);
+  // What either raised is told of both, for trees; weights of any system name nobody.
+  for (const Features& one : features) {
+    EXPECT_TRUE(std::ranges::any_of(one, [](const Feature& feature) { return feature.name == "incident b M:memory/up"; }));
+  }
+  EXPECT_TRUE(names_somebody("incident b M:memory/up"));
+  EXPECT_TRUE(names_somebody("alert b M:memory/up"));
+  EXPECT_FALSE(names_somebody("alert M:memory/up"));
   EXPECT_EQ(group_of("carts-12"), "carts");
   EXPECT_EQ(group_of("123"), "123");
 }
@@ -321,6 +328,25 @@ TEST(Learn, TreesSeeWhatOnlyHoldsTogether) {
   const std::vector<Example> examples = either_or_examples(160);
   EXPECT_LT(cross_validate(examples, {.trees_from = 1000}).ac1, 0.6);
   EXPECT_GT(cross_validate(examples, {}).ac1, 0.9);
+}
+
+// What a sign of a candidate means may depend on what was raised anywhere in the incident: only trees see that.
+TEST(Learn, TreesSeeTheWholeIncident) {
+  std::vector<Example> examples = made_examples(160, 0, 9);
+  std::mt19937 random(10);
+  for (Example& one : examples) {
+    const bool other_kind = random() % 2 == 0;
+    for (std::size_t k = 0; k < one.features.size(); ++k) {
+      std::erase_if(one.features[k], [](const Feature& feature) { return feature.name != "noise"; });
+      if (other_kind) one.features[k].insert(one.features[k].begin(), {"incident a M:x", 1});
+      if ((static_cast<std::int32_t>(k) == one.truth) != other_kind) one.features[k].push_back({"sign", 1});
+    }
+  }
+  EXPECT_LT(cross_validate(examples, {.trees_from = 1000}).ac1, 0.7);
+  EXPECT_GT(cross_validate(examples, {}).ac1, 0.9);
+  std::vector<const Example*> all;
+  for (const Example& one : examples) all.push_back(&one);
+  EXPECT_FALSE(fit(all, {}).weights.contains("incident a M:x"));
 }
 
 // The vote of random trees is the same each time and for any order of cases, and what its parts add is its score.

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <cmath>
 #include <map>
+#include <set>
 
 #include "daemon/explain/evidence/metric_family.h"
 #include "daemon/explain/learn/alert_calls.h"
@@ -17,6 +18,14 @@ std::string_view group_of(std::string_view instance) {
   while (!group.empty() && group.back() >= '0' && group.back() <= '9') group.remove_suffix(1);
   while (!group.empty() && group.back() == '-') group.remove_suffix(1);
   return group.empty() ? instance : group;
+}
+
+bool names_somebody(std::string_view feature) {
+  if (feature.starts_with("instance ") || feature.starts_with("service ") || feature.starts_with(kIncidentWide)) return true;
+  if (!feature.starts_with("alert ")) return false;
+  const auto colon = feature.find(':');
+  if (colon == std::string_view::npos) return false;
+  return !feature.starts_with("alert M:") && !feature.starts_with("alert alone M:");
 }
 
 void learn_habits(const RecordedCase& c, Habits& habits) {
@@ -104,6 +113,17 @@ std::vector<Features> alert_features(const RecordedCase& c, const Habits& habits
     features[fmt::format("instance {}", name)] = 1;
     features[fmt::format("service {}", group)] = 1;
     for (auto& [key, value] : features) out[i].push_back({key, value});
+  }
+  // Who raised what anywhere in the incident, the same for all candidates: what an alert of one means depends on the others'. A sum of
+  // weights cannot use it, trees can.
+  std::set<std::string> raised;
+  for (const Features& one : out) {
+    for (const Feature& feature : one) {
+      if (names_somebody(feature.name) && feature.name.starts_with("alert ")) raised.insert(fmt::format("{}{}", kIncidentWide, std::string_view(feature.name).substr(6)));
+    }
+  }
+  for (Features& one : out) {
+    for (const std::string& name : raised) one.push_back({name, 1});
   }
   // The sums, as shares of the largest of the case: how many alerts an incident raises is no clue to whose it is.
   for (const std::string_view source : {"M", "T>", "T<", "T", "L", "F", "all"}) {

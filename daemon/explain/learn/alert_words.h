@@ -14,6 +14,10 @@ namespace culprit::explain {
 
 // For each candidate; empty if the case has no alerts.
 std::vector<Features> alert_features(const RecordedCase& c, const Habits& habits);
+// A system's own words: its instances, services, log templates and operations. Metrics are named by exporters that many systems
+// share ("alert M:mem_usage/up"); "alert memory/up", "alert rare T>/PD" and the sums name nothing.
+bool names_somebody(std::string_view feature);
+inline constexpr std::string_view kIncidentWide = "incident ";  // begins features that are the same for all candidates
 // Counts this incident.
 void learn_habits(const RecordedCase& c, Habits& habits);
 // "carts-1" -> "carts", "logservice2" -> "logservice": the service whose instance it is.

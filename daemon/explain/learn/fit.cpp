@@ -8,28 +8,20 @@
 #include <set>
 #include <unordered_map>
 
+#include "daemon/explain/learn/alert_words.h"
 #include "daemon/explain/recorded/builder.h"
 
 namespace culprit::explain {
 
 namespace {
 
-// A system's own words: its instances, services, log templates and operations. Metrics are named by exporters that many systems
-// share ("alert M:mem_usage/up"); "alert memory/up", "alert rare T>/PD" and the sums name nothing.
-bool names_somebody(std::string_view feature) {
-  if (feature.starts_with("instance ") || feature.starts_with("service ")) return true;
-  if (!feature.starts_with("alert ")) return false;
-  const auto colon = feature.find(':');
-  if (colon == std::string_view::npos) return false;
-  return !feature.starts_with("alert M:") && !feature.starts_with("alert alone M:");
-}
-
 using Sparse = std::vector<std::pair<std::uint32_t, double>>;
 
 // Features as numbers, in the order of their names.
 class Vocabulary {
  public:
-  Vocabulary(const std::vector<const Example*>& examples, std::size_t cases_min, bool with_names) {
+  // `with_wide`: also features that are the same for all candidates, which no sum of weights can use.
+  Vocabulary(const std::vector<const Example*>& examples, std::size_t cases_min, bool with_names, bool with_wide = true) {
     std::map<std::string_view, std::size_t> cases;
     for (const Example* example : examples) {
       std::set<std::string_view> here;
@@ -39,7 +31,7 @@ class Vocabulary {
       for (const std::string_view name : here) ++cases[name];
     }
     for (const auto& [name, count] : cases) {
-      if (count < cases_min || names_.size() >= kFeaturesMax || (!with_names && names_somebody(name))) continue;
+      if (count < cases_min || names_.size() >= kFeaturesMax || (!with_names && names_somebody(name)) || (!with_wide && name.starts_with(kIncidentWide))) continue;
       place_.emplace(name, static_cast<std::uint32_t>(names_.size()));
       names_.emplace_back(name);
     }
@@ -186,7 +178,7 @@ Blend blend_of(const std::vector<const Example*>& examples, const FitOptions& op
     for (std::size_t i = 0; i < examples.size(); ++i) {
       if (fold_of[i] != fold) others.push_back(examples[i]);
     }
-    const Vocabulary words(others, std::min(options.cases_min, others.size()), options.names);
+    const Vocabulary words(others, std::min(options.cases_min, others.size()), options.names, false);
     Members members{fit_weights(choices_of(others, words), words, options), {}, {}};
     fit_members(others, options, members);
     for (std::size_t i = 0; i < examples.size(); ++i) {
@@ -266,7 +258,8 @@ std::vector<Answered> answered(const std::vector<Held>& held) {
 Model fit(const std::vector<const Example*>& examples, const FitOptions& options) {
   Model out;
   if (options.start != nullptr) out = *options.start;
-  const Vocabulary words(examples, std::min(options.cases_min, examples.size()), options.names);
+  const std::size_t cases_min = std::min(options.cases_min, examples.size());
+  const Vocabulary words(examples, cases_min, options.names, false);
   const std::vector<Choice> choices = choices_of(examples, words);
   Members members{fit_weights(choices, words, options), {}, {}};
   if (options.start == nullptr && choices.size() >= options.trees_from) {
@@ -281,7 +274,7 @@ Model fit(const std::vector<const Example*>& examples, const FitOptions& options
   for (std::vector<Tree>* trees : {&members.boosted, &members.forest}) {
     for (Tree& tree : *trees) out.trees.push_back(std::move(tree));
   }
-  fit_faults(examples, words, options, out);
+  fit_faults(examples, Vocabulary(examples, cases_min, options.names), options, out);
   return out;
 }
 
