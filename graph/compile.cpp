@@ -66,7 +66,7 @@ class Compiler {
   Result<void> add_mode(const FailureMode& mode) {
     const std::string key = "mode:" + mode.id;
     const std::string source = mode.sources.empty() ? mode.origin : mode.sources.front().kind + ": " + mode.sources.front().ref;
-    TRY(add(key, "failure_mode", mode.name, mode.summary, mode.severity, mode.middleware, mode.origin, {{"paraphrases", mode.paraphrases}}));
+    TRY(add(key, "failure_mode", mode.name, mode.summary, mode.severity, mode.middleware, mode.origin, {{"paraphrases", mode.paraphrases}, {"effect", mode.effect}}));
     const std::int64_t id = ids_[key];
     for (const std::string& alias : mode.aliases) {
       Query query = database_.query("INSERT INTO alias(alias, node) VALUES(?1, ?2)");

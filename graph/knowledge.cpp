@@ -215,6 +215,11 @@ std::vector<Knowledge::Relation> Knowledge::effects_of(std::string_view mode) co
   return result;
 }
 
+bool Knowledge::brings_about(const FailureMode& cause, const FailureMode& effect) {
+  return std::ranges::find(cause.causes_modes, effect.id, &ModeLink::to) != cause.causes_modes.end() ||
+         std::ranges::any_of(effect.causes, [&](const Cause& one) { return std::ranges::find(one.from, cause.id) != one.from.end(); });
+}
+
 std::string_view Knowledge::middleware_of_program(std::string_view program) const {
   const auto at = impl_->by_program.find(program);
   return at == impl_->by_program.end() ? std::string_view() : at->second;

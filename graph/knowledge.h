@@ -89,6 +89,8 @@ class Knowledge {
   };
   std::vector<Relation> causes_of(std::string_view mode) const;
   std::vector<Relation> effects_of(std::string_view mode) const;
+  // Whether the packs say that the first brings the second about (`causes_modes` of the one, or `from` of the other's causes).
+  static bool brings_about(const FailureMode& cause, const FailureMode& effect);
 
   // The middleware that a process of this name is ("redis-server" -> "redis"), empty if none is known.
   std::string_view middleware_of_program(std::string_view program) const;

@@ -41,6 +41,7 @@ std::vector<LintFinding> lint(const Knowledge& known) {
       for (const std::string& text : mode.paraphrases) {
         if (const auto [at, fresh] = said.try_emplace(text, &mode); !fresh) find(fmt::format("paraphrase '{}' is also one of {}", text, at->second->id));
       }
+      if (mode.effect && known.causes_of(mode.id).empty()) find("it is an effect, and nothing brings it about: a `from` of its causes, or `causes_modes` of another mode");
       if (mode.sources.empty()) find("no source");
       const bool checked = std::ranges::any_of(mode.sources, [](const Source& s) { return s.kind == "manual" || s.kind == "source_code" || s.kind == "release_notes"; });
       const auto claim = [&](double confidence, std::string_view source, std::string_view what) {

@@ -99,6 +99,7 @@ FailureMode read_mode(Fields& f, const Pack& pack, const Findings& findings) {
   mode.name = f.text("name", Need::Required);
   mode.summary = f.text("summary", Need::Required);
   mode.severity = static_cast<int>(f.number("severity", 1, 5).value_or(3));
+  mode.effect = f.flag("effect").value_or(false);
   mode.aliases = f.texts("aliases");
   mode.paraphrases = f.texts("paraphrases");
   each(f, "symptoms", "a symptom", [&](Fields& s) { mode.symptoms.push_back(read_symptom(s)); });

@@ -10,6 +10,7 @@
 //       aliases: [pg-lock-wait]
 //       name: Long lock waits behind DDL or an idle transaction
 //       severity: 4                      # 1 cosmetic .. 5 outage
+//       effect: true                     # what a caller or a health check says of one that fails: that it does, not why
 //       summary: ...
 //       symptoms: [{id: log-still-waiting, literal: still waiting for, regex: '…', weight: 0.9, example: '…', produced: package version}]
 //       causes: [{id: migration, text: …, prior: 0.4, from: [other-mode]}]
@@ -101,6 +102,7 @@ struct FailureMode {
   std::vector<std::string> aliases{};
   std::string name{};
   int severity = 3;
+  bool effect = false;       // told by a caller or a health check of one that fails: that it does, not why
   std::string summary{};
   std::vector<Symptom> symptoms{};
   std::vector<Cause> causes{};

@@ -38,6 +38,8 @@ class GraphKnowledge final : public explain::Knowledge {
   void take_verdicts(std::map<std::string, Verdicts> verdicts);  // from any thread
   std::vector<explain::ModeMatch> match(std::string_view text, std::string_view program) const override;
   std::vector<std::string> mitigations(std::string_view mode_id) const override;
+  bool is_effect(std::span<const std::string_view> names) const override { return modes_->is_effect(names); }
+  bool brings_about(std::span<const std::string_view> cause, std::span<const std::string_view> effect) const override { return modes_->brings_about(cause, effect); }
   std::map<std::string, Verdicts> verdicts() const;
 
  private:

@@ -11,6 +11,23 @@ namespace culprit::explain {
 
 namespace {
 constexpr std::string_view kWhere = "calls";  // the source that marks location evidence
+
+std::vector<std::string_view> names_of(std::string_view mode) {
+  std::vector<std::string_view> names = {mode};
+  const auto& also = failure_mode(mode).also;
+  names.insert(names.end(), also.begin(), also.end());
+  return names;
+}
+}  // namespace
+
+bool is_effect(const Scene& scene, std::string_view mode) {
+  const Knowledge* knowledge = scene.options().knowledge;
+  return knowledge != nullptr && knowledge->is_effect(names_of(mode));
+}
+
+bool brings_about(const Scene& scene, std::string_view cause, std::string_view effect) {
+  const Knowledge* knowledge = scene.options().knowledge;
+  return knowledge != nullptr && cause != effect && knowledge->brings_about(names_of(cause), names_of(effect));
 }
 
 Draft& Draft::add(double log_odds, std::int64_t time_ns, std::string text, std::vector<std::string> sources) {
@@ -39,7 +56,7 @@ Draft draft_of(const Scene& scene, std::string_view mode, std::string_view servi
   draft.service = service;
   draft.entity = fmt::format("service:{}", service);
   draft.prior = failure_mode(mode).prior;
-  if (failure_mode(mode).effect) {
+  if (is_effect(scene, mode)) {
     draft.generic = true;
     draft.prior += weight::kAgainst;
   }

@@ -37,6 +37,10 @@ struct Draft {
 
 using Drafts = std::vector<Draft>;
 
+// As the packs say: the mode tells that something fails, not why; the first mode brings the second about.
+bool is_effect(const Scene& scene, std::string_view mode);
+bool brings_about(const Scene& scene, std::string_view cause, std::string_view effect);
+
 // A draft that blames a service.
 Draft draft_of(const Scene& scene, std::string_view mode, std::string_view service);
 // ... a process of it.

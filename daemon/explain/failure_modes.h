@@ -15,7 +15,6 @@ struct FailureMode {
   std::string_view name;                // for titles without better words
   std::string_view hint;                // what to do first, one line
   double prior = 0;                     // log-odds before any evidence: how common it is; -1 for all that are not in the table
-  bool effect = false;                  // what a caller or a health check says of one that fails: that it does, not why
 };
 
 const FailureMode& failure_mode(std::string_view id);  // a mode that is not in the table is "unknown"

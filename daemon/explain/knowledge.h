@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstdint>
+#include <span>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -26,6 +27,10 @@ class Knowledge {
   virtual std::vector<ModeMatch> match(std::string_view text, std::string_view program) const = 0;
   // What to do about a mode, best first, few: "end the oldest idle-in-transaction sessions".
   virtual std::vector<std::string> mitigations(std::string_view mode_id) const = 0;
+  // A mode is given by its names, the surest first; one that is not known is no effect and brings nothing about.
+  // Is it what a caller or a health check says of one that fails: that it does, not why?
+  virtual bool is_effect(std::span<const std::string_view> names) const = 0;
+  virtual bool brings_about(std::span<const std::string_view> cause, std::span<const std::string_view> effect) const = 0;
 };
 
 using culprit::Verdicts;  // on earlier answers that named a failure mode

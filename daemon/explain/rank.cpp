@@ -23,7 +23,7 @@ constexpr std::size_t kEvidenceMax = 8;
 struct Accounts {
   std::string_view cause, effect;  // modes, '*' at the end = prefix
 };
-// At one service, the first accounts for the second.
+// At one service, the first accounts for the second: what explain finds by itself. What brings what about beyond that the packs say.
 constexpr std::array kAccounts = std::to_array<Accounts>({
     {"application/bad-release", "application/cpu-growth"},
     {"application/bad-release", "application/slow-code"},
@@ -209,7 +209,8 @@ void weigh(const Scene& scene, Drafts& drafts) {
     for (std::size_t k = 0; k < drafts.size(); ++k) {
       if (k == i || scores[k] < scores[i]) continue;
       const bool here = drafts[k].service == draft.service;
-      const bool accounts = here && std::ranges::any_of(kAccounts, [&](const Accounts& row) { return covers(row.cause, drafts[k].mode) && covers(row.effect, draft.mode); });
+      const bool accounts = here && (std::ranges::any_of(kAccounts, [&](const Accounts& row) { return covers(row.cause, drafts[k].mode) && covers(row.effect, draft.mode); }) ||
+                                     brings_about(scene, drafts[k].mode, draft.mode));
       double cost = 0;
       if (accounts) cost = weight::kExplainedAway;
       // A host-wide cause names the reason for whoever suffers from it, wherever it runs itself.
@@ -221,7 +222,7 @@ void weigh(const Scene& scene, Drafts& drafts) {
     }
     if (beaten_by < drafts.size()) {
       // What an effect was seen by is seen of its cause too. It says nothing more about which cause it is.
-      if (failure_mode(draft.mode).effect && !draft.evidence.empty()) {
+      if (is_effect(scene, draft.mode) && !draft.evidence.empty()) {
         const Evidence& seen = *std::ranges::max_element(draft.evidence, {}, &Evidence::weight);
         added.emplace_back(beaten_by, Evidence{seen.time_ns, fmt::format("accounts for: {}", seen.text), seen.sources, 0, true});
       }

@@ -118,6 +118,24 @@ std::vector<std::string> Modes::remedies(std::string_view mode_id) const {
   return lines;
 }
 
+const graph::FailureMode* Modes::first_known(std::span<const std::string_view> names) const {
+  for (const std::string_view name : names) {
+    if (const graph::FailureMode* mode = known_->find(name); mode != nullptr) return mode;
+  }
+  return nullptr;
+}
+
+bool Modes::is_effect(std::span<const std::string_view> names) const {
+  const graph::FailureMode* mode = first_known(names);
+  return mode != nullptr && mode->effect;
+}
+
+bool Modes::brings_about(std::span<const std::string_view> cause, std::span<const std::string_view> effect) const {
+  const graph::FailureMode* first = first_known(cause);
+  const graph::FailureMode* second = first_known(effect);
+  return first != nullptr && second != nullptr && first != second && graph::Knowledge::brings_about(*first, *second);
+}
+
 Recall::Recall(std::shared_ptr<const Modes> modes, Options options) : modes_(std::move(modes)), options_(std::move(options)) {}
 
 const embed::Embedder& Recall::embedder() const { return options_.embedder != nullptr ? *options_.embedder : modes_->model(); }

@@ -176,7 +176,36 @@ class OneMode final : public explain::Knowledge {
     if (mode == "zk-session-expired") return {"raise the session timeout"};
     return {};
   }
+  bool is_effect(std::span<const std::string_view> names) const override { return names.front() == "kubernetes/probe-failed"; }
+  bool brings_about(std::span<const std::string_view> cause, std::span<const std::string_view> effect) const override {
+    return cause.front() == "kafka/disk-full" && effect.front() == "kafka/offline-partition";
+  }
 };
+
+// What the packs say one mode brings about at the same service is accounted for by it, and named as evidence against.
+TEST(Knowledge, CausesAccountForTheirEffects) {
+  World world(12);
+  world.run(60);
+  ASSERT_TRUE(world.break_with([](World&, Second& now, int) { now.app_errors = 0.5; }));
+  auto options = world.options();
+  const std::int64_t onset_ns = world.incident().onset_ns;
+  options.rule_hits = {{onset_ns, "full", "service:shop", "kafka/disk-full", "its volume is full", 3.0}, {onset_ns, "offline", "service:shop", "kafka/offline-partition", "partitions are offline", 2.9}};
+  const auto weight_of = [&] {
+    const auto answer = explain::explain(world.store, world.incident(), options);
+    EXPECT_TRUE(answer);
+    EXPECT_EQ(answer->candidates.at(0).failure_mode, "kafka/disk-full");
+    double against = 0;
+    for (const auto& candidate : answer->candidates) {
+      if (candidate.failure_mode != "kafka/offline-partition") continue;
+      for (const explain::Evidence& item : candidate.evidence) against += item.text.starts_with("accounted for by: ") ? item.weight : 0;
+    }
+    return against;
+  };
+  EXPECT_EQ(weight_of(), 0);
+  const OneMode knowledge;
+  options.knowledge = &knowledge;
+  EXPECT_LT(weight_of(), 0);
+}
 
 TEST(Knowledge, NamesAModeAndItsRemedy) {
   World world(10);
@@ -211,6 +240,8 @@ TEST(Rules, AHealthCheckIsNoReason) {
   world.run(60);
   ASSERT_TRUE(world.break_with([](World&, Second& now, int) { now.app_errors = 0.5; }));
   auto options = world.options();
+  const OneMode knowledge;
+  options.knowledge = &knowledge;
   const std::int64_t onset_ns = world.incident().onset_ns;
   options.rule_hits = {{onset_ns, "probe", "service:shop", "kubernetes/probe-failed", "the readiness probe fails", 3.0}};
   const auto alone = explain::explain(world.store, world.incident(), options);

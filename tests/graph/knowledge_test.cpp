@@ -105,6 +105,10 @@ TEST(Knowledge, FindsByIdAndAlias) {
 // Relations are the same seen from both ends.
 TEST(Knowledge, RelationsHaveTwoEnds) {
   const FailureMode* kill = built_in().find("linux-kernel/oom-kill");
+  for (const auto& relation : built_in().effects_of(kill->id)) EXPECT_TRUE(Knowledge::brings_about(*kill, *relation.mode));
+  EXPECT_FALSE(Knowledge::brings_about(*built_in().find("redis/evictions"), *kill));
+  EXPECT_TRUE(built_in().find("nginx/upstream-refused")->effect);
+  EXPECT_FALSE(kill->effect);
   const auto effects = built_in().effects_of("linux-kernel/oom-kill");
   ASSERT_FALSE(effects.empty());
   for (const auto& effect : effects) {
@@ -161,12 +165,12 @@ TEST(Knowledge, PacksAreComplete) {
   EXPECT_GE(built_in().packs().size(), 41U);
   EXPECT_GE(built_in().mode_count(), 216U);
   const auto known = Knowledge::load({.built_in = false, .packs = {{"thin.yaml",
-      "schema: 1\nmiddleware: toy\ntitle: Toy\nfailure_modes:\n  - {id: jam, name: Jam, summary: Jammed, symptoms: [{id: log, literal: toy is jammed, weight: 0.3}], "
-      "causes: [{id: x, text: X}], mitigations: [{id: y, kind: lasting, text: Y}], causes_modes: [{to: jam, confidence: 0.95}]}\n"}}});
+      "schema: 1\nmiddleware: toy\ntitle: Toy\nfailure_modes:\n  - {id: jam, name: Jam, summary: Jammed, effect: true, symptoms: [{id: log, literal: toy is jammed, weight: 0.3}], "
+      "causes: [{id: x, text: X}], mitigations: [{id: y, kind: lasting, text: Y}], causes_modes: [{to: x, confidence: 0.95}]}\n  - {id: x, name: X, summary: X, symptoms: [{id: log, literal: toy is broken}], causes: [{id: x, text: X}], mitigations: [{id: y, kind: lasting, text: Y}]}\n"}}});
   ASSERT_TRUE(known) << known.error().message;
   std::string all;
   for (const LintFinding& finding : lint(**known)) all += finding.what + "\n";
-  for (const char* what : {"1 symptoms", "no tell-tale", "1 causes", "cause 'x' has no prior", "no immediate mitigation", "0 paraphrases", "no source", "claims confidence 0.95 without a manual", "claims confidence 0.95 without a `source` of its own"}) {
+  for (const char* what : {"1 symptoms", "no tell-tale", "1 causes", "cause 'x' has no prior", "no immediate mitigation", "0 paraphrases", "no source", "nothing brings it about", "claims confidence 0.95 without a manual", "claims confidence 0.95 without a `source` of its own"}) {
     EXPECT_THAT(all, HasSubstr(what));
   }
 }

@@ -24,6 +24,8 @@ class GraphKnowledge final : public explain::Knowledge {
   std::vector<std::string> mitigations(std::string_view mode_id) const override {
     return modes_.remedies(mode_id);
   }
+  bool is_effect(std::span<const std::string_view> names) const override { return modes_.is_effect(names); }
+  bool brings_about(std::span<const std::string_view> cause, std::span<const std::string_view> effect) const override { return modes_.brings_about(cause, effect); }
 
  private:
   const recall::Modes& modes_;  // outlives the ranking
