@@ -31,7 +31,7 @@ bool is_id(std::string_view text) {
 std::string take_id(Fields& fields, std::string_view key = "id") {
   std::string id = fields.text(key, Need::Required);
   if (!id.empty() && !is_id(id)) {
-    fields.findings().add(fields.line_of(key), fmt::format("'{}' must be lower-case letters, digits and '-', at most 64: '{}'", key, id.substr(0, 80)));
+    fields.findings().add(fields.place_of(key), fmt::format("'{}' must be lower-case letters, digits and '-', at most 64: '{}'", key, id.substr(0, 80)));
   }
   return id;
 }
@@ -49,7 +49,7 @@ void each(Fields& fields, std::string_view key, std::string_view what, Read read
   const Yaml* items = fields.list(key, need);
   if (items == nullptr) return;
   if (items->items.size() > kListItemsMax) {
-    fields.findings().add(items->line, fmt::format("more than {} items in '{}'", kListItemsMax, key));
+    fields.findings().add(items->place(), fmt::format("more than {} items in '{}'", kListItemsMax, key));
     return;
   }
   for (const Yaml& item : items->items) {
@@ -70,22 +70,22 @@ Symptom read_symptom(Fields& f) {
   s.weight = f.number("weight", 0.01, 1.0).value_or(1.0);
   s.example = f.text("example");
   s.produced = f.text("produced");
-  if (!s.produced.empty() && s.example.empty()) f.findings().add(f.line_of("produced"), fmt::format("'{}' has no example that '{}' could have printed", s.id, s.produced));
+  if (!s.produced.empty() && s.example.empty()) f.findings().add(f.place_of("produced"), fmt::format("'{}' has no example that '{}' could have printed", s.id, s.produced));
   if (s.channel == Channel::Log && s.literal.size() < kLogLiteralMin) {
-    f.findings().add(f.line(), fmt::format("log symptom '{}' needs a literal of at least {} characters", s.id, kLogLiteralMin));
+    f.findings().add(f.place(), fmt::format("log symptom '{}' needs a literal of at least {} characters", s.id, kLogLiteralMin));
   }
   if (s.channel != Channel::Log && s.literal.empty() && s.regex.empty() && s.expr.empty()) {
-    f.findings().add(f.line(), fmt::format("symptom '{}' needs a literal, a regex or an expr", s.id));
+    f.findings().add(f.place(), fmt::format("symptom '{}' needs a literal, a regex or an expr", s.id));
   }
   const RE2::Options options(RE2::Quiet);
   const RE2 regex(s.regex, options);
   if (!regex.ok()) {
-    f.findings().add(f.line_of("regex"), fmt::format("regex of '{}': {}", s.id, regex.error()));
+    f.findings().add(f.place_of("regex"), fmt::format("regex of '{}': {}", s.id, regex.error()));
   } else if (!s.example.empty() && s.channel == Channel::Log) {
     if (find_ignoring_case(s.example, s.literal) == std::string_view::npos) {
-      f.findings().add(f.line_of("example"), fmt::format("the example of '{}' lacks its literal '{}'", s.id, s.literal));
+      f.findings().add(f.place_of("example"), fmt::format("the example of '{}' lacks its literal '{}'", s.id, s.literal));
     } else if (!s.regex.empty() && !RE2::PartialMatch(s.example, regex)) {
-      f.findings().add(f.line_of("example"), fmt::format("the regex of '{}' does not match its example", s.id));
+      f.findings().add(f.place_of("example"), fmt::format("the regex of '{}' does not match its example", s.id));
     }
   }
   return s;
@@ -96,6 +96,7 @@ FailureMode read_mode(Fields& f, const Pack& pack, const Findings& findings) {
   mode.middleware = pack.middleware;
   mode.id = pack.middleware + "/" + take_id(f);
   mode.origin = findings.where(f.line());
+  mode.column = f.place().column;
   mode.name = f.text("name", Need::Required);
   mode.summary = f.text("summary", Need::Required);
   mode.severity = static_cast<int>(f.number("severity", 1, 5).value_or(3));
@@ -109,6 +110,9 @@ FailureMode read_mode(Fields& f, const Pack& pack, const Findings& findings) {
     cause.text = c.text("text", Need::Required);
     cause.prior = c.number("prior", 0, 1).value_or(0);
     cause.from = c.texts("from");
+    if (const Yaml* from = c.find("from"); from != nullptr) {
+      for (const Yaml& name : from->items) mode.named.push_back({name.text, name.line, name.column});
+    }
     mode.causes.push_back(std::move(cause));
   }, Need::Required);
   each(f, "mitigations", "a mitigation", [&](Fields& m) {
@@ -127,6 +131,7 @@ FailureMode read_mode(Fields& f, const Pack& pack, const Findings& findings) {
     mode.cloud.push_back({c.text("provider", Need::Required), c.text("service"), c.text("effect", Need::Required), c.number("confidence", 0.01, 1).value_or(0.5), c.text("source")});
   });
   each(f, "causes_modes", "a link to a mode", [&](Fields& l) {
+    if (const Yaml* to = l.find("to"); to != nullptr) mode.named.push_back({to->text, to->line, to->column});
     mode.causes_modes.push_back({l.text("to", Need::Required), l.number("confidence", 0.01, 1).value_or(0.5), l.text("source")});
   });
   each(f, "sources", "a source", [&](Fields& s) {
@@ -134,7 +139,7 @@ FailureMode read_mode(Fields& f, const Pack& pack, const Findings& findings) {
   });
   std::set<std::string> ids;
   for (const Symptom& s : mode.symptoms) {
-    if (!ids.insert(s.id).second) f.findings().add(f.line(), fmt::format("symptom id '{}' is given twice in {}", s.id, mode.id));
+    if (!ids.insert(s.id).second) f.findings().add(f.place(), fmt::format("symptom id '{}' is given twice in {}", s.id, mode.id));
   }
   return mode;
 }
@@ -185,13 +190,14 @@ Result<Pack> parse_pack(const PackText& source) {
   if (source.text.size() > kPackBytesMax) {
     return fail(Code::Exhausted, fmt::format("{}: {} bytes, at most {}", source.name, source.text.size(), kPackBytesMax));
   }
-  ASSIGN(const Yaml root, parse_yaml(source.name, source.text));
-  Findings findings(source.name);
-  Fields fields(root, "a pack", findings);
+  Findings findings(source.name, source.text);
+  const std::optional<Yaml> root = parse_yaml(source.text, findings);
+  if (!root) return std::unexpected(findings.result().error());
+  Fields fields(*root, "a pack", findings);
   Pack pack;
   pack.origin = source.name;
-  if (const auto schema = fields.number("schema", 1, 1, Need::Required); !schema && root.find("schema") != nullptr) {
-    findings.add(fields.line_of("schema"), "this program reads schema 1");
+  if (const auto schema = fields.number("schema", 1, 1, Need::Required); !schema && root->find("schema") != nullptr) {
+    findings.add(fields.place_of("schema"), "this program reads schema 1");
   }
   pack.middleware = take_id(fields, "middleware");
   pack.title = fields.text("title", Need::Required);
@@ -199,7 +205,7 @@ Result<Pack> parse_pack(const PackText& source) {
   for (const std::string& port : fields.texts("ports")) {
     const auto number = parse_number(port);
     if (!number || *number < 1 || *number > 65535 || *number != static_cast<int>(*number)) {
-      findings.add(fields.line_of("ports"), fmt::format("'{}' is no port number", port));
+      findings.add(fields.place_of("ports"), fmt::format("'{}' is no port number", port));
       continue;
     }
     pack.ports.push_back(static_cast<int>(*number));
@@ -222,12 +228,12 @@ Result<Pack> parse_pack(const PackText& source) {
 }
 
 Result<void> link(std::vector<Pack>& packs) {
-  std::unordered_map<std::string, std::string> canonical;
+  std::unordered_map<std::string, std::pair<std::string, std::string>> canonical;  // name -> id, place
   std::vector<std::string> names;
   std::vector<std::string> problems;
   const auto define = [&](const std::string& name, const FailureMode& mode) {
-    if (const auto [at, fresh] = canonical.try_emplace(name, mode.id); !fresh) {
-      problems.push_back(fmt::format("{}: '{}' is already the name of {}", mode.origin, name, at->second));
+    if (const auto [at, fresh] = canonical.try_emplace(name, mode.id, mode.origin); !fresh) {
+      problems.push_back(fmt::format("{}:{}: '{}' is already the name of {} ({})", mode.origin, mode.column, name, at->second.first, at->second.second));
     } else {
       names.push_back(name);
     }
@@ -244,9 +250,11 @@ Result<void> link(std::vector<Pack>& packs) {
         auto at = canonical.find(name);
         if (at == canonical.end()) at = canonical.find(mode.middleware + "/" + name);
         if (at != canonical.end()) {
-          name = at->second;
+          name = at->second.first;
         } else if (problems.size() < kFindingsMax) {
-          problems.push_back(fmt::format("{}: unknown failure mode '{}'{}", mode.origin, name.substr(0, 80), did_you_mean(name, names)));
+          const auto place = std::ranges::find(mode.named, name, &FailureMode::Named::name);
+          const std::string where = place == mode.named.end() ? mode.origin : fmt::format("{}:{}:{}", pack.origin, place->line, place->column);
+          problems.push_back(fmt::format("{}: unknown failure mode '{}'{}", where, name.substr(0, 80), did_you_mean(name, names)));
         }
       };
       for (Cause& cause : mode.causes) {

@@ -22,7 +22,7 @@
 //       sources: [{kind: manual, ref: …}]
 //
 // Unknown keys, wrong types, bad regexes, examples that their own symptom does not match and dangling
-// references are errors with file:line and the nearest key. Loading never throws and is bounded.
+// references are errors with file:line:column, the line with a caret, and the nearest key. Loading never throws and is bounded.
 #pragma once
 
 #include <cstdint>
@@ -113,6 +113,12 @@ struct FailureMode {
   std::vector<std::string> paraphrases{};
   std::vector<Source> sources{};
   std::string origin{};  // "postgresql.yaml:12"
+  int column = 0;
+  struct Named {
+    std::string name{};
+    int line = 0, column = 0;
+  };
+  std::vector<Named> named{};  // other modes as they are named here, for messages
 };
 
 struct Pack {
@@ -135,7 +141,7 @@ std::span<const PackText> built_in_packs();
 // All *.yaml files of a folder, by name. Errors: NotFound, Io, Exhausted.
 Result<std::vector<PackText>> read_packs(const std::filesystem::path& directory);
 
-// One pack. Errors: Invalid with every finding, one a line, each "file:line: what".
+// One pack. Errors: Invalid with every finding, each "file:line:column: what" and the line with a caret below it.
 Result<Pack> parse_pack(const PackText& source);
 
 // References between packs become canonical ids. Errors: Invalid for dangling references and ids that

@@ -143,6 +143,22 @@ struct Problem {
   bool limit = false;
 };
 
+// yaml-cpp says what is wrong; a person wants to know what to write.
+std::string_view expected_instead(std::string_view said) {
+  static constexpr std::pair<std::string_view, std::string_view> kExpected[] = {
+      {"end of sequence flow not found", ": ',' or ']' is expected"},
+      {"end of map flow not found", ": ',' or '}' is expected"},
+      {"end of sequence not found", ": '- ' below the other items is expected, or less indentation"},
+      {"end of map not found", ": 'key: value' below the other keys is expected, or less indentation"},
+      {"illegal map value", ": a text with ': ' in it is expected in quotes"},
+      {"illegal block entry", ": '- ' is expected on a line of its own"},
+  };
+  for (const auto& [what, instead] : kExpected) {
+    if (said == what) return instead;
+  }
+  return {};
+}
+
 std::variant<std::vector<Yaml>, Problem> read_documents(std::string_view text) {
   Builder builder;
   // yaml-cpp throws on every mistake, and std::bad_alloc may come from anywhere inside it.
@@ -156,7 +172,7 @@ std::variant<std::vector<Yaml>, Problem> read_documents(std::string_view text) {
     return Problem{{e.mark.line + 1, e.mark.column + 1}, fmt::format("nested deeper than {}", e.depth())};
   } catch (const YAML::Exception& e) {
     if (e.mark.is_null()) return Problem{1, e.msg};
-    return Problem{{e.mark.line + 1, e.mark.column + 1}, e.msg};
+    return Problem{{e.mark.line + 1, e.mark.column + 1}, e.msg + std::string(expected_instead(e.msg))};
   } catch (const std::exception& e) {
     return Problem{1, e.what()};
   }
@@ -188,6 +204,15 @@ Result<Yaml> parse_yaml(std::string_view name, std::string_view text) {
     return fail(Code::Invalid, fmt::format("{}:{}: more than one document", name, documents[1].line));
   }
   return std::move(documents.front());
+}
+
+std::optional<Yaml> parse_yaml(std::string_view text, Findings& findings) {
+  auto documents = parse_yaml_all(text, findings);
+  if (!documents) return std::nullopt;
+  if (documents->empty()) findings.add(1, "the file is empty");
+  if (documents->size() > 1) findings.add((*documents)[1].place(), "more than one document");
+  if (documents->size() != 1) return std::nullopt;
+  return std::move(documents->front());
 }
 
 std::optional<double> parse_number(std::string_view text) {

@@ -51,6 +51,7 @@ Result<std::vector<Yaml>> parse_yaml_all(std::string_view name, std::string_view
 class Findings;
 // The same, with the mistake among the findings, so that it can show its line; nothing then.
 std::optional<std::vector<Yaml>> parse_yaml_all(std::string_view text, Findings& findings);
+std::optional<Yaml> parse_yaml(std::string_view text, Findings& findings);
 
 std::optional<double> parse_number(std::string_view text);  // the whole text
 

@@ -155,7 +155,7 @@ TEST(Knowledge, UserPacks) {
   EXPECT_EQ((*known)->match("the toy is jammed").at(0).failure_mode(), "toy/jam");
   EXPECT_NE((*known)->hash(), built_in().hash());
   folder.write("broken.yaml", "schema: 1\n");
-  EXPECT_THAT(Knowledge::load({.pack_directories = {folder.path()}}).error().message, HasSubstr("broken.yaml:1: a pack lacks 'middleware'"));
+  EXPECT_THAT(Knowledge::load({.pack_directories = {folder.path()}}).error().message, HasSubstr("broken.yaml:1:1: a pack lacks 'middleware'"));
   EXPECT_EQ(Knowledge::load({.pack_directories = {folder / "none"}}).error().code, Code::NotFound);
 }
 

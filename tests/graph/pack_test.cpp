@@ -27,23 +27,23 @@ TEST(Pack, ReadsAMode) {
   EXPECT_EQ(mode.mitigations[0].kind, "immediate");
 }
 
-// Each mistake is named with its line; several come together.
+// Each mistake is named with its line and column; several come together.
 TEST(Pack, MistakesAreNamed) {
   const struct { const char* what; std::string text; std::vector<const char*> says; } cases[] = {
-      {"unknown key", kHead + kMode + "    mitigation: []\n", {"toy.yaml:10: unknown key 'mitigation' in a failure mode; did you mean 'mitigations'?"}},
-      {"two at once", kHead + kMode + "    symptoms: [{id: a, literal: abcd, weight: 7}, {id: A B, literal: abcd}]\n", {"toy.yaml:10: 'weight' must be a number", "'id' must be lower-case"}},
-      {"bad regex", kHead + kMode + "    symptoms: [{id: a, literal: abcd, regex: '(abcd'}]\n", {"toy.yaml:10: regex of 'a': missing )"}},
+      {"unknown key", kHead + kMode + "    mitigation: []\n", {"toy.yaml:10:5: unknown key 'mitigation' in a failure mode; did you mean 'mitigations'?"}},
+      {"two at once", kHead + kMode + "    symptoms: [{id: a, literal: abcd, weight: 7}, {id: A B, literal: abcd}]\n", {"toy.yaml:10:47: 'weight' must be a number", "'id' must be lower-case"}},
+      {"bad regex", kHead + kMode + "    symptoms: [{id: a, literal: abcd, regex: '(abcd'}]\n", {"toy.yaml:10:39: regex of 'a': missing )"}},
       {"example without literal", kHead + kMode + "    symptoms: [{id: a, literal: abcd, example: xyz}]\n", {"lacks its literal"}},
       {"example without match", kHead + kMode + "    symptoms: [{id: a, literal: abcd, regex: 'abcd\\d', example: abcdx}]\n", {"does not match its example"}},
-      {"produced what?", kHead + kMode + "    symptoms: [{id: a, literal: abcd, produced: toy 1.0}]\n", {"toy.yaml:10: 'a' has no example that 'toy 1.0' could have printed"}},
+      {"produced what?", kHead + kMode + "    symptoms: [{id: a, literal: abcd, produced: toy 1.0}]\n", {"toy.yaml:10:39: 'a' has no example that 'toy 1.0' could have printed"}},
       {"log without literal", kHead + kMode + "    symptoms: [{id: a, regex: abcd}]\n", {"needs a literal"}},
-      {"no cause", kHead + "  - {id: x, name: X, summary: S, mitigations: []}\n", {"toy.yaml:5: a failure mode lacks 'causes'"}},
-      {"wrong schema", "schema: 2\nmiddleware: toy\ntitle: T\nfailure_modes: []\n", {"toy.yaml:1: this program reads schema 1"}},
-      {"not a map", "- 1\n", {"toy.yaml:1: a pack must be a map"}},
-      {"a mode that is text", kHead + "  - stuck\n", {"toy.yaml:5: a failure mode must be a map"}},
-      {"broken yaml", "a: [", {"toy.yaml:1"}},
+      {"no cause", kHead + "  - {id: x, name: X, summary: S, mitigations: []}\n", {"toy.yaml:5:5: a failure mode lacks 'causes'"}},
+      {"wrong schema", "schema: 2\nmiddleware: toy\ntitle: T\nfailure_modes: []\n", {"toy.yaml:1:1: this program reads schema 1"}},
+      {"not a map", "- 1\n", {"toy.yaml:1:1: a pack must be a map"}},
+      {"a mode that is text", kHead + "  - stuck\n", {"toy.yaml:5:5: a failure mode must be a map"}},
+      {"broken yaml", "a: [", {"toy.yaml:1:", "',' or ']' is expected", "a: [\n"}},
       {"too deep", "a: " + std::string(100'000, '['), {"toy.yaml:1", "nested deeper than"}},
-      {"bad port", "schema: 1\nmiddleware: toy\ntitle: T\nports: [70000]\nfailure_modes: []\n", {"toy.yaml:4: '70000' is no port number"}},
+      {"bad port", "schema: 1\nmiddleware: toy\ntitle: T\nports: [70000]\nfailure_modes: []\n", {"toy.yaml:4:1: '70000' is no port number"}},
   };
   for (const auto& c : cases) {
     SCOPED_TRACE(c.what);
@@ -63,9 +63,13 @@ TEST(Pack, LinkResolvesAliasesAndNamesDanglingOnes) {
   const auto dangling = link(packs);
   ASSERT_FALSE(dangling);
   EXPECT_THAT(dangling.error().message, HasSubstr("toy.yaml:5: unknown failure mode 'toy/stick'; did you mean 'toy/stuck'?"));
+  // As a person wrote it, the place is that of the name.
+  std::vector<Pack> written;
+  written.push_back(*parse_pack({"toy.yaml", kHead + kMode + "    causes_modes: [{to: toy/stick, confidence: 0.5}]\n"}));
+  EXPECT_THAT(link(written).error().message, HasSubstr("toy.yaml:10:25: unknown failure mode 'toy/stick'"));
   packs[0].modes[0].causes_modes.clear();
   packs.push_back(packs[0]);
-  EXPECT_THAT(link(packs).error().message, HasSubstr("already the name of toy/stuck"));
+  EXPECT_THAT(link(packs).error().message, HasSubstr("already the name of toy/stuck (toy.yaml:5)"));
 }
 
 // Every pack that ships is sound: it parses, links, and has what a diagnosis shows.
