@@ -59,6 +59,9 @@ std::vector<Features> alert_features(const RecordedCase& c, const Habits& habits
     double all = 0, rare = 0;
   };
   std::vector<std::map<std::string_view, Sum>> sums(said.size());
+  // Who raised what anywhere in the incident, the same for all candidates: what an alert of one means depends on the others'. A sum of
+  // weights cannot use it, trees can.
+  std::set<std::string> raised;
   for (std::size_t i = 0; i < said.size(); ++i) {
     const std::string& name = c.name(c.candidates[i]);
     const std::string_view group = group_of(name);
@@ -88,10 +91,12 @@ std::vector<Features> alert_features(const RecordedCase& c, const Habits& habits
           only += value * (1 - (families[word] - 1) / std::max<double>(1, static_cast<double>(said.size()) - 1));
         } else if (source == "L") {
           features[fmt::format("alert {} L:{}", name, word)] = 1;
+          raised.insert(fmt::format("{}{} L:{}", kIncidentWide, name, word));
         } else {
           const std::string plain = without_digits(word);
           features[fmt::format("alert {}:{}", source, plain)] = 1;
           features[fmt::format("alert {} {}:{}", group, source, plain)] = 1;
+          raised.insert(fmt::format("{}{} {}:{}", kIncidentWide, group, source, plain));
           if (has_twin && !twin) features[fmt::format("alert alone {}:{}", source, plain)] = 1;
           if (source == "M") features[fmt::format("alert {}/{}", name_of(family_of(word)), kind_of(word))] = 1;
           else features[fmt::format("alert {}*/{}", source, kind_of(word))] = 1;
@@ -113,14 +118,6 @@ std::vector<Features> alert_features(const RecordedCase& c, const Habits& habits
     features[fmt::format("instance {}", name)] = 1;
     features[fmt::format("service {}", group)] = 1;
     for (auto& [key, value] : features) out[i].push_back({key, value});
-  }
-  // Who raised what anywhere in the incident, the same for all candidates: what an alert of one means depends on the others'. A sum of
-  // weights cannot use it, trees can.
-  std::set<std::string> raised;
-  for (const Features& one : out) {
-    for (const Feature& feature : one) {
-      if (names_somebody(feature.name) && feature.name.starts_with("alert ")) raised.insert(fmt::format("{}{}", kIncidentWide, std::string_view(feature.name).substr(6)));
-    }
   }
   for (Features& one : out) {
     for (const std::string& name : raised) one.push_back({name, 1});

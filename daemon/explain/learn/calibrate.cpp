@@ -11,11 +11,11 @@ namespace culprit::explain {
 
 namespace {
 
-constexpr std::size_t kParts = 4, kOffset = 3;  // lead, margin, agree, offset
+constexpr std::size_t kParts = 3, kOffset = 2;  // lead, agree, offset
 using Parts = std::array<double, kParts>;
 
-Parts parts_of(const Standing& standing) { return {standing.lead, standing.margin, standing.agree, 1}; }
-Parts parts_of(const Calibration& one) { return {one.lead, one.margin, one.agree, one.offset}; }
+Parts parts_of(const Standing& standing) { return {standing.lead, standing.agree, 1}; }
+Parts parts_of(const Calibration& one) { return {one.lead, one.agree, one.offset}; }
 
 double logistic(double x) { return 1 / (1 + std::exp(-x)); }
 
@@ -80,7 +80,7 @@ Calibration platt(const std::vector<Row>& rows, const Calibration& prior, const 
     }
     if (most < 1e-9) break;
   }
-  return {now[0], now[1], now[2], now[3]};
+  return {now[0], now[1], now[2]};
 }
 
 std::vector<Row> rows_of(const std::vector<Answered>& answered, std::string_view evidence) {
@@ -104,16 +104,12 @@ std::string_view puts_first(const Feature& feature) {
 Standing standing_of(const std::vector<double>& chances, const std::vector<Features>& features) {
   if (chances.empty()) return {};
   const auto first = static_cast<std::size_t>(std::ranges::max_element(chances) - chances.begin());
-  double second = 0;
-  for (std::size_t i = 0; i < chances.size(); ++i) {
-    if (i != first) second = std::max(second, chances[i]);
-  }
   const double best = std::clamp(chances[first], 1e-6, 1 - 1e-6);
   std::set<std::string_view> kinds;
   for (const Feature& feature : features[first]) {
     if (const std::string_view kind = puts_first(feature); !kind.empty()) kinds.insert(kind);
   }
-  return {std::log(best / (1 - best)), std::min(kMarginMax, std::log(chances[first] / std::max(second, 1e-300))), static_cast<double>(kinds.size())};
+  return {std::log(best / (1 - best)), static_cast<double>(kinds.size())};
 }
 
 double Calibration::chance(const Standing& standing) const { return logistic(dot(parts_of(*this), parts_of(standing))); }
@@ -150,9 +146,9 @@ Calibrations calibrate(const std::vector<Answered>& answered, const Calibrations
   for (const Answered& one : answered) count[one.evidence] += 1;
   std::vector<Row> all;
   for (const Answered& one : answered) all.push_back({&one, std::min(1.0, kKindMax / count[one.evidence])});
-  out.common = platt(all, {}, {1, 1, 3, 0.1});
+  out.common = platt(all, {}, {1, 3, 0.1});
   for (const auto& [kind, cases] : count) {
-    if (!kind.empty()) out.by_evidence[std::string(kind)] = platt(rows_of(answered, kind), out.common, {3, 3, 3, 1});
+    if (!kind.empty()) out.by_evidence[std::string(kind)] = platt(rows_of(answered, kind), out.common, {3, 3, 1});
   }
   return out;
 }

@@ -73,7 +73,7 @@ double number(const json& from, const char* key, double otherwise) {
 
 Result<Calibration> read_calibration(const json& from, std::string_view what) {
   Calibration out;
-  for (const auto& [key, value] : {std::pair("lead", &out.lead), std::pair("margin", &out.margin), std::pair("agree", &out.agree), std::pair("offset", &out.offset)}) {
+  for (const auto& [key, value] : {std::pair("lead", &out.lead), std::pair("agree", &out.agree), std::pair("offset", &out.offset)}) {
     *value = number(from, key, *value);
     if (!(std::fabs(*value) <= 100)) return fail(Code::Invalid, fmt::format("\"{}\": \"{}\" is out of range", what, key));
   }
@@ -82,7 +82,7 @@ Result<Calibration> read_calibration(const json& from, std::string_view what) {
 
 json calibration_record(const Calibration& one) {
   const auto rounded = [](double value) { return std::round(value * 1e3) / 1e3; };
-  return {{"lead", rounded(one.lead)}, {"margin", rounded(one.margin)}, {"agree", rounded(one.agree)}, {"offset", rounded(one.offset)}};
+  return {{"lead", rounded(one.lead)}, {"agree", rounded(one.agree)}, {"offset", rounded(one.offset)}};
 }
 
 }  // namespace
