@@ -37,8 +37,8 @@ bool is_error_reply(std::string_view data) {
       return fields.starts_with("SERROR") || fields.starts_with("SFATAL") || fields.starts_with("SPANIC");
     }
     const bool letter = (data[0] >= 'A' && data[0] <= 'Z') || (data[0] >= 'a' && data[0] <= 'z') || (data[0] >= '1' && data[0] <= '3');
-    if (!letter || length < 4 || length + 1 > data.size()) return false;
-    data.remove_prefix(length + 1);
+    if (!letter || length < 4 || length >= data.size()) return false;  // type and length: one byte more than the length says
+    data.remove_prefix(length + std::size_t{1});
   }
   return false;
 }

@@ -455,6 +455,19 @@ TEST(Flow, GenericErrorsAndGoodbyes) {
   EXPECT_EQ(host.out.last("edge:shop->postgres", "client.inflight"), std::nullopt);
 }
 
+// A length that is the largest number there is, is no step of nothing: the tracker once stood there for ever.
+TEST(Flow, HostileLengthOfAReply) {
+  using namespace std::string_view_literals;
+  Shop host;
+  host.tick(kStart + kSecond);
+  const std::int64_t t = kStart + kSecond + 10 * kMs;
+  host.write(host.database.client, host.shop, "Q..", t);
+  host.read(host.database.client, host.shop, "T\xff\xff\xff\xff and more"sv, t + kMs);
+  host.tick(kStart + 2 * kSecond);
+  EXPECT_EQ(host.out.last("edge:shop->postgres", "client.rate"), 1.0);
+  EXPECT_EQ(host.out.last("edge:shop->postgres", "client.errors"), std::nullopt);
+}
+
 // Calls of a client that is not watched are seen from the server's side.
 TEST(Flow, UnwatchedClientHasAnEdge) {
   Shop host;
