@@ -66,12 +66,11 @@ bool among(const Names& names, std::string_view key) {
   return std::ranges::find(names, key) != names.end();
 }
 
-// Seconds, milliseconds, microseconds or nanoseconds since 1970, told by their size.
+// Seconds, milliseconds, microseconds or nanoseconds since 1970, told by their size. 0: no time, or one that nobody lives to see.
 std::int64_t unix_wall_ns(double value) {
-  if (value > 1e17) return static_cast<std::int64_t>(value);
-  if (value > 1e14) return static_cast<std::int64_t>(value * 1e3);
-  if (value > 1e11) return static_cast<std::int64_t>(value * 1e6);
-  return value > 1e8 ? static_cast<std::int64_t>(value * 1e9) : 0;
+  constexpr double kMax = 9.2e18;  // the year 2261, and what fits
+  const double ns = value > 1e17 ? value : value > 1e14 ? value * 1e3 : value > 1e11 ? value * 1e6 : value > 1e8 ? value * 1e9 : 0;
+  return ns < kMax ? static_cast<std::int64_t>(ns) : 0;
 }
 
 const std::array<std::string_view, 4> kPidNames = {"pid", "process.pid", "process_id", "processId"};
