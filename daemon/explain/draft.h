@@ -50,6 +50,9 @@ void locate(const Scene& scene, Draft& draft, std::string_view service);
 // The same for causes that act on several services at once (a full CPU, a slow disk): the best of them counts.
 void locate_any(const Scene& scene, Draft& draft, const std::vector<std::string>& services);
 
+// So much healthy past [s] must there be before "it was never called before" says anything.
+inline constexpr double kPastKnownS = 30;
+
 // Words.
 std::string per_second(double rate);       // "12/s"
 std::string percent(double share);         // "97 %"

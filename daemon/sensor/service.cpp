@@ -269,7 +269,8 @@ int Service::observe_calls() {
   probes_.observe_calls(wanted.returns, wanted.entries);
   observed_at_ns_ = clock_.now_ns();
   // What attaching takes, nothing is captured; what detaching takes, next to nothing.
-  if (std::exchange(resting_, schedule_.resting(now)) != resting_) rested_ns_ += static_cast<std::uint64_t>(observed_at_ns_ - now);
+  const bool rested = std::exchange(resting_, schedule_.resting(now));
+  if (rested != resting_) rested_ns_ += static_cast<std::uint64_t>(observed_at_ns_ - now);
   return static_cast<int>((schedule_.next_look_ns(now) - now + 999'999) / 1'000'000);
 }
 

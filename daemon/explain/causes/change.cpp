@@ -119,7 +119,7 @@ void release(const Scene& scene, Drafts& drafts, const std::string& service) {
 void another_address(const Scene& scene, Drafts& drafts, const std::string& service) {
   const Event* version = latest(scene, service, true);
   const Event* change = version != nullptr ? version : latest(scene, service, false);
-  if (change == nullptr) return;
+  if (change == nullptr || scene.base_seconds() < kPastKnownS) return;
   const Edge* wrong = nullptr;
   std::string before;
   for (const Edge* edge : scene.callees_of(service)) {

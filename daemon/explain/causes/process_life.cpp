@@ -294,7 +294,7 @@ void gone(const Scene& scene, Drafts& drafts) {
     draft.generic = true;
     also_of_middleware(scene, draft, "down");
     const auto callers = scene.callers_of(service);
-    const bool known = std::ranges::any_of(callers, [](const Edge* edge) { return !edge->fresh; });
+    const bool known = scene.base_seconds() < kPastKnownS || std::ranges::any_of(callers, [](const Edge* edge) { return !edge->fresh; });
     draft.title = fmt::format("{}: nothing answers {}", service, known ? "its port any more" : "there");
     draft.add(weight::kErrno, scene.onset_ns(), fmt::format("connections to {} fail ({}, {})", service, who, per_second(rate)), {"kernel"});
     if (!known) draft.add(weight::kStrongAgainst, scene.onset_ns(), fmt::format("nobody called {} before", service), {"calls"});
