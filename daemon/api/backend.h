@@ -28,7 +28,7 @@ enum class IncidentId : std::int64_t {};
 inline constexpr unsigned kServeThreads = 3;
 inline constexpr double kWhySinceSecondsMax = 7 * 86400.0;
 inline constexpr std::size_t kEventsLimitDefault = 100;
-inline constexpr std::size_t kLogsLimitMax = 1'000;
+inline constexpr std::size_t kLogsLimitMax = 1'000, kSimilarLimitMax = 100;
 inline constexpr std::size_t kEventsLimitMax = 10'000;
 
 struct WhyRequest {
@@ -99,6 +99,11 @@ struct LogsQuery {
   std::size_t limit = 50; // in [1, kLogsLimitMax]
 };
 
+struct SimilarQuery {
+  std::string about;      // an incident's number, or words; not empty
+  std::size_t limit = 5;  // in [1, kSimilarLimitMax]
+};
+
 class Backend {
  public:
   virtual ~Backend() = default;
@@ -113,6 +118,8 @@ class Backend {
   virtual Result<std::string> export_incident(IncidentId id) = 0;
   // Answers the incident's row of `incidents` with the feedback remembered.
   virtual Result<Json> feedback(IncidentId id, const Feedback& feedback) = 0;
+  // Confirmed incidents that are like an incident or like words. NotFound if no incident has that number.
+  virtual Result<Json> similar(const SimilarQuery& query) = 0;
   virtual Result<Json> events(const EventQuery& query) = 0;
   // What differs most between two windows.
   virtual Result<Json> diff(const DiffQuery& query) = 0;

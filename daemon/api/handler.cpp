@@ -110,7 +110,7 @@ constexpr Route kRoutes[] = {
 };
 
 Response unknown_path(const std::string& path) {
-  std::vector<std::string> paths = {"/", "/metrics", "/api/v1/why", "/api/v1/events", "/api/v1/diff", "/api/v1/series"};
+  std::vector<std::string> paths = {"/", "/metrics", "/api/v1/why", "/api/v1/events", "/api/v1/diff", "/api/v1/series", "/api/v1/similar", "/api/v1/logs"};
   for (const Route& route : kRoutes) paths.emplace_back(route.path);
   std::vector<std::string> suggestions = nearest(path.substr(0, 128), paths);
   return error_response(404, "not_found", "no such address", std::move(suggestions));
@@ -142,6 +142,11 @@ Response route(const Request& request, const Target& target, Backend& backend, s
     const auto query = parse_logs_query(target.parameters);
     if (!query) return error_response(query.error());
     return answer(backend.logs(*query));
+  }
+  if (path == "/api/v1/similar") {
+    if (request.method != "GET") return not_allowed("GET");
+    const auto query = parse_similar_query(target.parameters);
+    return query ? answer(backend.similar(*query)) : error_response(query.error());
   }
   if (path.starts_with(kTraces)) {
     if (request.method != "GET") return not_allowed("GET");

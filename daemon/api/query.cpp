@@ -244,6 +244,21 @@ Result<SourceRequest> parse_source(std::string_view body) {
   return request;
 }
 
+Result<SimilarQuery> parse_similar_query(const Parameters& parameters) {
+  SimilarQuery query;
+  for (const auto& [name, value] : parameters) {
+    if (name == "about") {
+      query.about = value;
+    } else if (name == "limit") {
+      ASSIGN(query.limit, parse_limit(value, kSimilarLimitMax));
+    } else {
+      return fail(Code::Invalid, fmt::format("unknown parameter '{}': about, limit", sanitize_utf8(name)));
+    }
+  }
+  if (query.about.empty()) return fail(Code::Invalid, "'about' is missing: an incident's number, or words");
+  return query;
+}
+
 Result<LogsQuery> parse_logs_query(const Parameters& parameters) {
   LogsQuery query;
   for (const auto& [name, value] : parameters) {

@@ -25,6 +25,7 @@ Result<Target> parse_target(std::string_view target);
 
 Result<EventQuery> parse_event_query(const Parameters& parameters);
 Result<SourceRequest> parse_source(std::string_view body);  // {"type": "file", "name": "", "path": "/x"}
+Result<SimilarQuery> parse_similar_query(const Parameters& parameters);
 Result<LogsQuery> parse_logs_query(const Parameters& parameters);
 Result<DiffQuery> parse_diff_query(const Parameters& parameters);      // all four times are needed
 Result<SeriesQuery> parse_series_query(const Parameters& parameters);  // both times are needed

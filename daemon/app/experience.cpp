@@ -7,6 +7,7 @@
 
 #include "daemon/base/log.h"
 #include "daemon/base/text.h"
+#include "daemon/recall/incidents.h"
 
 namespace culprit::app {
 namespace {
@@ -42,15 +43,23 @@ std::string quote_of(const graph::ImportItem& item) {
 
 }  // namespace
 
+Result<void> Experience::open() {
+  if (recall_ != nullptr && recall_->library() != nullptr) return {};
+  ASSIGN(recall_, recall::Recall::open(modes_, {.graph_file = graph_file_}));  // a library may come later
+  return {};
+}
+
+Result<Json> Experience::similar(const std::string& about, std::size_t limit) {
+  const MutexLock lock(mutex_);
+  TRY(open());
+  return recall::similar_incidents(*recall_, graph_file_, about, limit);
+}
+
 void Experience::add(Json& explanation) {
   const auto causes = explanation.find("candidates");
   if (causes == explanation.end() || !causes->is_array() || causes->empty()) return;
   const MutexLock lock(mutex_);
-  if (recall_ == nullptr || recall_->library() == nullptr) {  // a library may come later
-    auto opened = recall::Recall::open(modes_, {.graph_file = graph_file_});
-    if (!opened) return log::warn("documents: {}; answering without them", opened.error().message);
-    recall_ = std::move(*opened);
-  }
+  if (auto opened = open(); !opened) return log::warn("documents: {}; answering without them", opened.error().message);
   std::set<std::int64_t> used;
   for (std::size_t i = 0; i < std::min(causes->size(), kCausesMax); ++i) {
     Json& cause = (*causes)[i];

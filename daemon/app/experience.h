@@ -1,4 +1,5 @@
-// Experience: what imported documents (old tickets, runbooks, RCA reports) say of the causes that an answer ranks first.
+// Experience: what imported documents (old tickets, runbooks, RCA reports) say of the causes that an answer ranks first, and the
+// confirmed incidents that are like one.
 //
 // It changes no ranking: documents have no time, and what was true then need not be now. It is the next thing that a person would look
 // up, put beside the evidence with its source. Threads: any, one at a time inside.
@@ -20,8 +21,11 @@ class Experience {
   // Adds to the first three candidates of an explanation's document the document that is most like each, if one is like it or
   // speaks of its failure mode. What goes wrong is logged; the answer stays as it was.
   void add(api::Json& explanation);
+  // The document of `similar`. Errors: as recall::similar_incidents.
+  Result<api::Json> similar(const std::string& about, std::size_t limit);
 
  private:
+  Result<void> open() REQUIRES(mutex_);
   const std::shared_ptr<const recall::Modes> modes_;  // shared with the diagnosis
   const std::filesystem::path graph_file_;
   Mutex mutex_;

@@ -273,6 +273,8 @@ Result<void> LiveBackend::remember(graph::Store& graph, const graph::Incident& r
   return recall::remember_incident(parts_.diagnosis.modes(), parts_.graph_file, row, said, parts_.clock.wall_ns(parts_.clock.now_ns()));
 }
 
+Result<Json> LiveBackend::similar(const api::SimilarQuery& query) { return experience_.similar(query.about, query.limit); }
+
 Result<Json> LiveBackend::events(const api::EventQuery& request) {
   const std::int64_t offset = parts_.clock.wall_offset_ns();
   stream::Query query;

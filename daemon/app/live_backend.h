@@ -39,6 +39,7 @@ class LiveBackend final : public api::Backend {
   Result<api::Json> incident(api::IncidentId id) override;
   Result<std::string> export_incident(api::IncidentId id) override;
   Result<api::Json> feedback(api::IncidentId id, const api::Feedback& feedback) override;
+  Result<api::Json> similar(const api::SimilarQuery& query) override;
   Result<api::Json> events(const api::EventQuery& query) override;
   Result<api::Json> diff(const api::DiffQuery& query) override;      // stream_backend.cpp has these three
   Result<api::Json> series(const api::SeriesQuery& query) override;

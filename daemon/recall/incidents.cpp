@@ -4,7 +4,9 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <charconv>
 #include <nlohmann/json.hpp>
+#include <set>
 
 #include "daemon/base/clock.h"
 
@@ -25,9 +27,13 @@ graph::ImportItem incident_item(const graph::Incident& incident, std::span<const
   item.body = fmt::format("Service {}. {}\n", incident.service, incident.headline);
   const auto json = nlohmann::json::parse(incident.explanation, nullptr, false);
   if (json.is_object() && json.contains("symptoms") && json["symptoms"].is_array()) {
-    std::size_t told = 0;
+    std::set<std::string> told;
     for (const auto& symptom : json["symptoms"]) {
-      if (symptom.is_object() && told++ < kSymptomsMax) item.body += symptom.value("text", "") + "\n";
+      if (told.size() == kSymptomsMax || !symptom.is_object()) continue;
+      const std::string entity = symptom.value("entity", ""), text = symptom.value("text", "");
+      const std::string line = (entity.empty() || entity == "service:" + incident.service ? "" : entity + ": ") + text;
+      // The headline says the first symptom already.
+      if (!incident.headline.contains(line) && told.insert(line).second) item.body += line + "\n";
     }
   }
   for (const graph::Feedback& one : said) {
@@ -48,7 +54,10 @@ graph::ImportItem incident_item(const graph::Incident& incident, std::span<const
       if (mine == said.end()) continue;
       item.body += candidate.value("title", "") + "\n";
       if (candidate.contains("next") && candidate["next"].is_array()) {
-        for (const auto& step : candidate["next"]) item.body += step.is_string() ? step.get<std::string>() + "\n" : "";
+        for (const auto& step : candidate["next"]) {
+          // Questions to this host about that moment help nobody later.
+          if (step.is_string() && !step.get_ref<const std::string&>().starts_with("culprit ")) item.body += step.get<std::string>() + "\n";
+        }
       }
     }
   }
@@ -63,6 +72,29 @@ Result<void> remember_incident(std::shared_ptr<const Modes> modes, const std::fi
   }
   if (auto gone = recall->library()->remove(source_of(incident.id)); !gone && gone.error().code != Code::NotFound) return std::unexpected(gone.error());
   return {};
+}
+
+Result<nlohmann::json> similar_incidents(Recall& recall, const std::filesystem::path& graph_file, const std::string& about, std::size_t limit) {
+  std::int64_t number = 0;
+  const auto [end, error] = std::from_chars(about.data(), about.data() + about.size(), number);
+  const bool by_number = error == std::errc() && end == about.data() + about.size();
+  std::string text = about;
+  if (by_number) {
+    ASSIGN(auto store, graph::Store::open(graph_file, graph::Store::Mode::Read));
+    ASSIGN(const graph::Incident incident, store.get(graph::IncidentId{number}));
+    text = incident_item(incident, {}).body;
+  }
+  // One more than asked for: the incident itself may be among them.
+  ASSIGN(const auto found, recall.documents({.text = text, .collection = std::string(kIncidentCollection), .limit = limit + 1}));
+  nlohmann::json rows = nlohmann::json::array();
+  for (const DocumentAnswer& answer : found) {
+    const graph::ImportItem& item = answer.document.item;
+    if (rows.size() == limit) break;
+    if (by_number && answer.document.source == source_of(graph::IncidentId{number})) continue;
+    rows.push_back({{"incident", item.key}, {"title", item.title}, {"text", item.body}, {"source", answer.document.source}, {"score", answer.score},
+                    {"likeness", answer.vector_score}, {"failure_modes", answer.modes}});
+  }
+  return nlohmann::json{{"api", 1}, {"similar", std::move(rows)}};
 }
 
 double weight_after(double weight, const graph::Verdicts& verdicts) {

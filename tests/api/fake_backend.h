@@ -61,9 +61,17 @@ class FakeBackend : public Backend {
   Result<Json> store() override { return document("store"); }
   Result<Json> status() override { return document("status"); }
   Result<Json> doctor() override { return document("doctor"); }
-  Result<Json> config() override { return document("config"); }
+  Result<Json> config() override {
+    ASSIGN(Json result, document("config"));
+    if (!state_dir.empty()) result["values"].push_back({{"key", "state_dir"}, {"value", state_dir}, {"origin", "command line"}, {"text", ""}});
+    return result;
+  }
   Result<Json> sources() override { return Json{{"api", 1}, {"sources", Json::array()}}; }
   Result<Json> import(const ImportRequest& request) override { return Json{{"api", 1}, {"records", request.bytes.size()}, {"format", request.format}}; }
+  Result<Json> similar(const SimilarQuery& query) override { 
+    const std::string title = "Incident 4: about " + query.about + ", " + std::to_string(query.limit) + " at most";
+    return Json{{"api", 1}, {"similar", {{{"incident", "4"}, {"title", title}, {"text", "The cause was a lock.\nwe ended it\n"}}}}};
+  }
   Result<Json> logs(const LogsQuery& query) override { return Json{{"api", 1}, {"limit", query.limit}, {"service", query.service}}; }
   Result<Json> source(const SourceRequest& request) override { return Json{{"api", 1}, {"type", request.type}, {"added", request.add}}; }
   Result<Json> trace(const std::string& id) override { return fail(Code::NotFound, "no trace " + id); }
@@ -74,6 +82,7 @@ class FakeBackend : public Backend {
   }
   std::vector<std::string> service_names() override { return {"nginx", "redis", "shop"}; }
 
+  std::string state_dir;  // as the daemon would say it; empty = not said
   std::optional<WhyRequest> asked_why;
   std::optional<Feedback> asked_feedback;
   std::optional<EventQuery> asked_events;

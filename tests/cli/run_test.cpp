@@ -118,6 +118,24 @@ TEST_F(RunTest, CsvAndFilters) {
   EXPECT_EQ(run({"diff", "now", "5m..now"}).code, kBadInput);
 }
 
+// What was confirmed lies with the daemon that runs, wherever its state is; --state looks into a folder.
+TEST_F(RunTest, SimilarAsksTheDaemonOrAFolder) {
+  serve();
+  const Outcome asked = run({"similar", "checkout hangs", "--limit", "3"});
+  EXPECT_EQ(asked.code, kAnswered) << asked.err;
+  EXPECT_THAT(asked.out, HasSubstr("Incident 4: about checkout hangs, 3 at most\n  The cause was a lock.\n  we ended it\n"));
+  // So do the commands on the daemon's files: it says where they are.
+  std::filesystem::create_directories(folder_ / "elsewhere");
+  backend_.state_dir = folder_ / "elsewhere";
+  EXPECT_EQ(run({"knowledge", "stats"}).code, kAnswered);
+  std::ofstream(folder_ / "note.md") << "# Freezer\nThe freezer of the shop thaws when the compressor stops.\n";
+  EXPECT_EQ(run({"knowledge", "import", folder_ / "note.md"}).code, kAnswered);
+  EXPECT_TRUE(std::filesystem::exists(folder_ / "elsewhere" / "graph.db"));
+  const Outcome offline = run({"--state", folder_ / "none", "similar", "checkout hangs"});
+  EXPECT_EQ(offline.code, kAnswered) << offline.err;
+  EXPECT_THAT(offline.out, HasSubstr("no confirmed incident is like that"));
+}
+
 // The store's files, without a daemon.
 TEST_F(RunTest, StoreFilesOffline) {
   const std::string folder = folder_ / "events", file = folder_ / "events.jsonl";
@@ -216,6 +234,9 @@ TEST_F(RunTest, FailuresSayWhatToDo) {
       {{"rules", "lits"}, kUsage, "no command 'lits' of rules; did you mean 'list'?"},
       {{"store", "frob"}, kUsage, "no command 'frob' of store"},
       {{"rules"}, kUsage, "subcommand is required"},
+      {{"similar", ""}, kBadInput, "'about' is missing"},
+      {{"similar", "--limit", "0", "7"}, kUsage, "--limit"},
+      {{"--socket", "/nonexistent/api.sock", "similar", "7"}, kNoAnswer, "sudo ./dev run"},
       {{"why", "shop", "extra"}, kUsage, "'extra' was not expected"},
       {{"why", "shop", "--sinse", "5m"}, kUsage, "no option '--sinse' of why; did you mean '--since'?"},
       {{"events", "--from", "soon"}, kUsage, "no option '--from' of events"},

@@ -40,6 +40,7 @@ class Empty final : public culprit::api::Backend {
   Result<Json> reload_rules() override { return Json::object(); }
   Result<Json> sources() override { return Json::object(); }
   Result<Json> import(const culprit::api::ImportRequest& request) override { return Json{{"name", request.name}}; }
+  Result<Json> similar(const culprit::api::SimilarQuery& query) override { return Json{{"api", 1}, {"about", query.about}, {"limit", query.limit}}; }
   Result<Json> logs(const culprit::api::LogsQuery& query) override { return Json{{"api", 1}, {"limit", query.limit}, {"service", query.service}}; }
   Result<Json> source(const culprit::api::SourceRequest& request) override { return Json{{"api", 1}, {"type", request.type}, {"added", request.add}}; }
   Result<Json> trace(const std::string& id) override { return Json{{"trace_id", id}}; }

@@ -228,7 +228,7 @@ TEST_F(RecallTest, LinksAreRenewedWithThePacks) {
 TEST_F(RecallTest, ConfirmedIncidentsAreFound) {
   auto store = graph::Store::open(folder_ / "graph.db", graph::Store::Mode::Write).value();
   graph::Incident incident{.service = "shop", .opened_ns = 1, .updated_ns = 2, .headline = "shop answers slowly",
-                           .explanation = R"({"symptoms":[{"text":"p99 rose to 3 s"}],"candidates":[{"rank":1,"title":"locks in postgres","next":["end the blocker"]}]})"};
+                           .explanation = R"({"symptoms":[{"entity":"service:shop","text":"p99 rose to 3 s"},{"entity":"endpoint:shop GET /pay","text":"50 % errors"},{"entity":"endpoint:shop GET /pay","text":"50 % errors"}],"candidates":[{"rank":1,"title":"locks in postgres","next":["culprit events --around 14:02","end the blocker"]}]})"};
   incident.id = store.save(incident).value();
   std::vector<graph::Feedback> said = {{.incident = incident.id, .rank = 1, .verdict = "right", .failure_mode = "postgresql/lock-wait", .entity = "service:postgres", .note = "we killed the migration", .time_ns = 1'795'392'000'000'000'000, .who = "ann"}};
   said.push_back({.incident = incident.id, .rank = 0, .verdict = "partly"});
@@ -237,10 +237,22 @@ TEST_F(RecallTest, ConfirmedIncidentsAreFound) {
   const auto answers = recall->documents({.text = "checkout hangs since the migration", .collection = std::string(kIncidentCollection)});
   ASSERT_EQ(answers->size(), 1U);
   EXPECT_THAT(answers->front().document.item.body, HasSubstr("we killed the migration"));
-  EXPECT_THAT(answers->front().document.item.body, HasSubstr("end the blocker"));
+  EXPECT_THAT(answers->front().document.item.body, HasSubstr("locks in postgres\nend the blocker"));
+  EXPECT_THAT(answers->front().document.item.body, HasSubstr("shop answers slowly\np99 rose to 3 s\nendpoint:shop GET /pay: 50 % errors\nThe cause"));
   EXPECT_THAT(answers->front().document.item.body, HasSubstr("Said by ann on 2026-11-23."));
   EXPECT_THAT(answers->front().document.item.body, HasSubstr("The answer as a whole was partly right."));
   EXPECT_THAT(answers->front().modes, Contains("postgresql/lock-wait"));
+
+  // By words and by the number of another; itself is not like itself, and what does not exist is said.
+  EXPECT_EQ(similar_incidents(*recall, folder_ / "graph.db", "checkout hangs", 5).value()["similar"].size(), 1U);
+  const std::string own = std::to_string(static_cast<std::int64_t>(incident.id));
+  EXPECT_TRUE(similar_incidents(*recall, folder_ / "graph.db", own, 5).value().at("similar").empty());
+  const auto later = static_cast<std::int64_t>(store.save({.service = "shop", .opened_ns = 9, .updated_ns = 9, .headline = "shop answers slowly", .explanation = "{}"}).value());
+  const auto like = similar_incidents(*recall, folder_ / "graph.db", std::to_string(later), 1).value()["similar"];
+  ASSERT_EQ(like.size(), 1U);
+  EXPECT_EQ(like[0]["incident"], own);
+  EXPECT_EQ(similar_incidents(*recall, folder_ / "graph.db", "999", 5).error().code, Code::NotFound);
+
   ASSERT_TRUE(remember_incident(modes(), folder_ / "graph.db", incident, {}, 4));
   EXPECT_TRUE(found(*recall, "migration", std::string(kIncidentCollection)).empty());
   ASSERT_TRUE(remember_incident(modes(), folder_ / "graph.db", incident, {}, 5));

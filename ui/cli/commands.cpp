@@ -70,8 +70,8 @@ constexpr Command kCommands[] = {
      "  culprit series 'name = cpu.time' --since 1d --step 10m -o json\n",
      add_series},
     {"store", "The event store: info; * verify, repair, export, import, prune, backup",
-     "`info` asks the daemon. The others work on files, events/ of --state DIR or --folder, else those of the daemon in\n"
-     "/var/lib/culprit/events; verify, export and backup also while it runs, the rest needs it stopped.\n\n"
+     "`info` asks the daemon. The others work on files, events/ of --state DIR or --folder, else those of the daemon;\n"
+     "verify, export and backup also while it runs, the rest needs it stopped.\n\n"
      "Examples:\n"
      "  culprit store info\n"
      "  culprit store verify\n"
@@ -95,6 +95,7 @@ constexpr Command kCommands[] = {
      "  culprit reject 7 1 --cause 'it was the firewall'\n",
      add_reject},
     {"similar", "* Confirmed incidents that are like this one, with what fixed them",
+     "Asks the daemon; with --state DIR it looks into that folder and needs none.\n\n"
      "Examples:\n"
      "  culprit similar 7\n"
      "  culprit similar 'checkout hangs since the import'\n",
@@ -320,7 +321,7 @@ int run_cli(std::span<const std::string> arguments, const Environment& environme
       ->check(CLI::IsMember({"text", "json", "csv"}))
       ->capture_default_str();
   app.add_option("--state", session.state_dir,
-                 "Own packs/, rules/ and documents/ for commands marked *; else /etc/culprit")
+                 "Where commands marked * find and keep all that is yours; else /etc/culprit and the daemon's state")
       ->type_name("DIR");
   app.add_flag("--no-color", session.no_color, "No colour, also on a terminal; also $NO_COLOR");
   app.add_flag("--exit-code", session.exit_code, "Exit with 1 if an incident is open or a cause was found");

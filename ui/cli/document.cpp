@@ -1,6 +1,7 @@
 #include "ui/cli/document.h"
 
 #include <cmath>
+#include <ranges>
 
 #include "daemon/base/clock.h"
 #include "daemon/base/text.h"
@@ -32,6 +33,14 @@ std::string one_line(std::string_view text) {
 std::string text(const Json& object, std::string_view key, std::string_view fallback) {
   const Json& value = field(object, key);
   return value.is_string() ? one_line(value.get_ref<const std::string&>()) : std::string(fallback);
+}
+
+std::vector<std::string> lines(const Json& object, std::string_view key) {
+  std::vector<std::string> result;
+  const Json& value = field(object, key);
+  if (!value.is_string()) return result;
+  for (const auto line : std::views::split(value.get_ref<const std::string&>(), '\n')) result.push_back(one_line(std::string_view(line.begin(), line.end())));
+  return result;
 }
 
 std::optional<double> number(const Json& object, std::string_view key) {

@@ -15,6 +15,8 @@ using Json = nlohmann::json;
 const Json& field(const Json& object, std::string_view key);  // a null if absent
 const Json& list(const Json& object, std::string_view key);   // an empty array if absent or no array
 std::string text(const Json& object, std::string_view key, std::string_view fallback = "");
+// The lines of a text that has several; each is safe to print.
+std::vector<std::string> lines(const Json& object, std::string_view key);
 std::optional<double> number(const Json& object, std::string_view key);
 double number_or(const Json& object, std::string_view key, double fallback);
 std::string whole(const Json& object, std::string_view key);  // "7"; "?" if it is no number of fit size

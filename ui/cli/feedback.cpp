@@ -45,31 +45,25 @@ void add_verdict(CLI::App& app, Session& session, const char* verdict, const cha
   app.callback([&session, options] { session.run = [&session, options] { return tell(session, *options); }; });
 }
 
-// Confirmed incidents that are like this one, or like the words.
+// Of the folder --state DIR, else of the running daemon: it alone knows where its incidents are.
 Result<Exit> find_similar(const Session& session, const Options& options) {
-  ASSIGN(const auto modes, load_modes(session));
-  std::string about = options.text;
-  if (!about.empty() && about.find_first_not_of("0123456789") == std::string::npos) {
-    ASSIGN(auto store, graph::Store::open(graph_file(session), graph::Store::Mode::Read));
-    ASSIGN(const graph::Incident incident, store.get(graph::IncidentId{std::stoll(about.substr(0, 18))}));
-    about = recall::incident_item(incident, {}).body;
-  }
-  ASSIGN(const auto recall, open_recall(session, modes, false));
-  ASSIGN(const auto found, recall->documents({.text = about, .collection = std::string(recall::kIncidentCollection), .limit = options.limit}));
-  Json rows = Json::array();
-  for (const recall::DocumentAnswer& answer : found) {
-    if (answer.document.item.key == options.text) continue;  // itself
-    rows.push_back({{"incident", answer.document.item.key}, {"title", answer.document.item.title}, {"text", answer.document.item.body},
-                    {"score", answer.score}, {"failure_modes", answer.modes}});
-  }
-  return session.show_document({{"api", 1}, {"similar", std::move(rows)}}, [](const Json& document, const Style& style) {
+  const auto render = [](const Json& document, const Style& style) {
     std::string out;
     for (const Json& row : list(document, "similar")) {
       out += paint(style, Paint::Bold, text(row, "title")) + "\n";
-      for (const std::string& line : wrap(text(row, "text"), style.width - 2)) out += "  " + line + "\n";
+      for (const std::string& line : lines(row, "text")) {
+        if (line.empty()) continue;
+        for (const std::string& part : wrap(line, style.width - 2)) out += "  " + part + "\n";
+      }
     }
     return out.empty() ? std::string("no confirmed incident is like that; culprit confirm N makes one\n") : out;
-  });
+  };
+  if (session.state_dir.empty())
+    return session.show(session.client().get("/api/v1/similar", {{"about", options.text}, {"limit", fmt::format("{}", options.limit)}}), render);
+  ASSIGN(const auto modes, load_modes(session));
+  ASSIGN(const auto recall, open_recall(session, modes, false));
+  ASSIGN(const Json document, recall::similar_incidents(*recall, graph_file(session), options.text, options.limit));
+  return session.show_document(document, render);
 }
 
 }  // namespace

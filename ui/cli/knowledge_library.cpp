@@ -15,17 +15,12 @@
 namespace culprit::cli {
 namespace {
 
-constexpr const char* kDaemonState = "/var/lib/culprit";
-
 struct Options {
   std::vector<std::string> paths;
   std::string path;
 };
 
-std::filesystem::path library_folder(const Session& session) {
-  return session.state_dir.empty() ? std::filesystem::path(kDaemonState) : std::filesystem::path(session.state_dir);
-}
-std::filesystem::path model_file(const Session& session) { return library_folder(session) / "model.bin"; }
+std::filesystem::path model_file(const Session& session) { return state_folder(session) / "model.bin"; }
 
 // One line that is drawn over on a terminal; elsewhere nothing.
 recall::Progress progress_bar(const Session& session) {
@@ -88,8 +83,8 @@ Result<Exit> import(const Session& session, const Options& options) {
   }
   ASSIGN(const auto modes, load_modes(session));
   std::error_code error;
-  std::filesystem::create_directories(library_folder(session), error);
-  if (error) return fail_errno(error.value(), "make '" + library_folder(session).string() + "'");
+  std::filesystem::create_directories(state_folder(session), error);
+  if (error) return fail_errno(error.value(), "make '" + state_folder(session).string() + "'");
   ASSIGN(const auto recall, open_recall(session, modes, true));
   recall::ImportCounts sum;
   for (const std::string& path : options.paths) {
@@ -268,8 +263,8 @@ Result<Exit> train(const Session& session, const Options&) {
   ASSIGN(const embed::Trained trained, embed::train(groups, {}));
   const std::string bytes = embed::encode_model(trained.rows, trained.input_hash);
   std::error_code error;
-  std::filesystem::create_directories(library_folder(session), error);
-  if (error) return fail_errno(error.value(), "make '" + library_folder(session).string() + "'");
+  std::filesystem::create_directories(state_folder(session), error);
+  if (error) return fail_errno(error.value(), "make '" + state_folder(session).string() + "'");
   const std::filesystem::path part = model_file(session).string() + ".new";
   std::ofstream out(part, std::ios::binary);
   out.write(bytes.data(), static_cast<std::streamsize>(bytes.size()));
@@ -289,12 +284,12 @@ Result<Exit> train(const Session& session, const Options&) {
 
 }  // namespace
 
-std::filesystem::path graph_file(const Session& session) { return library_folder(session) / "graph.db"; }
+std::filesystem::path graph_file(const Session& session) { return state_folder(session) / "graph.db"; }
 
 Result<std::shared_ptr<const recall::Modes>> load_modes(const Session& session) {
   ASSIGN(auto known, load_knowledge(session));
   std::string said;
-  ASSIGN(embed::Model model, recall::load_model(library_folder(session), said));
+  ASSIGN(embed::Model model, recall::load_model(state_folder(session), said));
   if (!said.empty()) session.err << "culprit: " << said << "; using the built-in model\n";
   return std::make_shared<const recall::Modes>(std::move(known), std::move(model));
 }

@@ -5,6 +5,7 @@
 
 #include <cerrno>
 
+#include "daemon/base/config.h"
 #include "daemon/base/fd.h"
 
 namespace culprit::cli {
@@ -31,6 +32,16 @@ Result<std::string> read_input(const std::string& file) {
     }
     bytes.append(buffer, static_cast<std::size_t>(got));
   }
+}
+
+std::filesystem::path state_folder(const Session& session) {
+  if (!session.state_dir.empty()) return session.state_dir;
+  const auto answer = session.client().get("/api/v1/config");
+  const Json document = answer ? Json::parse(*answer, nullptr, false) : Json();
+  for (const Json& row : list(document, "values")) {
+    if (text(row, "key") == "state_dir") return text(row, "value");
+  }
+  return Config{}.state_dir;
 }
 
 std::filesystem::path own_folder(const Session& session) {

@@ -21,6 +21,8 @@ inline std::filesystem::path input_path(const std::string& file) { return file =
 // The kinds of lines of a log file, most frequent first.
 Result<Exit> show_templates(const Session& session, const std::string& bytes, std::size_t limit);
 
+// Where events, incidents and the library are: --state DIR, else where the running daemon has them, else where it would.
+std::filesystem::path state_folder(const Session& session);
 // --state DIR, else /etc/culprit: its packs/ and rules/ count if they exist.
 std::filesystem::path own_folder(const Session& session);
 Result<std::shared_ptr<const graph::Knowledge>> load_knowledge(const Session& session);

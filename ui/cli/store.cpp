@@ -8,13 +8,12 @@
 #include "daemon/stream/embedded_store.h"
 #include "daemon/stream/maintenance.h"
 #include "ui/cli/command.h"
+#include "ui/cli/offline.h"
 #include "ui/cli/render.h"
 #include "ui/cli/when.h"
 
 namespace culprit::cli {
 namespace {
-
-constexpr const char* kDaemonState = "/var/lib/culprit";
 
 struct Options {
   std::string folder, filter, since, until, file, to, keep;
@@ -129,9 +128,9 @@ void add_store(CLI::App& app, Session& session) {
     const bool told = !options->folder.empty() || !session.state_dir.empty();
     if (chosen == "info" && told) throw CLI::ValidationError("info", "asks the daemon, whatever the folder; `culprit store verify` tells what a folder holds");
     if (!options->folder.empty() && !session.state_dir.empty()) throw CLI::ValidationError("--folder", "and --state both say where the files are: give one");
-    if (options->folder.empty()) options->folder = std::filesystem::path(session.state_dir.empty() ? kDaemonState : session.state_dir) / "events";
     session.run = [&session, options, chosen]() -> Result<Exit> {
       if (chosen == "info") return session.show(session.client().get("/api/v1/store"), render_store);
+      if (options->folder.empty()) options->folder = state_folder(session) / "events";
       if (chosen == "verify") {
         ASSIGN(const auto reports, stream::verify_store(options->folder));
         return show_reports(session, reports, "queries go on without what is damaged; `culprit store repair` writes the rest anew\n");
