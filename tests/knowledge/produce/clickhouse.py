@@ -7,12 +7,12 @@ from stage import Stage, find
 
 CONFIG = """<yandex>
   <logger><level>warning</level><console>1</console></logger>
-  <http_port>{http}</http_port><tcp_port>{tcp}</tcp_port><listen_host>127.0.0.1</listen_host>
+  <http_port>{http}</http_port><tcp_port>{tcp}</tcp_port><interserver_http_port>{peers}</interserver_http_port><listen_host>127.0.0.1</listen_host>
   <path>{folder}/data/</path><tmp_path>{folder}/tmp/</tmp_path><user_files_path>{folder}/files/</user_files_path><format_schema_path>{folder}/schemas/</format_schema_path>
   <users_config>users.xml</users_config><default_profile>default</default_profile><default_database>default</default_database>
   <mark_cache_size>10000000</mark_cache_size><max_concurrent_queries>{queries}</max_concurrent_queries>
   <merge_tree><parts_to_delay_insert>4</parts_to_delay_insert><parts_to_throw_insert>5</parts_to_throw_insert></merge_tree>
-  <zookeeper><node><host>127.0.0.1</host><port>{nobody}</port></node><session_timeout_ms>1000</session_timeout_ms></zookeeper>
+  <zookeeper><node><host>127.0.0.1</host><port>{keeper}</port></node><session_timeout_ms>1000</session_timeout_ms></zookeeper>
   <macros><shard>1</shard><replica>1</replica></macros>
 </yandex>
 """
@@ -20,14 +20,31 @@ USERS = """<yandex><profiles><default><max_threads>1</max_threads></default></pr
 <users><default><password></password><networks><ip>127.0.0.1</ip></networks><profile>default</profile><quota>default</quota></default></users><quotas><default/></quotas></yandex>
 """
 
+
+def start_zookeeper(stage, data, port):
+    stage.make(data)
+    config = stage.write(f"{data}.cfg", f"tickTime=500\ndataDir={stage.folder}/{data}\nclientPort={port}\nclientPortAddress=127.0.0.1\n")
+    process = stage.start(f"{data}.log", "java", "-Xmx64m", "-Dzookeeper.admin.enableServer=false", "-cp", "/usr/share/java/zookeeper.jar:/usr/share/java/slf4j-simple.jar",
+                          "org.apache.zookeeper.server.quorum.QuorumPeerMain", config)
+    stage.listens(port)
+    return process
+
+
 with Stage("clickhouse", "clickhouse-server", user="clickhouse") as stage:
     http, tcp = stage.port(), stage.port()
     for name in ("data", "tmp", "files", "schemas"):
         stage.make(name)
-    stage.write("config.xml", CONFIG.format(http=http, tcp=tcp, folder=stage.folder, queries=2, nobody=stage.port()))
+    keeper_port = stage.port()
+    keeper = start_zookeeper(stage, "keeper", keeper_port)
+    stage.write("config.xml", CONFIG.format(http=http, tcp=tcp, folder=stage.folder, queries=2, keeper=keeper_port, peers=stage.port()))
     stage.write("users.xml", USERS)
-    stage.start("server.log", "clickhouse-server", f"--config-file={stage.folder}/config.xml", env=os.environ | {"TZ": "UTC"})
-    stage.listens(tcp, 60)
+
+    def start_server():
+        process = stage.start("server.log", "clickhouse-server", f"--config-file={stage.folder}/config.xml", env=os.environ | {"TZ": "UTC"})
+        stage.listens(tcp, 60)
+        return process
+
+    server = start_server()
 
     def ask(query, *words):
         return stage.run("clickhouse-client", "--host=127.0.0.1", f"--port={tcp}", *words, f"--query={query}")
@@ -47,4 +64,10 @@ with Stage("clickhouse", "clickhouse-server", user="clickhouse") as stage:
     answer("simultaneous-queries", "log-many", ask("SELECT 1", "--queue_max_wait_ms=0"), "Too many simultaneous")
     for process in sleepers:
         stage.end(process)
+    ask("CREATE TABLE default.copied(day Date, id UInt32) ENGINE = ReplicatedMergeTree('/clickhouse/copied', '{replica}', day, id, 8192)")
+    insert = "INSERT INTO default.copied VALUES ('2026-11-26', 1)"
+    stage.end(keeper)
+    stage.line("readonly-replica", "log-readonly", stage.until(lambda: find(ask(insert), "readonly mode"), 30))
+    line = stage.wait("server.log", "<Warning> .*ZooKeeper session has expired", 30)
+    stage.line("readonly-replica", "log-session", line and line[line.index("<Warning>"):])
     raise SystemExit(1 if stage.failed else 0)
