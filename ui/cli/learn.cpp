@@ -33,6 +33,7 @@ struct LearnOptions {
   std::vector<std::string> without;
   double keep_spans = 1, keep_samples = 1, keep = 1;
   std::vector<std::string> without_block;
+  std::size_t deals = 1;
 };
 
 bool any_exports(const std::vector<std::string>& directories) {
@@ -106,12 +107,33 @@ double mean_confidence(const ex::CrossValidation& result) {
   return result.held.empty() ? 0 : sum / static_cast<double>(result.held.size());
 }
 
-Json summary_of(const ex::CrossValidation& result) {
-  const auto with = [&result](auto&& told) { return std::ranges::count_if(result.held, [&told](const ex::Held& held) { return told(*held.example); }); };
+// What one way of dealing the folds said of the cases of a set; "" = of all.
+ex::CrossValidation of_set(const ex::CrossValidation& all, std::string_view set) {
+  ex::CrossValidation out;
+  for (const ex::Held& held : all.held) {
+    if (set.empty() || held.example->set == set) out.held.push_back(held);
+  }
+  ex::count_ranks(out);
+  out.ece = ex::expected_calibration_error(out.held);
+  return out;
+}
+
+// The mean over the deals, and how far AC@1 differs between them (standard deviation).
+Json summary_of(const std::vector<ex::CrossValidation>& deals) {
+  const auto with = [&deals](auto&& told) { return std::ranges::count_if(deals.front().held, [&told](const ex::Held& held) { return told(*held.example); }); };
   const auto known = with([](const ex::Example& one) { return one.known(); });
   const auto faults = with([](const ex::Example& one) { return one.known() && !one.fault.empty(); });
+  const auto mean = [&deals](const auto& value) {
+    double sum = 0;
+    for (const ex::CrossValidation& one : deals) sum += value(one);
+    return sum / static_cast<double>(deals.size());
+  };
   const auto share = [](double value, auto of) { return of > 0 ? Json(value) : Json(nullptr); };  // of no label there is none
-  return {{"cases", known}, {"ac1", share(result.ac1, known)}, {"avg5", share(result.avg5, known)}, {"fault_accuracy", share(result.fault_accuracy, faults)}, {"ece", share(result.ece, known)}, {"confidence", mean_confidence(result)}};
+  const double ac1 = mean([](const ex::CrossValidation& one) { return one.ac1; });
+  const double spread = std::sqrt(mean([ac1](const ex::CrossValidation& one) { return (one.ac1 - ac1) * (one.ac1 - ac1); }));
+  return {{"cases", known}, {"ac1", share(ac1, known)}, {"ac1_spread", share(spread, known)}, {"avg5", share(mean([](const ex::CrossValidation& one) { return one.avg5; }), known)},
+          {"fault_accuracy", share(mean([](const ex::CrossValidation& one) { return one.fault_accuracy; }), faults)},
+          {"ece", share(mean([](const ex::CrossValidation& one) { return one.ece; }), known)}, {"confidence", mean(mean_confidence)}};
 }
 
 std::string render(const Json& document, const Style& style) {
@@ -124,7 +146,9 @@ std::string render(const Json& document, const Style& style) {
   }
   const auto silent = static_cast<std::size_t>(number_or(document, "unlabelled", 0));
   const std::string left_out = silent == 0 ? std::string() : fmt::format("exported incidents left out, as nobody confirmed or rejected whom they blamed: {}\n", silent);
-  return fmt::format("5-fold cross-validation by incident:\n{}{}{} weights written to {}\n", table.text(style, 0), left_out, whole(document, "weights"), text(document, "out", "nowhere (--out)"));
+  const std::uint64_t deals = static_cast<std::uint64_t>(number_or(document, "deals", 1));
+  const std::string over = deals == 1 ? std::string() : fmt::format(", mean of {} ways of dealing the folds", deals);
+  return fmt::format("5-fold cross-validation by incident{}:\n{}{}{} weights written to {}\n", over, table.text(style, 0), left_out, whole(document, "weights"), text(document, "out", "nowhere (--out)"));
 }
 
 // Whole or not at all: a file that was there stays until the new one is complete. What is no file (/dev/stdout) is written to as it is.
@@ -204,6 +228,7 @@ void add_learn(CLI::App& app, Session& session) {
   app.add_option("--keep-samples", options->keep_samples, "Try them on cases with this share of their metric values")->type_name("X")->check(CLI::Range(0.0, 1.0));
   app.add_option("--keep", options->keep, "Try them on cases with this share of everything: spans, metric values, log lines, alerts")->type_name("X")->check(CLI::Range(0.0, 1.0));
   app.add_option("--without-block", options->without_block, "Neither learn nor try with these blocks: metrics.own_share, traces, alerts, ...")->type_name("NAME");
+  app.add_option("--deals", options->deals, "Cross-validate in so many ways of dealing the folds, and say the mean: one is one draw")->type_name("N")->check(CLI::Range(1, 1000))->capture_default_str();
   app.callback([&session, options] {
     session.run = [&session, options]() -> Result<Exit> {
       for (const double number : {options->penalty, options->rare_penalty, options->keep_spans, options->keep_samples, options->keep}) {
@@ -225,36 +250,33 @@ void add_learn(CLI::App& app, Session& session) {
       }
       ex::FitOptions fitting{.penalty = options->penalty, .rare_penalty = options->rare_penalty, .names = !options->general, .start = start ? &*start : nullptr};
       if (options->no_trees) fitting.trees_from = material.examples.size() + 1;
-      const ex::CrossValidation all = ex::cross_validate(material.examples, fitting, 5, loss.any() ? &material.tried : nullptr);
+      std::vector<ex::CrossValidation> deals;
+      for (std::size_t deal = 0; deal < options->deals; ++deal) {
+        deals.push_back(ex::cross_validate(material.examples, fitting, {.tried = loss.any() ? &material.tried : nullptr, .deal = deal}));
+      }
       std::vector<const ex::Example*> examples;
       for (const ex::Example& one : material.examples) examples.push_back(&one);
       ex::Model model = ex::fit(examples, fitting);
-      model.calibration = all.calibrated;
+      model.calibration = deals.front().calibrated;
       if (!options->general && material.habits.cases > 0) model.habits = material.habits;
       model.source = !options->source.empty() ? options->source
                      : start                  ? fmt::format("{}; then {} incidents that people confirmed or rejected", start->source, examples.size())
                                               : fmt::format("{} labelled incidents", examples.size());
       TRY(save(model, options->out));
-      TRY(save_answers(all, options->answers));
+      TRY(save_answers(deals.front(), options->answers));
       Json sets = Json::array();
       std::vector<std::string> names = options->cases;
       for (const std::string& directory : options->cases) names.push_back(directory + std::string(kUncounted));
+      names.emplace_back();
       for (const std::string& directory : names) {
-        ex::CrossValidation one;
-        for (const ex::Held& held : all.held) {
-          if (held.example->set == directory) one.held.push_back(held);
-        }
-        if (one.held.empty()) continue;
-        ex::count_ranks(one);
-        one.ece = ex::expected_calibration_error(one.held);
-        Json row = summary_of(one);
-        row["set"] = directory;
+        std::vector<ex::CrossValidation> of;
+        for (const ex::CrossValidation& deal : deals) of.push_back(of_set(deal, directory));
+        if (of.front().held.empty()) continue;
+        Json row = summary_of(of);
+        row["set"] = directory.empty() ? "all" : directory;
         sets.push_back(std::move(row));
       }
-      Json total = summary_of(all);
-      total["set"] = "all";
-      sets.push_back(std::move(total));
-      return session.show_document({{"api", 1}, {"sets", std::move(sets)}, {"unlabelled", material.silent}, {"weights", model.weights.size()}, {"out", options->out.empty() ? Json(nullptr) : Json(options->out)}}, render);
+      return session.show_document({{"api", 1}, {"sets", std::move(sets)}, {"deals", deals.size()}, {"unlabelled", material.silent}, {"weights", model.weights.size()}, {"out", options->out.empty() ? Json(nullptr) : Json(options->out)}}, render);
     };
   });
 }

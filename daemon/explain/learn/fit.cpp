@@ -153,13 +153,23 @@ void fit_members(const std::vector<const Example*>& examples, const FitOptions& 
   out.forest = fit_forest(examples, common.names(), options.forest);
 }
 
+// The place of a case in a deal of the folds; the finaliser of SplitMix64 (Steele, Lea and Flood, OOPSLA 2014) shuffles all but the first.
+std::uint64_t place_in_deal(std::string_view id, std::uint64_t number) {
+  std::uint64_t hash = hash_id(id);
+  if (number == 0) return hash;
+  hash += number * 0x9e3779b97f4a7c15ULL;
+  hash = (hash ^ (hash >> 30U)) * 0xbf58476d1ce4e5b9ULL;
+  hash = (hash ^ (hash >> 27U)) * 0x94d049bb133111ebULL;
+  return hash ^ (hash >> 31U);
+}
+
 // The fold of each example, dealt by the hash of its id: the order of cases in a file, which may be that of time, decides nothing.
-std::vector<std::size_t> deal(const std::vector<const Example*>& examples, std::size_t folds) {
+std::vector<std::size_t> deal(const std::vector<const Example*>& examples, std::size_t folds, std::uint64_t number = 0) {
   std::map<std::string_view, std::vector<std::size_t>> sets;
   for (std::size_t i = 0; i < examples.size(); ++i) sets[examples[i]->set].push_back(i);
   std::vector<std::size_t> out(examples.size());
   for (auto& [set, members] : sets) {
-    std::ranges::sort(members, {}, [&](std::size_t i) { return std::pair(hash_id(examples[i]->id), examples[i]->id); });
+    std::ranges::sort(members, {}, [&](std::size_t i) { return std::pair(place_in_deal(examples[i]->id, number), examples[i]->id); });
     for (std::size_t k = 0; k < members.size(); ++k) out[members[k]] = k % folds;
   }
   return out;
@@ -309,13 +319,14 @@ double expected_calibration_error(const std::vector<Held>& held) {
   return total > 0 ? error / total : 0;
 }
 
-CrossValidation cross_validate(const std::vector<Example>& examples, const FitOptions& options, std::size_t folds, const std::vector<Example>* tried) {
+CrossValidation cross_validate(const std::vector<Example>& examples, const FitOptions& options, const ValidationOptions& how) {
   CrossValidation out;
-  const std::vector<Example>& seen = tried != nullptr ? *tried : examples;
+  const std::size_t folds = how.folds;
+  const std::vector<Example>& seen = how.tried != nullptr ? *how.tried : examples;
   assert(seen.size() == examples.size());
   std::vector<const Example*> all;
   for (const Example& one : examples) all.push_back(&one);
-  const std::vector<std::size_t> fold_of = deal(all, folds);
+  const std::vector<std::size_t> fold_of = deal(all, folds, how.deal);
   out.held.resize(examples.size());
   for (std::size_t fold = 0; fold < folds; ++fold) {
     std::vector<const Example*> others;

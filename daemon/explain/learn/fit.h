@@ -53,11 +53,16 @@ struct CrossValidation {
   Calibrations calibrated;      // fitted on all held-out cases
 };
 
+struct ValidationOptions {
+  std::size_t folds = 5;
+  // The same cases in the same order, as the models shall see them when they are tried (with less in them, say); they are always
+  // fitted on the examples themselves. nullptr: as they are.
+  const std::vector<Example>* tried = nullptr;
+  std::uint64_t deal = 0;  // which way of dealing the folds: one is one draw, and few cases fall differently in each
+};
+
 // Folds by the hash of the case's id, each set dealt evenly. Confidence of a fold is calibrated on the other folds.
-// `tried`: the same cases in the same order, as the models shall see them when they are tried (with less in them, say); they
-// are always fitted on `examples`.
-CrossValidation cross_validate(const std::vector<Example>& examples, const FitOptions& options, std::size_t folds = 5,
-                               const std::vector<Example>* tried = nullptr);
+CrossValidation cross_validate(const std::vector<Example>& examples, const FitOptions& options, const ValidationOptions& how = {});
 
 // Share of `held` right at rank 1, and the mean of AC@1..5.
 void count_ranks(CrossValidation& out);

@@ -24,6 +24,9 @@ double value_of(const Features& features, const std::string& name) {
 struct Table {
   std::vector<std::vector<std::uint8_t>> bins;   // feature -> row
   std::vector<std::vector<double>> thresholds;   // feature -> upper end of each bin but the last
+  // Most features are 0 at most candidates: the commonest bin, and the rows of all others.
+  std::vector<std::uint8_t> common;
+  std::vector<std::vector<std::uint32_t>> others;
   std::vector<std::size_t> begin;                // example -> its first row; one more at the end
 };
 
@@ -58,13 +61,57 @@ Table table_of(const std::vector<const Example*>& examples, const std::vector<st
       const auto above = std::ranges::lower_bound(out.thresholds[f], static_cast<double>(value));
       out.bins[f].push_back(static_cast<std::uint8_t>(above - out.thresholds[f].begin()));
     }
+    std::array<std::size_t, kBins> count{};
+    for (const std::uint8_t bin : out.bins[f]) ++count[bin];
+    out.common.push_back(static_cast<std::uint8_t>(std::ranges::max_element(count) - count.begin()));
+    std::vector<std::uint32_t>& rare = out.others.emplace_back();
+    for (std::uint32_t row = 0; row < out.bins[f].size(); ++row) {
+      if (out.bins[f][row] != out.common[f]) rare.push_back(row);
+    }
   }
   return out;
 }
 
+// The rows of the node that is being split, and sums of theirs by the bins of a feature: of the rows outside of its commonest bin only, where
+// those are fewer than the node's; what they leave of the node's sum is the commonest bin's.
+class Node {
+ public:
+  explicit Node(const Table& table) : table_(table), node_of_(table.begin.back()) {}
+  void enter(const std::vector<std::uint32_t>& rows) {
+    ++now_;
+    rows_ = rows;
+    for (const std::uint32_t row : rows) node_of_[row] = now_;
+  }
+  template <typename Sum, typename Each>
+  std::array<Sum, kBins> by_bin(std::size_t f, const Sum& all, const Each& each) const {
+    std::array<Sum, kBins> out{};
+    const std::vector<std::uint8_t>& of = table_.bins[f];
+    if (table_.others[f].size() >= rows_.size()) {
+      for (const std::uint32_t row : rows_) out[of[row]] += each(row);
+      return out;
+    }
+    for (const std::uint32_t row : table_.others[f]) {
+      if (node_of_[row] == now_) out[of[row]] += each(row);
+    }
+    Sum& rest = out[table_.common[f]];
+    Sum listed{};
+    for (const Sum& one : out) listed += one;
+    rest = all;
+    rest -= listed;
+    return out;
+  }
+
+ private:
+  const Table& table_;
+  std::vector<std::uint32_t> node_of_;
+  std::uint32_t now_ = 0;
+  std::vector<std::uint32_t> rows_;
+};
+
 struct Sums {
   double g = 0, h = 0, rows = 0;
   Sums& operator+=(const Sums& other) { return g += other.g, h += other.h, rows += other.rows, *this; }
+  Sums& operator-=(const Sums& other) { return g -= other.g, h -= other.h, rows -= other.rows, *this; }
 };
 
 struct Split {
@@ -75,7 +122,7 @@ struct Split {
 class Grower {
  public:
   Grower(const Table& table, const std::vector<std::string>& names, const TreeOptions& options, const std::vector<double>& g, const std::vector<double>& h)
-      : table_(table), names_(names), options_(options), g_(g), h_(h) {}
+      : table_(table), names_(names), options_(options), g_(g), h_(h), node_(table), said_(g.size()) {}
 
   Tree grow(std::size_t offset) {
     offset_ = offset;
@@ -84,6 +131,7 @@ class Grower {
     add(rows, options_.depth);
     return std::move(tree_);
   }
+  const std::vector<double>& said() const { return said_; }  // by row: what the tree says of it
 
  private:
   std::int32_t add(const std::vector<std::uint32_t>& rows, int depth) {
@@ -91,8 +139,10 @@ class Grower {
     for (const std::uint32_t row : rows) all += {g_[row], h_[row], 1};
     const auto at = static_cast<std::int32_t>(tree_.size());
     tree_.push_back({"", 0, -1, -1, options_.rate * all.g / (all.h + options_.penalty)});
+    for (const std::uint32_t row : rows) said_[row] = tree_.back().value;
     if (depth == 0 || tree_.size() + 2 > kTreeNodesMax) return at;
-    const Split split = best(rows, all);
+    node_.enter(rows);
+    const Split split = best(all);
     if (split.gain < kGainMin) return at;
     std::vector<std::uint32_t> low, high;
     for (const std::uint32_t row : rows) (table_.bins[split.feature][row] <= split.bin ? low : high).push_back(row);
@@ -106,13 +156,11 @@ class Grower {
     return at;
   }
 
-  Split best(const std::vector<std::uint32_t>& rows, const Sums& all) const {
+  Split best(const Sums& all) const {
     Split out;
     const double whole = all.g * all.g / (all.h + options_.penalty);
     for (std::size_t f = offset_ % options_.share; f < names_.size(); f += options_.share) {
-      std::array<Sums, kBins> bins{};
-      const std::vector<std::uint8_t>& of = table_.bins[f];
-      for (const std::uint32_t row : rows) bins[of[row]] += {g_[row], h_[row], 1};
+      const std::array<Sums, kBins> bins = node_.by_bin(f, all, [this](std::uint32_t row) { return Sums{g_[row], h_[row], 1}; });
       Sums low;
       for (std::size_t b = 0; b < table_.thresholds[f].size(); ++b) {
         low += bins[b];
@@ -129,6 +177,8 @@ class Grower {
   const std::vector<std::string>& names_;
   const TreeOptions& options_;
   const std::vector<double>&g_, &h_;
+  Node node_;
+  std::vector<double> said_;
   Tree tree_;
   std::size_t offset_ = 0;
 };
@@ -153,7 +203,7 @@ class Sequence {
 class RandomGrower {
  public:
   RandomGrower(const Table& table, const std::vector<std::string>& names, const ForestOptions& options, const std::vector<std::uint8_t>& right)
-      : table_(table), names_(names), options_(options), right_(right), order_(names.size()) {
+      : table_(table), names_(names), options_(options), right_(right), order_(names.size()), node_(table) {
     std::iota(order_.begin(), order_.end(), std::size_t{0});
     all_right_ = static_cast<double>(std::ranges::count(right, std::uint8_t{1}));
   }
@@ -168,6 +218,11 @@ class RandomGrower {
   }
 
  private:
+  struct Counts {
+    std::uint32_t rows = 0, right = 0;
+    Counts& operator+=(const Counts& other) { return rows += other.rows, right += other.right, *this; }
+    Counts& operator-=(const Counts& other) { return rows -= other.rows, right -= other.right, *this; }
+  };
   struct Cut {
     double impurity = 0;
     std::size_t feature = 0, bin = 0;
@@ -186,7 +241,8 @@ class RandomGrower {
     const auto at = static_cast<std::int32_t>(tree_.size());
     tree_.push_back({"", 0, -1, -1, value_of_leaf(static_cast<double>(right), static_cast<double>(rows.size()))});
     if (depth == 0 || right == 0 || right == rows.size() || rows.size() < 2 * options_.rows_min || tree_.size() + 2 > kTreeNodesMax) return at;
-    const Cut cut = best(rows, static_cast<double>(right), random);
+    node_.enter(rows);
+    const Cut cut = best({static_cast<std::uint32_t>(rows.size()), static_cast<std::uint32_t>(right)}, random);
     if (!cut.found) return at;
     std::vector<std::uint32_t> low, high;
     for (const std::uint32_t row : rows) (table_.bins[cut.feature][row] <= cut.bin ? low : high).push_back(row);
@@ -201,19 +257,17 @@ class RandomGrower {
   }
 
   // Features are drawn without putting them back; those that are the same in all rows do not count.
-  Cut best(const std::vector<std::uint32_t>& rows, double right, Sequence& random) {
+  Cut best(const Counts& all, Sequence& random) {
     Cut out;
     const std::size_t wanted = std::max<std::size_t>(1, names_.size() / options_.share);
     std::size_t looked = 0;
     for (std::size_t k = 0; k < order_.size() && looked < wanted; ++k) {
       std::swap(order_[k], order_[k + random.below(order_.size() - k)]);
       const std::size_t f = order_[k];
-      const std::vector<std::uint8_t>& of = table_.bins[f];
-      std::array<std::uint32_t, kBins> count{}, hits{};
-      for (const std::uint32_t row : rows) ++count[of[row]], hits[of[row]] += right_[row];
+      const std::array<Counts, kBins> bins = node_.by_bin(f, all, [this](std::uint32_t row) { return Counts{1, right_[row]}; });
       std::size_t first = kBins, last = 0;
       for (std::size_t b = 0; b < kBins; ++b) {
-        if (count[b] == 0) continue;
+        if (bins[b].rows == 0) continue;
         first = std::min(first, b);
         last = b;
       }
@@ -221,8 +275,8 @@ class RandomGrower {
       ++looked;
       const std::size_t cut = first + random.below(last - first);
       double low = 0, low_right = 0;
-      for (std::size_t b = 0; b <= cut; ++b) low += count[b], low_right += hits[b];
-      const double high = static_cast<double>(rows.size()) - low, high_right = right - low_right;
+      for (std::size_t b = 0; b <= cut; ++b) low += bins[b].rows, low_right += bins[b].right;
+      const double high = all.rows - low, high_right = all.right - low_right;
       if (low < static_cast<double>(options_.rows_min) || high < static_cast<double>(options_.rows_min)) continue;
       const double impurity = low_right * (low - low_right) / low + high_right * (high - high_right) / high;
       if (!out.found || impurity < out.impurity) out = {impurity, f, cut, true};
@@ -235,6 +289,7 @@ class RandomGrower {
   const ForestOptions& options_;
   const std::vector<std::uint8_t>& right_;
   std::vector<std::size_t> order_;
+  Node node_;
   double all_right_ = 0;
   Tree tree_;
 };
@@ -259,15 +314,9 @@ std::vector<Tree> fit_trees(const std::vector<const Example*>& examples, const s
         h[from + k] = std::max(1e-6, chances[k] * (1 - chances[k]));
       }
     }
-    Tree tree = Grower(table, features, options, g, h).grow(round);
-    for (std::size_t e = 0; e < examples.size(); ++e) {
-      for (std::size_t k = 0; k < examples[e]->features.size(); ++k) {
-        const TreeNode* node = tree.data();
-        while (!node->feature.empty()) node = &step(tree, *node, examples[e]->features[k]);
-        score[table.begin[e] + k] += node->value;
-      }
-    }
-    out.push_back(std::move(tree));
+    Grower grower(table, features, options, g, h);
+    out.push_back(grower.grow(round));
+    for (std::size_t row = 0; row < rows; ++row) score[row] += grower.said()[row];
   }
   return out;
 }
