@@ -2,10 +2,12 @@
 //
 // Rarity weighs a template: one that every service or every minute prints says little (the inverse document frequency of
 // Log3C and LogCluster; Lin et al., ICSE-SEIP 2016, eq. 1). The shift is a log-likelihood ratio of its rate now against the
-// healthy rate (Dunning, 1993), for lines by severity.
+// healthy rate (Dunning, 1993), for lines by severity, less the same change at a callee.
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <cmath>
+#include <initializer_list>
 #include <map>
 
 #include "daemon/explain/evidence/rate_shift.h"
@@ -18,6 +20,21 @@ namespace {
 
 constexpr std::uint8_t kWarn = 13;
 constexpr std::uint8_t kError = 17;
+
+// What a service calls may be why its own lines changed (explaining away: Pearl, Probabilistic Reasoning, 1988, section 2.3): of a change, only
+// what is more than the same change at a callee is its own.
+void explain_away(const RecordedCase& c, std::initializer_list<Signal*> signals) {
+  const auto calls = c.all_calls();
+  for (Signal* signal : signals) {
+    const std::vector<double> was = signal->value;
+    for (const auto& [caller, callee] : calls) {
+      const std::int32_t above = c.candidate(caller), below = c.candidate(callee);
+      if (above < 0 || below < 0 || above == below) continue;
+      const auto at = static_cast<std::size_t>(above), from = static_cast<std::size_t>(below);
+      signal->value[at] = std::min(signal->value[at], std::max(0.0, was[at] - was[from]));
+    }
+  }
+}
 
 }  // namespace
 
@@ -64,6 +81,7 @@ void log_news(const RecordedCase& c, const CaseTemplates& templates, Signals& ou
       raise(bad, c, entry.service, std::log1p(score), fmt::format("{:.0f} errors (normal {:.1f}): {}", count.now, count.base * now_lines / base_lines, entry.text), count.first_ns);
     }
   }
+  explain_away(c, {&fresh, &gone, &bad});
   out.push_back(std::move(fresh));
   out.push_back(std::move(gone));
   out.push_back(std::move(bad));
