@@ -2,6 +2,9 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <cmath>
+
+#include "daemon/explain/changes/climb.h"
 #include "daemon/explain/changes/commits.h"
 #include "daemon/explain/changes/diff.h"
 #include "daemon/explain/changes/words.h"
@@ -70,6 +73,52 @@ TEST(Commits, AChangeAfterTheOnsetIsNoCause) {
   const auto late = std::ranges::find(ranked, "late", &RankedCommit::id);
   ASSERT_NE(late, ranked.end());
   EXPECT_LT(late->score, ranked.front().score - 3);
+}
+
+// One line that names a reason outside is a hint; if every complaint does, a commit that is near in time and words is chance.
+TEST(Commits, NobodyIsToBlameIfAllComplaintsAreAboutSomebodyElsesServer) {
+  RecordedCase c = with_symptom("charge_errors", "POST https://api.pay.example.com/charges returned 503");
+  c.changes = {commit("b2", 88, "charge: more attempts", "shop/charge.go", "-\tattempts(charges, 2)\n+\tattempts(charges, 8)"), deploy("b2", 92, "shop")};
+  EXPECT_EQ(score_commits(c).front().id, "none");
+  for (int i = 0; i < 40; ++i) c.logs.push_back({(96 + i % 5) * kMinute, 0, 0, 0, "ERROR", "charges: out of attempts"});
+  EXPECT_EQ(score_commits(c).front().id, "b2");
+}
+
+// What fills up is noticed when it is full: the change that filled it came long before, and what came later did not.
+TEST(Commits, ALeakBeganWhenTheMemoryBeganToClimb) {
+  RecordedCase c = with_symptom("oom_killed", "OOMKilled: out of memory in history");
+  MetricColumn rss{0, "memory_rss", {}};
+  for (int minute = 0; minute < 100; ++minute) {
+    c.metrics.times_ns.push_back(minute * kMinute);
+    rss.values.push_back(200 + minute % 3 + 5 * std::max(0, minute - 40));
+  }
+  c.metrics.columns = {rss};
+  c.changes = {commit("leak", 30, "record each request", "shop/record.go", "-\ta()\n+\trecord()"), deploy("leak", 40, "shop"),
+               commit("cache", 85, "a bounded memory for the history", "shop/cache.go", "-\tb()\n+\tcache(memory, history, 8)"), deploy("cache", 90, "shop")};
+  EXPECT_EQ(score_commits(c).front().id, "leak");
+  c.metrics = {};
+  EXPECT_EQ(score_commits(c).front().id, "cache");
+}
+
+TEST(Climb, IsALevelAndThenAStraightRise) {
+  std::vector<std::int64_t> times_ns;
+  std::vector<double> leak, full, step, always, level, lost;
+  for (int i = 0; i < 1000; ++i) {
+    const double noise = (i * 7919) % 13 - 6;
+    times_ns.push_back(i * kMinute);
+    leak.push_back(1000 + noise + 2 * std::max(0, i - 600));
+    full.push_back(std::min(leak.back(), 1500.0));  // from row 850 on
+    step.push_back(1000 + noise + (i < 600 ? 0 : 500));
+    always.push_back(noise + 2 * i);
+    level.push_back(1000 + noise);
+    lost.push_back(i % 3 == 0 ? NAN : leak.back());
+  }
+  const std::int64_t until_ns = times_ns.back();
+  for (const auto* climbing : {&leak, &full, &lost}) EXPECT_NEAR(static_cast<double>(climb_since(times_ns, *climbing, until_ns) / kMinute), 600, 15);
+  for (const auto* other : {&step, &always, &level}) EXPECT_EQ(climb_since(times_ns, *other, until_ns), 0);
+  EXPECT_EQ(climb_since(times_ns, leak, 500 * kMinute), 0);  // before it began
+  EXPECT_EQ(climb_since({}, {}, 0), 0);
+  EXPECT_EQ(climb_since(times_ns, std::vector<double>(1000, NAN), until_ns), 0);
 }
 
 TEST(Commits, WithoutCommitsThereIsNoRanking) { EXPECT_TRUE(score_commits(with_symptom("x", "y")).empty()); }

@@ -140,7 +140,8 @@ std::vector<RankedCommit> score_commits(const RecordedCase& c) {
       if (change.kind == RecordedChange::Kind::Deploy && change.id == commit.id && deploy == nullptr) deploy = &change;
     }
     const std::int64_t since_ns = deploy != nullptr ? deploy->time_ns : commit.time_ns;
-    if (since_ns > symptom.onset_ns + kSlackNs) one.score += kTooLate;
+    const bool too_late = since_ns > symptom.onset_ns + kSlackNs;
+    if (too_late) one.score += kTooLate;
     if (deploy != nullptr) {
       one.score += kDeployed;
       const auto where = symptom.services.find(c.service(deploy->service));
@@ -149,8 +150,8 @@ std::vector<RankedCommit> score_commits(const RecordedCase& c) {
     } else {
       one.score += kNotDeployed;
     }
-    if (since_ns <= symptom.onset_ns) {
-      const double before_s = static_cast<double>(symptom.onset_ns - since_ns) / 1e9;
+    if (!too_late) {
+      const double before_s = static_cast<double>(std::max<std::int64_t>(0, symptom.onset_ns - since_ns)) / 1e9;
       one.score += 1.5 * std::exp(-before_s / kHalfHourS);
       one.reason += fmt::format(" {} before the onset", format_seconds(before_s));
     }

@@ -4,6 +4,8 @@
 #include <array>
 #include <cmath>
 
+#include "daemon/explain/changes/climb.h"
+#include "daemon/explain/evidence/metric_family.h"
 #include "daemon/explain/evidence/robust.h"
 #include "daemon/logs/header.h"
 
@@ -26,7 +28,7 @@ constexpr std::array kOutside = std::to_array<Outside>({
     {"certificate expired", 2.5, "a certificate ran out"},
     {"noisy neighbor", 2.5, "a neighbour on the machine"},
     {"co-tenant", 2.5, "a neighbour on the machine"},
-    {"node cpu contended", 2.5, "a neighbour on the machine"},
+    {"cpu contended", 2.5, "a neighbour on the machine"},
     {"nodeundermemorypressure", 2.0, "the machine is short of memory"},
     {"memorypressure", 1.5, "the machine is short of memory"},
     {"no route to host", 1.5, "the network"},
@@ -81,6 +83,20 @@ std::int64_t onset_of_metric(const RecordedCase& c, std::int64_t alert_ns) {
   return 0;
 }
 
+// What fills up is noticed when it is full, long after what made it fill: since when, if the symptom speaks of such a thing. 0 = it does not.
+std::int64_t onset_of_climb(const RecordedCase& c, std::string_view symptom, std::int64_t alert_ns) {
+  static constexpr std::array<std::string_view, 8> kFills = {"oom", "memory", "heap", "rss", "disk", "no space", "volume", "storage"};
+  if (std::ranges::none_of(kFills, [&](std::string_view word) { return symptom.find(word) != std::string_view::npos; })) return 0;
+  std::int64_t onset = 0;
+  for (const MetricColumn& column : c.metrics.columns) {
+    const Family family = family_of(column.name);
+    if (column.service != c.fired.service || (family != Family::Memory && family != Family::Disk) || is_of_host(column.name)) continue;
+    const std::int64_t since = climb_since(c.metrics.times_ns, column.values, alert_ns);
+    if (since != 0 && (onset == 0 || since < onset)) onset = since;
+  }
+  return onset;
+}
+
 }  // namespace
 
 SymptomWords symptom_of(const RecordedCase& c) {
@@ -96,6 +112,7 @@ SymptomWords symptom_of(const RecordedCase& c) {
   Bag healthy;
   std::int64_t first_error_ns = 0;
   std::map<std::string, double> foreign;
+  double complaints = 0, complaints_outside = 0;  // of the service that was noticed
   for (const RecordedLog& line : c.logs) {
     std::uint8_t severity = line.level.empty() ? logs::severity_of(line.text) : logs::severity_of_level(line.level);
     if (severity == stream::kUnset) severity = 9;
@@ -108,12 +125,16 @@ SymptomWords symptom_of(const RecordedCase& c) {
     double& place = out.services[line.service];
     place = std::max(place, severity >= kError ? 0.7 : 0.4);
     const std::string text = lower(line.text);
+    bool outside = foreign_failure(line.text);
+    if (outside) ++foreign[text];
     for (const Outside& sign : kOutside) {
-      if (text.find(sign.words) == std::string::npos || sign.weight <= out.outside) continue;
+      if (text.find(sign.words) == std::string::npos) continue;
+      outside = true;
+      if (sign.weight <= out.outside) continue;
       out.outside = sign.weight;
       out.outside_text = sign.text;
     }
-    if (foreign_failure(line.text)) ++foreign[text];
+    if (line.service == c.fired.service) complaints += 1, complaints_outside += outside ? 1 : 0;
   }
   double foreign_lines = 0;
   for (const auto& [text, count] : foreign) foreign_lines += count;
@@ -121,6 +142,7 @@ SymptomWords symptom_of(const RecordedCase& c) {
     out.outside = 2.5;
     out.outside_text = "a server of somebody else fails";
   }
+  if (complaints > 0) out.outside *= 1 + complaints_outside / complaints;  // all that it complains of, or one line of many
   for (const RecordedSpan& span : c.spans) {
     if (!span.failed) continue;
     take(c.words[span.operation], 1.2);
@@ -134,6 +156,7 @@ SymptomWords symptom_of(const RecordedCase& c) {
   const std::int64_t metric_ns = onset_of_metric(c, alert_ns);
   out.onset_ns = metric_ns != 0 && first_error_ns != 0 ? std::min(metric_ns, first_error_ns) : metric_ns != 0 ? metric_ns : first_error_ns;
   if (out.onset_ns == 0 || out.onset_ns > alert_ns) out.onset_ns = alert_ns;
+  if (const std::int64_t climb_ns = onset_of_climb(c, out.text, alert_ns); climb_ns != 0) out.onset_ns = std::min(out.onset_ns, climb_ns);
   return out;
 }
 
