@@ -70,6 +70,20 @@ TEST(Evidence, ACalleeThatAlwaysSurprisesExplainsNothing) {
   EXPECT_EQ(first_of(c, "traces.event_order", nullptr), "shop");
 }
 
+// Who calls what fails complains too, and louder: that is the callee's.
+TEST(Evidence, NewLinesAtACallerAreExplainedByNewLinesAtItsCallee) {
+  RecordedCase c = recorded(Broken::NewErrors, "db");
+  std::vector<RecordedLog> lines;
+  for (const RecordedLog& line : c.logs) {
+    lines.push_back(line);
+    for (int i = 0; i < 3 && line.level == "ERROR"; ++i) lines.push_back({line.time_ns, c.service("shop"), line.trace, 0, "ERROR", "no order without the ledger"});
+  }
+  c.logs = lines;
+  for (const char* signal : {"logs.new", "logs.errors"}) EXPECT_EQ(first_of(c, signal), "db") << signal;
+  c.calls.clear(), c.spans.clear(), c.reference_spans.clear();
+  for (const char* signal : {"logs.new", "logs.errors"}) EXPECT_EQ(first_of(c, signal), "shop") << signal;  // nobody calls it
+}
+
 TEST(Evidence, AHealthyCaseRaisesNothing) {
   for (const Signal& signal : all_signals(recorded(Broken::Nothing))) {
     SCOPED_TRACE(signal.name);
