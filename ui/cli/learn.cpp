@@ -11,6 +11,7 @@
 
 #include "daemon/explain/learn/alert_words.h"
 #include "daemon/explain/learn/labelled.h"
+#include "daemon/explain/learn/self_taught.h"
 #include "daemon/explain/recorded/lose.h"
 #include "ui/cli/offline.h"
 
@@ -28,7 +29,7 @@ struct LearnOptions {
   double rare_penalty = 2.0;
   bool general = false;
   bool no_trees = false;
-  bool unlabelled = false;
+  bool unlabelled = false, only_count = false;
   std::string weights;
   std::vector<std::string> without;
   double keep_spans = 1, keep_samples = 1, keep = 1;
@@ -196,17 +197,28 @@ Result<std::optional<ex::Model>> start_of(const LearnOptions& options) {
   return std::optional<ex::Model>();
 }
 
-// What can be learned without anybody's verdict: which alerts are usual. The weights stay as they are.
-Result<Exit> learn_habits_only(const Session& session, const LearnOptions& options, const ex::Habits& habits) {
+// What can be learned without anybody's verdict: which alerts are usual, and from many incidents what they mean by whom else they make suspect.
+Result<Exit> learn_unlabelled(const Session& session, const LearnOptions& options) {
   ex::Model model = ex::built_in_model();
   if (!options.weights.empty()) {
     ASSIGN(model, ex::load_model(input_path(options.weights)));
   }
-  model.habits = habits;
-  model.source += fmt::format("; alerts counted in {} incidents without labels", habits.cases);
+  ASSIGN(model.habits, read_habits(options.cases));
+  std::vector<ex::Example> examples;
+  for (const std::string& directory : options.cases) {
+    if (ex::holds_exports(directory)) continue;
+    TRY(ex::read_unlabelled(directory, [&](ex::RecordedCase&& one) -> Result<void> {
+      if (!one.alerts.empty()) examples.push_back(ex::example_of(one, {}, ex::all_signals(one), model.habits, directory));
+      return {};
+    }));
+  }
+  leave_out(examples, options.without_block);
+  const bool taught = !options.only_count && examples.size() >= ex::kSelfTaughtMin;
+  if (taught) model = ex::teach_itself(examples, model);
+  model.source += fmt::format("; {} in {} incidents without labels", taught ? "self-taught" : "alerts counted", model.habits.cases);
   TRY(save(model, options.out));
   return session.show_document({{"api", 1}, {"sets", Json::array()}, {"weights", model.weights.size()}, {"out", options.out.empty() ? Json(nullptr) : Json(options.out)}},
-                               [&](const Json&, const Style&) { return fmt::format("alerts of {} incidents counted; weights: {}\n", habits.cases, model.source); });
+                               [&](const Json&, const Style&) { return fmt::format("alerts of {} incidents counted; weights: {}\n", model.habits.cases, model.source); });
 }
 
 }  // namespace
@@ -221,8 +233,9 @@ void add_learn(CLI::App& app, Session& session) {
   app.add_option("--name-penalty", options->rare_penalty, "Times that, for weights that name a service")->type_name("X")->check(CLI::Range(1e-4, 1e4))->capture_default_str();
   app.add_flag("--general", options->general, "Leave out what names a service: weights for any system");
   app.add_flag("--no-trees", options->no_trees, "Only weights, also with many incidents");
-  app.add_flag("--unlabelled", options->unlabelled, "Use no labels: only count which alerts are usual, and keep the weights");
-  app.add_option("--weights", options->weights, "Start from those weights: cases move them. Exports and --unlabelled start from the built-in ones")->type_name("FILE");
+  app.add_flag("--unlabelled", options->unlabelled, "Use no labels: count which alerts are usual, and let the weights teach themselves what alerts mean here");
+  app.add_flag("--only-count", options->only_count, "Use no labels, and keep the weights: only count which alerts are usual");
+  app.add_option("--weights", options->weights, "Start from those weights: cases move them. Exports and cases without labels start from the built-in ones")->type_name("FILE");
   app.add_option("--without", options->without, "Try the weights on cases without metrics, traces, logs, topology or reference")->type_name("WHAT");
   app.add_option("--keep-spans", options->keep_spans, "Try them on cases with this share of their spans")->type_name("X")->check(CLI::Range(0.0, 1.0));
   app.add_option("--keep-samples", options->keep_samples, "Try them on cases with this share of their metric values")->type_name("X")->check(CLI::Range(0.0, 1.0));
@@ -237,10 +250,7 @@ void add_learn(CLI::App& app, Session& session) {
       ex::Loss loss{.spans_kept = options->keep_spans, .samples_kept = options->keep_samples};
       if (options->keep < 1) loss.spans_kept = loss.samples_kept = loss.lines_kept = loss.alerts_kept = options->keep;
       for (const std::string& what : options->without) TRY(ex::mark_lost(loss, what));
-      if (options->unlabelled) {
-        ASSIGN(const ex::Habits habits, read_habits(options->cases));
-        return learn_habits_only(session, *options, habits);
-      }
+      if (options->unlabelled || options->only_count) return learn_unlabelled(session, *options);
       ASSIGN(Material material, read_material(options->cases, loss, options->general));
       for (auto* examples : {&material.examples, &material.tried}) leave_out(*examples, options->without_block);
       if (material.examples.empty()) return fail(Code::Invalid, material.silent == 0 ? std::string("there are no labelled cases") : fmt::format("nobody confirmed or rejected whom the exported incidents ({}) blamed: culprit confirm, or reject", material.silent));

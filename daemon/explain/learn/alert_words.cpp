@@ -124,10 +124,12 @@ std::vector<Features> alert_features(const RecordedCase& c, const Habits& habits
   }
   // The sums, as shares of the largest of the case: how many alerts an incident raises is no clue to whose it is.
   for (const std::string_view source : {"M", "T>", "T<", "T", "L", "F", "all"}) {
-    double most = 0, most_rare = 0;
+    double most = 0, most_rare = 0, second_rare = 0;
     for (auto& by_source : sums) {
       most = std::max(most, by_source[source].all);
-      most_rare = std::max(most_rare, by_source[source].rare);
+      const double rare = by_source[source].rare;
+      second_rare = std::max(second_rare, std::min(rare, most_rare));
+      most_rare = std::max(most_rare, rare);
     }
     if (most <= 0) continue;
     for (std::size_t i = 0; i < out.size(); ++i) {
@@ -136,6 +138,7 @@ std::vector<Features> alert_features(const RecordedCase& c, const Habits& habits
       if (sum.rare > 0) out[i].push_back({fmt::format("alerts {} rarity", source), sum.rare / most_rare});
       if (sum.rare > 0) out[i].push_back({fmt::format("alerts {} amount", source), std::log1p(sum.rare) / 5});
       if (sum.rare > 0) out[i].push_back({fmt::format("alerts {} bits", source), sum.rare / 100});
+      if (sum.rare == most_rare && most_rare > second_rare) out[i].push_back({fmt::format("alerts {} ahead", source), 1 - second_rare / most_rare});
     }
   }
   return out;

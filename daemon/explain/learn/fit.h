@@ -39,6 +39,9 @@ struct FitOptions {
 
 Model fit(const std::vector<const Example*>& examples, const FitOptions& options);
 
+// The fold of each example, dealt by the hash of its id: the order of cases in a file, which may be that of time, decides nothing.
+std::vector<std::size_t> deal(const std::vector<const Example*>& examples, std::size_t folds, std::uint64_t number = 0);
+
 struct Held {  // what a model said about a case that it was not fitted on
   const Example* example = nullptr;
   Judgement judgement;
