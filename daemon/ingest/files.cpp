@@ -1,24 +1,21 @@
 #include "daemon/ingest/files.h"
 
-#include <fcntl.h>
 #include <fmt/format.h>
 #include <glob.h>
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
-#include <unistd.h>
 
 #include <algorithm>
-#include <charconv>
 #include <condition_variable>
 #include <fstream>
 #include <map>
 #include <mutex>
+#include <optional>
 #include <set>
-#include <sstream>
 
-#include "daemon/base/fd.h"
 #include "daemon/base/log.h"
 #include "daemon/base/text.h"
+#include "daemon/ingest/log_file.h"
 #include "daemon/ingest/position.h"
 #include "daemon/ingest/source_thread.h"
 #include "daemon/stream/line_mark.h"
@@ -28,18 +25,9 @@ namespace {
 
 using namespace std::chrono_literals;
 
-constexpr auto kPollEvery = 250ms;
-constexpr auto kScanEvery = 2s;        // for new files of the pattern
 constexpr std::size_t kReadBytes = 256U << 10U;
-constexpr std::size_t kHeadBytes = 256;  // that tell a file from another that got its inode
-constexpr std::int64_t kPartialNs = kNsPerSecond;  // a last line without newline, or an event that may go on, waits this long
+constexpr int kPartialPolls = 4;       // an event that may go on waits so many turns for its next line
 constexpr std::int64_t kLingerNs = 10 * kNsPerSecond;  // writers go on with a renamed file until they are told to open the new one
-
-std::uint64_t hash_of(std::string_view bytes) {
-  std::uint64_t hash = 0xcbf29ce484222325;
-  for (const char c : bytes) hash = (hash ^ static_cast<std::uint8_t>(c)) * 0x100000001b3;
-  return hash;
-}
 
 Result<std::vector<std::string>> matches(const std::string& pattern) {
   if (pattern.empty() || pattern[0] != '/') return fail(Code::Invalid, fmt::format("pattern '{}': an absolute path, with * and ? if needed", pattern));
@@ -56,26 +44,47 @@ Result<std::vector<std::string>> matches(const std::string& pattern) {
   return files;
 }
 
+// Of the line that the byte at `offset` belongs to; the offset itself if that line is longer than one read.
+std::uint64_t start_of_line(LogFile& file, std::uint64_t offset) {
+  const std::uint64_t from = offset - std::min<std::uint64_t>(offset, kReadBytes);
+  const std::string before = file.text_at(from, offset - from);
+  const std::size_t newline = before.rfind('\n');
+  return newline != std::string::npos ? from + newline + 1 : from == 0 ? 0 : offset;
+}
+
 // A file as the kernel numbers it: stat(2) has the device in another form.
 Followed::File kernel_file(const std::pair<std::uint64_t, std::uint64_t>& file) { return {std::uint64_t{major(file.first)} << 20U | minor(file.first), file.second}; }
 
-struct Position {
-  std::uint64_t device = 0, inode = 0, head_hash = 0, head_bytes = 0, offset = 0;
-};
-
 struct Open {
   std::string path;
-  Fd fd;
-  Position position;       // offset = of the first byte that is not in an event yet
-  std::uint64_t read = 0;  // offset of the next byte to read
-  std::string rest;        // a line whose end was not read
+  LogFile file;
+  LogFile::Key written_as;   // the file that it was written to, if this is a copy
+  std::uint64_t offset = 0;  // of the first byte that is not in an event yet
+  std::uint64_t read = 0;    // of the next byte to read
+  std::string head, tail;    // the first bytes, and those before `read`
+  std::string rest;          // a line whose end was not read
   std::uint64_t line_start = 0, pending_start = 0;  // offsets of rest and of pending
-  bool skipping = false;   // the rest of a line beyond the limit
-  std::string pending;     // an event that may go on
+  bool skipping = false;     // the rest of a line beyond the limit
+  std::string pending;       // an event that may go on
   std::size_t pending_lines = 0;
   std::int64_t pending_ns = 0;
-  bool replaced = false;   // another file has its name; ends when nothing was written for kLingerNs
+  bool replaced = false;     // another file has its name; ends when nothing was written for kLingerNs
   std::int64_t grew_ns = 0;
+  Position position;         // as it was written last
+
+  void set_offset(std::uint64_t at) {
+    offset = read = line_start = at;
+    head = file.text_at(0, std::min<std::uint64_t>(kHeadBytes, at));
+    tail = file.text_at(at - std::min<std::uint64_t>(kTailBytes, at), std::min<std::uint64_t>(kTailBytes, at));
+  }
+  void note(std::string_view bytes) {  // that follow those read
+    head += bytes.substr(0, kHeadBytes - std::min(kHeadBytes, head.size()));
+    tail += bytes.substr(bytes.size() - std::min(kTailBytes, bytes.size()));
+    if (tail.size() > kTailBytes) tail.erase(0, tail.size() - kTailBytes);
+    read += bytes.size();
+  }
+  // How the part that was read is known again.
+  Position read_so_far() const { return {file.key(), read, hash_of_bytes(head), head.size(), hash_of_bytes(tail), tail.size(), path}; }
 };
 
 }  // namespace
@@ -106,19 +115,29 @@ struct FileFollower::Impl {
   Intake& intake;
   const Clock& clock;
   const Resolver& resolver;
-  std::map<std::pair<std::uint64_t, std::uint64_t>, Open> files;  // by device and inode
-  std::map<std::pair<std::uint64_t, std::uint64_t>, Position> known;  // from before the restart
-  std::string written;           // what the positions file holds
-  std::string ready_to_write;    // a second old
+  std::map<LogFile::Key, Open> files;
+  std::map<LogFile::Key, Position> known;  // from before the restart
+  bool ran_before = false;
+  std::map<std::string, std::int64_t> folders;  // of the files that are read, and when their names changed last
+  std::map<LogFile::Key, std::int64_t> copies;  // of files that are read; when that was first seen
+  std::vector<Open> emptied;     // whose lines may go on in a copy
+  std::optional<std::string> written;  // what the positions file holds
+  std::optional<std::string> ready_to_write;  // a second old
+  std::string buffer;
   bool first_scan = true;
   std::jthread thread;  // last: ends before what it uses
 
   Context context() const { return {clock.now_ns(), clock.wall_offset_ns(), &resolver, nullptr}; }
 
   void load_positions();
-  std::string positions_text() const;
-  void write_positions(const std::string& text);
+  std::string positions_text();
+  void write_positions(const std::optional<std::string>& text);
   void scan();
+  bool names_changed();
+  bool find_position(Open& file);
+  void begin(Open&& file, std::int64_t since_ns);
+  void find_renamed();
+  bool follow_copies(const std::stop_token& stop);
   bool read(Open& file, const std::stop_token& stop);
   void take_line(Open& file, std::string_view line, Decoded& out);
   void finish_pending(Open& file, Decoded& out);
@@ -129,42 +148,121 @@ struct FileFollower::Impl {
 void FileFollower::Impl::load_positions() {
   if (options.positions_file.empty()) return;
   std::ifstream in(options.positions_file);
+  ran_before = in.is_open();
   for (std::string line; std::getline(in, line) && known.size() < 4 * kFilesMax;) {
-    std::istringstream words(line);
-    Position position;
-    if (words >> position.device >> position.inode >> position.head_hash >> position.head_bytes >> position.offset) known[{position.device, position.inode}] = position;
+    if (auto position = Position::parse(line)) known[position->key] = std::move(*position);
   }
 }
 
-std::string FileFollower::Impl::positions_text() const {
+std::string FileFollower::Impl::positions_text() {
   std::string text;
-  for (const auto& [key, file] : files) {
-    const Position& at = file.position;
-    text += fmt::format("{} {} {} {} {}\n", at.device, at.inode, at.head_hash, at.head_bytes, at.offset);
+  for (auto& [key, file] : files) {
+    Position& at = file.position;
+    if (at.offset != file.offset || at.head_bytes != file.head.size() || at.path != file.path) {
+      at = {key, file.offset, hash_of_bytes(file.head), file.head.size(), 0, 0, file.path};
+      if (file.path.ends_with(".gz")) at.tail_hash = 0;
+      else if (file.offset == file.read) at.tail_hash = hash_of_bytes(file.tail), at.tail_bytes = file.tail.size();
+      else if (const std::uint64_t bytes = std::min<std::uint64_t>(kTailBytes, file.offset); bytes > 0) at.tail_hash = hash_of_bytes(file.file.text_at(file.offset - bytes, bytes)), at.tail_bytes = bytes;
+    }
+    text += at.text();
   }
   return text;
 }
 
-void FileFollower::Impl::write_positions(const std::string& text) {
-  if (options.positions_file.empty() || text == written) return;
-  if (auto done = replace_file(options.positions_file, text); !done) {
+void FileFollower::Impl::write_positions(const std::optional<std::string>& text) {
+  if (options.positions_file.empty() || !text || text == written) return;
+  if (auto done = replace_file(options.positions_file, *text); !done) {
     log::warn("{}; after a restart some lines may come twice", done.error().message);
     return;
   }
   written = text;
 }
 
+// A name appeared, went or became another file's in a folder that is read: cheaper to see than by the pattern.
+bool FileFollower::Impl::names_changed() {
+  bool changed = false;
+  for (auto& [folder, changed_ns] : folders) {
+    struct stat info {};
+    if (::stat(folder.c_str(), &info) != 0) continue;
+    const std::int64_t at_ns = info.st_mtim.tv_sec * kNsPerSecond + info.st_mtim.tv_nsec;
+    if (std::exchange(changed_ns, at_ns) != at_ns) changed = true;
+  }
+  return changed;
+}
+
+// Where a file that was just opened is to be read from, if that is known. False: not yet, as it is the copy of a file that is read and
+// may be about to be emptied (copytruncate): what the copy has more will be read once, from one of both.
+bool FileFollower::Impl::find_position(Open& file) {
+  auto before = known.find(file.file.key());
+  if (before != known.end() && !before->second.is_of(file.file, false)) before = known.end();
+  if (before == known.end()) {  // the device got another number with the machine's start
+    before = std::ranges::find_if(known, [&](const auto& each) { return each.second.path == file.path && each.second.is_of(file.file, true); });
+  }
+  if (before == known.end()) {  // a copy made while nobody looked
+    before = std::ranges::find_if(known, [&](const auto& each) {
+      return is_named_like(file.path, each.second.path) && each.second.is_of(file.file, true) && !each.second.is_where_it_was();
+    });
+  }
+  if (before != known.end()) {
+    file.set_offset(before->second.offset);
+    known.erase(before);
+    return true;
+  }
+  const std::uint64_t size = file.file.size();
+  const std::size_t head = std::min<std::uint64_t>(kHeadBytes, size), tail = std::min<std::uint64_t>(kTailBytes, size);
+  for (auto& [key, other] : files) {
+    if (other.read == 0 || tail == 0 || other.replaced || other.path == file.path || !is_named_like(file.path, other.path)) continue;
+    if (size > other.read) {
+      if (!other.read_so_far().is_of(file.file, true)) continue;
+      const auto since = copies.emplace(file.file.key(), clock.now_ns()).first->second;
+      return clock.now_ns() - since > kLingerNs;  // else it only began like the other one
+    }
+    if (file.file.text_at(0, head) != std::string_view(other.head).substr(0, head) || file.file.text_at(size - tail, tail) != (size == other.read ? other.tail : other.file.text_at(size - tail, tail))) continue;
+    file.set_offset(size);
+    return true;
+  }
+  return true;
+}
+
+void FileFollower::Impl::begin(Open&& file, std::int64_t since_ns) {
+  file.grew_ns = clock.now_ns();
+  if (options.followed != nullptr) options.followed->begin(kernel_file(file.file.key()), since_ns);
+  const LogFile::Key key = file.file.key();
+  files.emplace(key, std::move(file));
+}
+
+// What was read before the restart and has no name of the pattern any more.
+void FileFollower::Impl::find_renamed() {
+  for (auto each = known.begin(); each != known.end();) {
+    const Position position = each->second;
+    ++each;
+    if (position.path.empty() || files.size() >= kFilesMax) continue;
+    auto found = find_moved(position, [&](const LogFile::Key& key) { return files.contains(key); });
+    if (!found) {
+      log::warn("source '{}': what '{}' held when it was read last was not found again; lines after byte {} of it are lost, if there were any", source->name(), position.path, position.offset);
+      continue;
+    }
+    Open file;
+    file.path = std::move(found->first);
+    file.file = std::move(found->second);
+    file.written_as = position.key;
+    file.set_offset(position.offset);
+    file.replaced = true;
+    known.erase(position.key);
+    begin(std::move(file), 0);
+  }
+}
+
 void FileFollower::Impl::scan() {
   const auto found = matches(options.pattern);
   if (!found) return;
-  std::set<std::pair<std::uint64_t, std::uint64_t>> named;
+  std::set<LogFile::Key> named;
   std::string trouble;
   for (const std::string& path : *found) {
     struct stat info {};
     if (::stat(path.c_str(), &info) != 0 || !S_ISREG(info.st_mode)) continue;
-    const std::pair<std::uint64_t, std::uint64_t> key(info.st_dev, info.st_ino);
-    named.insert(key);
-    if (const auto have = files.find(key); have != files.end()) {
+    if (const auto have = files.find({info.st_dev, info.st_ino}); have != files.end()) {
+      named.insert(have->first);
       have->second.path = path;
       continue;
     }
@@ -172,35 +270,40 @@ void FileFollower::Impl::scan() {
       trouble = fmt::format("more than {} files match; the rest is not read", kFilesMax);
       continue;
     }
-    Fd fd(::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK));
-    if (!fd) {
-      trouble = fmt::format("open '{}': {}", path, std::generic_category().message(errno));
+    auto opened = LogFile::open(path);
+    if (!opened) {
+      trouble = opened.error().message;
       continue;
     }
     Open file;
     file.path = path;
-    file.position.device = key.first;
-    file.position.inode = key.second;
-    std::string head(kHeadBytes, '\0');
-    const ssize_t got = ::pread(fd.get(), head.data(), head.size(), 0);
-    head.resize(static_cast<std::size_t>(std::max<ssize_t>(0, got)));
-    const auto before = known.find(key);
-    const bool same = before != known.end() && before->second.head_bytes <= head.size() && hash_of(std::string_view(head).substr(0, before->second.head_bytes)) == before->second.head_hash;
-    file.position.head_bytes = head.size();
-    file.position.head_hash = hash_of(head);
-    const auto size = static_cast<std::uint64_t>(info.st_size);
+    file.file = std::move(*opened);
+    file.written_as = file.file.key();
+    named.insert(file.written_as);
     std::int64_t since_ns = 0;
-    if (same && before->second.offset <= size) file.position.offset = before->second.offset;
-    else if (first_scan && !options.from_beginning && known.empty()) file.position.offset = size, since_ns = clock.now_ns();
+    if (first_scan && !options.from_beginning && !ran_before) {
+      file.set_offset(start_of_line(file.file, file.file.size()));
+      since_ns = clock.now_ns();
+    } else if (!find_position(file)) {
+      continue;
+    }
+    copies.erase(file.written_as);
     // A file that appeared while we look, or that was truncated while we did not, is new from its start.
-    file.read = file.line_start = file.position.offset;
-    file.fd = std::move(fd);
-    file.grew_ns = clock.now_ns();
-    if (options.followed != nullptr) options.followed->begin(kernel_file(key), since_ns);
-    files.emplace(key, std::move(file));
+    begin(std::move(file), since_ns);
   }
   for (auto& [key, file] : files) file.replaced = !named.contains(key);
+  std::erase_if(copies, [&](const auto& each) { return !named.contains(each.first); });
+  if (first_scan) find_renamed();
   first_scan = false;
+  std::map<std::string, std::int64_t> of_files;
+  const auto watch = [&](const std::filesystem::path& file) {
+    const std::string folder = file.parent_path().string();
+    const auto before = folders.find(folder);
+    of_files.emplace(folder, before == folders.end() ? 0 : before->second);
+  };
+  if (options.pattern.find_first_of("*?[") >= options.pattern.rfind('/')) watch(options.pattern);
+  for (const auto& [key, file] : files) watch(file.path);
+  folders = std::move(of_files);
   if (!trouble.empty()) source->set_state(files.empty() ? "failed" : "running", trouble);
   else if (files.empty()) source->set_state("waiting", "no file matches yet");
   else source->set_state("running", fmt::format("{} files", files.size()));
@@ -218,7 +321,7 @@ void FileFollower::Impl::finish_pending(Open& file, Decoded& out) {
   if (event.entity.empty()) event.entity = "service:" + (options.service.empty() ? service_of_path(file.path) : options.service);
   add_attribute(event.attributes, "log.file.path", file.path, out);
   if (options.followed != nullptr) {
-    const Followed::File known_as = kernel_file({file.position.device, file.position.inode});
+    const Followed::File known_as = kernel_file(file.written_as);
     stream::put_line_mark(event, {known_as.first, known_as.second, stream::LineMark::hash(text.substr(0, first_end)), guessed});
   }
   out.events.push_back(std::move(event));
@@ -232,6 +335,7 @@ void FileFollower::Impl::take_line(Open& file, std::string_view line, Decoded& o
     file.pending += '\n';
     file.pending += line;
     ++file.pending_lines;
+    file.pending_ns = clock.now_ns();
     return;
   }
   finish_pending(file, out);
@@ -250,34 +354,41 @@ bool FileFollower::Impl::deliver(Decoded& out, const std::stop_token& stop) {
 
 // One turn of one file. False when the daemon ends.
 bool FileFollower::Impl::read(Open& file, const std::stop_token& stop) {
-  struct stat info {};
-  if (::fstat(file.fd.get(), &info) == 0 && static_cast<std::uint64_t>(info.st_size) < file.read) {
-    // Truncated: whatever it held is gone, it begins again.
-    file.read = file.line_start = file.position.offset = 0;
-    file.rest.clear();
-    file.skipping = false;
-    file.position.head_bytes = 0;
-  }
   Decoded out;
-  std::string buffer(kReadBytes, '\0');
-  const ssize_t got = ::pread(file.fd.get(), buffer.data(), buffer.size(), static_cast<off_t>(file.read));
-  if (got > 0) {
-    file.grew_ns = clock.now_ns();
-    ++source->requests;
-    source->bytes += static_cast<std::uint64_t>(got);
-    file.read += static_cast<std::uint64_t>(got);
-    if (file.position.head_bytes < kHeadBytes) {
-      std::string head(kHeadBytes, '\0');
-      const ssize_t size = ::pread(file.fd.get(), head.data(), head.size(), 0);
-      head.resize(static_cast<std::size_t>(std::max<ssize_t>(0, size)));
-      file.position.head_bytes = head.size();
-      file.position.head_hash = hash_of(head);
+  const std::uint64_t size = file.file.size();
+  std::size_t got = 0;
+  if (size != file.read) {
+    // What is before the new bytes is read again: where it differs the file was emptied and has grown since.
+    buffer.resize(kTailBytes + kReadBytes);
+    const std::size_t again = file.path.ends_with(".gz") ? 0 : file.tail.size();
+    const std::optional<std::size_t> read = file.file.read_at(file.read - again, std::span(buffer).first(again + kReadBytes));
+    const std::size_t all = read.value_or(0);
+    if (read && (size < file.read || all < again || std::string_view(buffer).substr(0, again) != std::string_view(file.tail).substr(0, again))) {
+      Open emptied_of = std::move(file);
+      file = {};
+      file.path = emptied_of.path;
+      file.file = std::move(emptied_of.file);
+      file.written_as = file.file.key();
+      file.replaced = emptied_of.replaced;
+      file.grew_ns = clock.now_ns();
+      emptied_of.position.key = file.file.key();
+      emptied.push_back(std::move(emptied_of));
+      return true;  // its new lines are read in the next turn
     }
-    std::string_view text(buffer.data(), static_cast<std::size_t>(got));
+    got = all - std::min(all, again);
+    std::string_view text(buffer.data() + again, got);
+    file.note(text);
+    if (got > 0) {
+      file.grew_ns = clock.now_ns();
+      ++source->requests;
+      source->bytes += got;
+    }
     while (!text.empty()) {
       const std::size_t end = text.find('\n');
-      const std::string_view piece = text.substr(0, end);
+      std::string_view piece = text.substr(0, end);
       text.remove_prefix(end == std::string_view::npos ? text.size() : end + 1);
+      // Who goes on writing where it was in a file that was emptied leaves a hole of zeroes.
+      if (file.rest.empty()) piece.remove_prefix(std::min(piece.find_first_not_of('\0'), piece.size()));
       if (!file.skipping) {
         const std::size_t room = kLineBytesMax - std::min(kLineBytesMax, file.rest.size());
         file.rest += piece.substr(0, room);
@@ -293,16 +404,37 @@ bool FileFollower::Impl::read(Open& file, const std::stop_token& stop) {
       file.skipping = false;
     }
   }
-  const bool over = got <= 0 && file.replaced && clock.now_ns() - file.grew_ns > kLingerNs;
+  const bool over = got == 0 && file.replaced && clock.now_ns() - file.grew_ns > kLingerNs;
   if (over && !file.rest.empty()) {  // nobody will end its last line any more
     take_line(file, std::exchange(file.rest, {}), out);
     file.line_start = file.read;
     finish_pending(file, out);
   }
-  if (file.pending_lines > 0 && (clock.now_ns() - file.pending_ns > kPartialNs || stop.stop_requested())) finish_pending(file, out);
+  if (file.pending_lines > 0 && (clock.now_ns() - file.pending_ns > kPartialPolls * options.poll_every.count() * kNsPerMs || stop.stop_requested())) finish_pending(file, out);
   if (!deliver(out, stop)) return false;
-  file.position.offset = file.pending_lines > 0 ? file.pending_start : file.line_start;
-  if (over && file.pending_lines == 0) file.fd.reset();
+  file.offset = file.pending_lines > 0 ? file.pending_start : file.line_start;
+  if (over && file.pending_lines == 0) file.file.close();
+  return true;
+}
+
+// Of files that were emptied: who copied them before (logrotate's copytruncate) has what was not read of them. False when the daemon ends.
+bool FileFollower::Impl::follow_copies(const std::stop_token& stop) {
+  for (Open& file : std::exchange(emptied, {})) {
+    Position read = file.read_so_far();
+    read.key = file.position.key;
+    auto copy = files.size() < kFilesMax ? find_moved(read, [&](const LogFile::Key& key) { return files.contains(key); }) : std::nullopt;
+    if (!copy) {
+      Decoded out;
+      if (!file.rest.empty()) take_line(file, std::exchange(file.rest, {}), out);
+      finish_pending(file, out);
+      if (!deliver(out, stop)) return false;
+      continue;
+    }
+    file.path = std::move(copy->first);
+    file.file = std::move(copy->second);
+    file.replaced = true;  // until a scan finds that it has a name of the pattern
+    begin(std::move(file), 0);
+  }
   return true;
 }
 
@@ -314,21 +446,23 @@ void FileFollower::Impl::loop(const std::stop_token& stop) {
   bool more = false;
   while (!stop.stop_requested()) {
     const auto now = std::chrono::steady_clock::now();
-    if (now - scanned >= kScanEvery) {
-      scan();
-      scanned = now;
-    }
     more = false;
     for (auto& [key, file] : files) {
       const std::uint64_t before = file.read;
-      if (!read(file, stop)) return write_positions(ready_to_write.empty() ? written : ready_to_write);
-      more = more || file.read - before >= kReadBytes;
+      if (!read(file, stop)) return write_positions(ready_to_write);
+      more = more || (file.read > before && file.read - before >= kReadBytes);
     }
+    if (!follow_copies(stop)) return write_positions(ready_to_write);
     std::erase_if(files, [&](const auto& entry) {
-      if (entry.second.fd) return false;
+      if (entry.second.file) return false;
       if (options.followed != nullptr) options.followed->end(kernel_file(entry.first));
       return true;
     });
+    if (names_changed() || now - scanned >= options.scan_every) {  // after it was seen which files were emptied: their copies are among them
+      scan();
+      scanned = now;
+      more = true;
+    }
     if (now - saved >= 1s) {
       write_positions(ready_to_write);
       ready_to_write = positions_text();
@@ -336,16 +470,16 @@ void FileFollower::Impl::loop(const std::stop_token& stop) {
     }
     if (more) continue;
     std::unique_lock lock(mutex);
-    (void)wake.wait_for(lock, stop, kPollEvery, [] { return false; });
+    (void)wake.wait_for(lock, stop, options.poll_every, [] { return false; });
   }
   for (auto& [key, file] : files) {
     Decoded out;
     finish_pending(file, out);
     // An orderly end: what is handed on now is still stored.
     if (!deliver(out, {})) return write_positions(ready_to_write);
-    file.position.offset = file.line_start;
+    file.offset = file.line_start;
   }
-  write_positions(positions_text());
+  if (!first_scan) write_positions(positions_text());
 }
 
 FileFollower::FileFollower(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
@@ -369,14 +503,12 @@ Result<FileFollower::Probe> FileFollower::probe(const FilesOptions& options, con
   for (const std::string& path : found) {
     if (probe.files.size() >= kFilesMax) break;
     probe.files.push_back(path);
-    const Fd fd(::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK));
-    if (!fd) {
-      probe.problems.push_back(fmt::format("open '{}': {}", path, std::generic_category().message(errno)));
+    auto file = LogFile::open(path);
+    if (!file) {
+      probe.problems.push_back(file.error().message);
       continue;
     }
-    std::string bytes(kReadBytes, '\0');
-    const ssize_t got = ::read(fd.get(), bytes.data(), bytes.size());
-    bytes.resize(static_cast<std::size_t>(std::max<ssize_t>(0, got)));
+    const std::string bytes = file->text_at(0, kReadBytes);
     std::string_view text = bytes;
     for (int i = 0; i < 200 && !text.empty(); ++i) {
       const std::size_t end = text.find('\n');

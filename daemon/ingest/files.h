@@ -1,13 +1,15 @@
 // Files: follows log files by glob, through rotation and truncation, from where it was before a restart.
 //
-// Every file is known by device, inode and a hash of its first bytes. A file that was renamed is read to its end before
-// the new one of that name is; one that is shorter than what was read was truncated and is read from its start. Positions are
+// Every file is known by device and inode and by some of its bytes (log_file.h). A file that was renamed is read to its end, also
+// one that was renamed, or packed with gzip, while nobody looked. One that does not hold any more what was read of it was emptied: it is
+// read from its start, and what was not read of it before from its copy (logrotate's copytruncate), if there is one. Positions are
 // written to `positions_file` once a second, but only those whose lines the store has had for a second: after a crash some
 // lines come twice rather than never. Lines that continue the one before (stack traces) become one event.
 // Back-pressure: while the stream has no room nothing is read. Threads: one of its own.
 // Limits: kFilesMax files, kLineBytesMax bytes of a line (the rest is cut, counted), kMultiLinesMax lines of one event.
 #pragma once
 
+#include <chrono>
 #include <filesystem>
 #include <memory>
 #include <optional>
@@ -26,6 +28,8 @@ struct FilesOptions {
   bool from_beginning = false;          // of files that were not known before; else their end
   std::filesystem::path positions_file;  // empty: nothing is kept
   Followed* followed = nullptr;         // learns which files are read, if given; its lines are marked for ingest/line_twins.h then
+  std::chrono::milliseconds poll_every{250};  // for new lines, and for names that change in the folders of files that are read
+  std::chrono::milliseconds scan_every{2000};  // for all that the pattern matches
 };
 
 class FileFollower {
