@@ -18,7 +18,8 @@ namespace {
 
 using api::Json;
 
-constexpr std::size_t kImportSliceEvents = 20'000;
+constexpr std::size_t kImportSliceEvents = 500;  // each at most kBodyBytesMax and its attributes: far below what the intake takes
+constexpr int kImportWaitMaxMs = 60'000;
 constexpr std::size_t kConfiguredMax = 128;  // each has a thread
 constexpr int kImportWaitMs = 10'000;
 constexpr std::size_t kTrialSeriesMax = 100'000;
@@ -453,13 +454,25 @@ Result<Json> Sources::import(const std::string& name, const std::string& format,
     first = std::min(first, event.time_ns);
     last = std::max(last, event.time_ns);
   }
-  for (std::size_t at = 0; at < decoded.events.size(); at += kImportSliceEvents) {
-    const auto from = decoded.events.begin() + static_cast<std::ptrdiff_t>(at);
-    const auto to = decoded.events.begin() + static_cast<std::ptrdiff_t>(std::min(decoded.events.size(), at + kImportSliceEvents));
-    TRY(self.intake->submit(self.import_state, {std::make_move_iterator(from), std::make_move_iterator(to)}, kImportWaitMs));
+  std::uint64_t stored = 0;
+  int waited_ms = 0;
+  while (stored < count) {
+    const std::size_t end = std::min<std::size_t>(count, stored + kImportSliceEvents);
+    const auto at = [&](std::uint64_t index) { return std::make_move_iterator(decoded.events.begin() + static_cast<std::ptrdiff_t>(index)); };
+    std::vector<stream::Event> slice(at(stored), at(end));
+    while (true) {
+      // NOLINTNEXTLINE(bugprone-use-after-move): what is not taken is left there
+      auto taken = self.intake->submit(self.import_state, std::move(slice), kImportWaitMs);
+      if (taken) break;
+      waited_ms += kImportWaitMs;
+      if (stored == 0) return std::unexpected(taken.error());  // nothing of it: it can be imported again
+      if (taken.error().code != Code::Busy || waited_ms >= kImportWaitMaxMs) return std::unexpected(taken.error().context(fmt::format("import '{}': only the first {} of its {} events are stored", sanitize_utf8(name.substr(0, 256)), stored, count)));
+    }
+    stored = end;
   }
   self.import_state->note(decoded);
-  const auto wall = [&](std::int64_t time_ns) { return count == 0 ? Json(nullptr) : Json(format_wall(self.parts.clock.wall_ns(time_ns))); };
+  const std::int64_t offset_ns = self.parts.clock.wall_offset_ns();  // read once, so that the first is not after the last
+  const auto wall = [&](std::int64_t time_ns) { return count == 0 ? Json(nullptr) : Json(format_wall(time_ns + offset_ns)); };
   return Json{{"api", 1}, {"records", decoded.records}, {"events", count}, {"rejected", decoded.rejected},
               {"rejected_why", decoded.rejected == 0 ? Json(nullptr) : Json(decoded.rejected_why)}, {"first", wall(first)}, {"last", wall(last)}};
 }

@@ -65,6 +65,24 @@ Json kernel_json(const std::vector<Node>& nodes, std::size_t at, const SpanWaits
   return {{"network_s", std::max(0.0, node.event->value - callee.value)}, {"estimated", false}};
 }
 
+// A sender that had no answer sends again, and a file may be imported twice: the same span, and with it the lines that came of it. Both
+// sorted by time; the offset of the wall clock may differ a little from one telling to the next.
+void drop_told_again(std::vector<stream::Event>& spans, std::vector<stream::Event>& lines) {
+  std::set<std::tuple<std::uint64_t, bool, std::string, std::string>> told;
+  std::set<std::uint64_t> again;
+  std::erase_if(spans, [&](const stream::Event& span) {
+    if (span.span_id == 0 || told.emplace(span.span_id, seen_by_kernel(span), span.entity, span.name).second) return false;
+    again.insert(span.span_id);
+    return true;
+  });
+  std::map<std::pair<std::uint64_t, std::string>, std::int64_t> said_ns;
+  std::erase_if(lines, [&](const stream::Event& line) {
+    if (!again.contains(line.span_id) || line.attribute("event.name").empty()) return false;
+    const auto [said, first] = said_ns.emplace(std::pair(line.span_id, line.body), line.time_ns);
+    return !first && line.time_ns - std::exchange(said->second, line.time_ns) < kNsPerMs;
+  });
+}
+
 // Lines that name only their process: what it wrote while it worked at one of these requests and at no other.
 Result<void> add_lines_of_processes(const stream::EventStore& store, const std::vector<stream::Event>& spans, std::int64_t wall_offset_ns, std::int64_t budget_ns, stream::Completeness& complete,
                                     std::vector<stream::Event>& found) {
@@ -210,6 +228,8 @@ Result<Json> LiveBackend::trace(const std::string& id) {
   std::ranges::reverse(spans);
   std::ranges::reverse(lines);
   std::ranges::stable_sort(spans, by_end);
+  std::ranges::stable_sort(lines, by_end);
+  drop_told_again(spans, lines);
   ASSIGN(const std::vector<stream::Event> near, lines_of_threads(spans, left_ns(), complete));
   lines.insert(lines.end(), near.begin(), near.end());
   std::ranges::stable_sort(lines, by_end);

@@ -193,7 +193,7 @@ void GrpcSession::Impl::on_data(std::int32_t id, std::string_view bytes) {
   Stream* stream = find(id);
   if (stream == nullptr || stream->answered) return;
   if (shared.arriving_bytes + bytes.size() > shared.limits.arriving_bytes_max) {
-    count_bad(*stream, "too many requests arrive at once");
+    if (const Call* call = call_of(stream->path)) shared.receivers.count_refused(std::string(call->http_path));
     return refuse(id, *stream, GrpcCode::Unavailable, "too much is arriving at once");
   }
   stream->body += bytes;

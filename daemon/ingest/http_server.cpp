@@ -86,7 +86,7 @@ MHD_Result HttpServer::Impl::take(MHD_Connection* connection, const char* url, c
     return queue(connection, {.status = 413, .body = fmt::format("a request has at most {} bytes\n", kRequestBytesMax)});
   }
   if (arriving.refusal == 429) {
-    receivers.count_bad(url, "too many requests arrive at once");
+    receivers.count_refused(url);
     return queue(connection, {.status = 429, .body = "too much is arriving at once\n", .retry_after_s = kRetryAfterS});
   }
   HttpRequest request;

@@ -5,6 +5,7 @@
 #include <fmt/format.h>
 
 #include "daemon/base/text.h"
+#include "daemon/ingest/compress.h"
 #include "daemon/ingest/json.h"
 #include "daemon/ingest/kubernetes.h"
 #include "daemon/ingest/otlp_raw.h"
@@ -12,6 +13,7 @@
 namespace culprit::ingest {
 namespace {
 
+constexpr std::size_t kImportUnpackedBytesMax = 256U << 20U;
 constexpr std::int64_t kNsPerUs = 1000;
 constexpr std::int64_t kMicrosecondsMax = INT64_MAX / kNsPerUs;
 
@@ -29,6 +31,14 @@ std::uint64_t kind_of(std::string_view name) {
 std::string padded(std::string_view hex, std::size_t size) { return hex.size() >= size ? std::string(hex) : std::string(size - hex.size(), '0') + std::string(hex); }
 
 void read_trace_id(std::string_view text, std::uint64_t (&id)[2]) { (void)parse_trace_id(padded(text, text.size() > 16 ? 32 : 16), id); }
+
+// What is not told when it was cannot be put anywhere: old files are no news of now.
+bool has_time(const RawSpan& span, Decoded& out) {
+  if (span.start_wall_ns > 0) return true;
+  ++out.records;
+  out.reject(fmt::format("span '{}' has no start", span.name.substr(0, 64)));
+  return false;
+}
 
 void read_jaeger_tags(JsonValue of, std::string_view key, stream::Attributes& to, Decoded& out) {
   each_of(of, key, [&](JsonValue tag) {
@@ -67,6 +77,7 @@ void read_jaeger_trace(JsonValue trace, const Context& context, Decoded& out) {
     span.name = text_of(value, "operationName");
     span.start_wall_ns = us_to_ns(integer_of(value, "startTime"));
     span.end_wall_ns = span.start_wall_ns + us_to_ns(integer_of(value, "duration"));
+    if (!has_time(span, out)) return;
     read_jaeger_tags(value, "tags", span.attributes, out);
     span.kind = kind_of(find(span.attributes, "span.kind"));
     if (find(span.attributes, "error") == "true" || find(span.attributes, "otel.status_code") == "ERROR") span.status = 2;
@@ -116,6 +127,7 @@ void read_zipkin_span(JsonValue value, const Context& context, Decoded& out) {
   span.kind = kind_of(text_of(value, "kind"));
   span.start_wall_ns = us_to_ns(integer_of(value, "timestamp"));
   span.end_wall_ns = span.start_wall_ns + us_to_ns(integer_of(value, "duration"));
+  if (!has_time(span, out)) return;
   JsonValue tags;
   JsonObject object;
   if (member(value, "tags", tags) && tags.get(object) == simdjson::SUCCESS) {
@@ -170,29 +182,52 @@ Result<void> decode_zipkin(std::string_view json, const Context& context, Decode
 }
 
 Result<void> decode_otlp_file(std::string_view json, const Context& context, Decoded& out) {
-  const auto decode = [&](std::string_view document) -> Result<void> {
-    // A document of one signal has one of three members; the decoder of each ignores the other two.
-    for (const Signal signal : {Signal::Traces, Signal::Metrics, Signal::Logs}) TRY(decode_otlp_json(signal, document, context, out));
-    return {};
-  };
-  if (auto whole = decode(json); whole || json.find('\n') == std::string_view::npos) return whole;
+  // A document of one signal has one of three members; the decoder of each ignores the other two.
+  for (const Signal signal : {Signal::Traces, Signal::Metrics, Signal::Logs}) TRY(decode_otlp_json(signal, json, context, out));
+  return {};
+}
+
+namespace {
+
+using Decode = Result<void> (*)(std::string_view, const Context&, Decoded&);
+
+std::string_view packed_as(std::string_view bytes) {
+  return bytes.starts_with("\x1f\x8b") ? "gzip" : bytes.starts_with("\x28\xb5\x2f\xfd") ? "zstd" : "";
+}
+
+// One document, or one a line.
+Result<void> decode_documents(Decode decode, std::string_view json, const Context& context, Decoded& out) {
+  auto whole = decode(json, context, out);
+  const std::size_t first_end = json.find('\n');
+  if (whole || first_end == std::string_view::npos) return whole;
   out = {};
-  std::size_t offset = 0;
-  while (offset < json.size()) {
-    const std::size_t end = std::min(json.find('\n', offset), json.size());
+  for (std::size_t offset = 0, end = first_end; offset < json.size(); offset = end + 1) {
+    end = std::min(json.find('\n', offset), json.size());
     const std::string_view line = json.substr(offset, end - offset);
-    if (line.find_first_not_of(" \t\r") != std::string_view::npos) {
-      if (auto done = decode(line); !done) return fail(Code::Invalid, fmt::format("line at offset {}: {}", offset, done.error().message));
-    }
-    offset = end + 1;
+    if (line.find_first_not_of(" \t\r") == std::string_view::npos) continue;
+    // Where nothing was read yet it is no document a line: the error of the whole is the one that helps.
+    if (auto done = decode(line, context, out); !done) return out.records == 0 ? whole : fail(Code::Invalid, fmt::format("line at offset {}: {}", offset, done.error().message));
   }
   return {};
 }
 
+Result<void> decode_zipkin_file(std::string_view json, const Context& context, Decoded& out) {
+  const std::size_t begin = json.find_first_not_of(" \t\r\n");
+  if (begin == std::string_view::npos || json[begin] != '{') return decode_zipkin(json, context, out);
+  return decode_zipkin(fmt::format("[{}]", json), context, out);  // a single span
+}
+
+}  // namespace
+
 Result<void> decode_file(std::string_view format, std::string_view bytes, const Context& context, Decoded& out) {
-  using Decode = Result<void> (*)(std::string_view, const Context&, Decoded&);
   static constexpr std::pair<std::string_view, Decode> kFormats[] = {
-      {"jaeger", decode_jaeger}, {"zipkin", decode_zipkin}, {"otlp", decode_otlp_file}, {"kubernetes", decode_kubernetes_events}};
+      {"jaeger", decode_jaeger}, {"zipkin", decode_zipkin_file}, {"otlp", decode_otlp_file}, {"kubernetes", decode_kubernetes_events}};
+  if (const std::string_view encoding = packed_as(bytes); !encoding.empty()) {
+    ASSIGN(const std::string unpacked, unpack(encoding, bytes, kImportUnpackedBytesMax));
+    if (!packed_as(unpacked).empty()) return fail(Code::Invalid, "it is packed twice");
+    return decode_file(format, unpacked, context, out);
+  }
+  if (bytes.starts_with("\xef\xbb\xbf")) bytes.remove_prefix(3);  // a mark that some editors put before UTF-8
   if (format == "auto") {
     // Names that only one of them has, within the first part of the file.
     const std::string_view head = bytes.substr(0, 64U << 10U);
@@ -206,7 +241,8 @@ Result<void> decode_file(std::string_view format, std::string_view bytes, const 
   }
   for (const auto& [name, decode] : kFormats) {
     if (name != format) continue;
-    TRY(decode(bytes, context, out));
+    TRY(decode_documents(decode, bytes, context, out));
+    if (out.records > 0 && out.rejected == out.records) return fail(Code::Invalid, fmt::format("none of its {} records can be read: {}", out.records, out.rejected_why));
     if (out.records == 0) return fail(Code::Invalid, fmt::format("nothing in it is of format {}", format));
     return {};
   }

@@ -139,6 +139,13 @@ void Receivers::count_bad(const std::string& path, std::string why) {
   source->set_error(std::move(why));
 }
 
+void Receivers::count_refused(const std::string& path) {
+  const SourcePtr source = source_of(path);
+  if (!source) return;
+  ++source->requests;
+  ++source->refused;
+}
+
 HttpAnswer Receivers::take(const HttpRequest& request) {
   if (!request.origin.empty()) return {.status = 403, .body = "pages in a browser may not write here\n"};
   if (request.path == "/healthz") return request.method == "GET" ? HttpAnswer{.body = "ok\n"} : HttpAnswer{.status = 405, .allow = "GET"};

@@ -58,6 +58,7 @@ class Receivers {
   std::vector<SourcePtr> sources() const { return sources_; }
   // A request that did not come whole or was too large, told by the carrier.
   void count_bad(const std::string& path, std::string why);
+  void count_refused(const std::string& path);  // one that is well and was told to come again
 
  private:
   using Decode = std::function<Result<void>(std::string_view, const Context&, Decoded&)>;

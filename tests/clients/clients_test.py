@@ -256,6 +256,30 @@ class Prometheus(unittest.TestCase):
             wait_for("its end", lambda: daemon.ask("incidents")["incidents"][0]["state"] == "closed", 60)
 
 
+class Imports(unittest.TestCase):
+    # A file that is imported twice is shown once; one that is broken leaves nothing behind and says where.
+    def test_twice_and_broken(self):
+        trace, now = "4bf92f3577b34da6a3ce929d0e0e4736", int(time.time() * 1e6) - 10_000_000
+        spans = [{"traceID": trace, "spanID": f"{i + 1:016x}", "operationName": f"step {i}", "startTime": now + i, "duration": 1000, "processID": "p",
+                  "references": [{"refType": "CHILD_OF", "traceID": trace, "spanID": f"{i:016x}"}] if i else [],
+                  "logs": [{"timestamp": now + i, "fields": [{"key": "message", "value": word}]} for word in ("tried", "done")]} for i in range(3)]
+        document = json.dumps({"data": [{"traceID": trace, "spans": spans, "processes": {"p": {"serviceName": "shop"}}}]})
+        with Bare() as daemon:
+            for name, text in (("broken", document + "\n" + document[:200]), ("whole", document)):
+                (daemon.folder / name).write_text(text)
+            with self.assertRaisesRegex(AssertionError, f"line at offset {len(document) + 1}"):
+                daemon.ask("import", str(daemon.folder / "broken"))
+            for _ in range(2):
+                said = daemon.ask("import", str(daemon.folder / "whole"))
+                self.assertEqual((said["records"], said["events"]), (3, 9))
+                self.assertLessEqual(said["first"], said["last"])
+            daemon.settled("import", 18)
+            shown = daemon.ask("trace", trace)
+            self.assertEqual([(row["depth"], row["name"]) for row in shown["spans"]], [(i, f"step {i}") for i in range(3)])
+            self.assertEqual(sorted(line["body"] for line in shown["logs"]), ["done"] * 3 + ["tried"] * 3)
+            self.assertEqual(daemon.source("import")["malformed"], 1)
+
+
 class Logs(unittest.TestCase):
     # util-linux' logger in each form and over each socket: each message once, with its program.
     def test_logger(self):

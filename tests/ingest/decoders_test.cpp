@@ -1,5 +1,6 @@
 // Alerts, Prometheus, Kubernetes events, imports.
 #include <fmt/format.h>
+#include <zlib.h>
 
 #include <bit>
 #include <cmath>
@@ -306,13 +307,55 @@ TEST(Imports, JaegerAndZipkinTellTheSame) {
   EXPECT_FALSE(decode_file("auto", "{}", test_context(), decoded));
   EXPECT_FALSE(decode_file("nonsense", "{}", test_context(), decoded));
   // A file of another format is no file without spans.
-  for (const auto& [format, text] : {std::pair("jaeger", R"([{"traceId":"4bf92f3577b34da6a3ce929d0e0e4736","id":"00f067aa0ba902b7","localEndpoint":{}}])"), std::pair("otlp", R"({"data":[]})")}) {
+  for (const auto& [format, text] : {std::pair("jaeger", R"([{"traceId":"4bf92f3577b34da6a3ce929d0e0e4736","id":"00f067aa0ba902b7","timestamp":1,"localEndpoint":{}}])"), std::pair("otlp", R"({"data":[]})")}) {
     Decoded none;
     const auto done = decode_file(format, text, test_context(), none);
     ASSERT_FALSE(done) << format;
     EXPECT_EQ(done.error().message, fmt::format("nothing in it is of format {}", format));
   }
   EXPECT_EQ(decode_file("auto", " \n", test_context(), decoded).error().message, "it is empty");
+}
+
+// One document a line, packed, with a mark of an editor: the same spans. What cannot be placed is told.
+TEST(Imports, FormsOfFiles) {
+  const std::string jaeger = R"({"data":[{"traceID":"4bf92f3577b34da6a3ce929d0e0e4736","spans":[{"traceID":"4bf92f3577b34da6a3ce929d0e0e4736","spanID":"a1","operationName":"GET /","startTime":1700000000000000,"duration":5}]}]})";
+  const std::string zipkin = R"({"traceId":"4bf92f3577b34da6a3ce929d0e0e4736","id":"00f067aa0ba902b7","timestamp":1700000000000000,"duration":5,"localEndpoint":{"serviceName":"shop"}})";
+  const std::string otlp = R"({"resourceSpans":[{"scopeSpans":[{"spans":[{"traceId":"4bf92f3577b34da6a3ce929d0e0e4736","spanId":"00f067aa0ba902b7","name":"x","startTimeUnixNano":"1700000000000000000","endTimeUnixNano":"1700000000000000005"}]}]}]})";
+  std::string packed(1024, '\0');
+  z_stream stream{};
+  ASSERT_EQ(deflateInit2(&stream, 6, Z_DEFLATED, 15 + 16, 8, Z_DEFAULT_STRATEGY), Z_OK);
+  stream.next_in = reinterpret_cast<Bytef*>(const_cast<char*>(jaeger.data()));
+  stream.avail_in = static_cast<uInt>(jaeger.size());
+  stream.next_out = reinterpret_cast<Bytef*>(packed.data());
+  stream.avail_out = static_cast<uInt>(packed.size());
+  ASSERT_EQ(deflate(&stream, Z_FINISH), Z_STREAM_END);
+  packed.resize(stream.total_out);
+  deflateEnd(&stream);
+  const struct { const char* name; std::string bytes; std::size_t spans; } good[] = {
+      {"jaeger, two lines", jaeger + "\n" + jaeger + "\n", 2}, {"zipkin, two lines", zipkin + "\n\n" + zipkin, 2}, {"zipkin, one span", zipkin, 1},
+      {"otlp, two lines", otlp + "\r\n" + otlp + "\r\n", 2},  {"with a mark", "\xef\xbb\xbf" + jaeger, 1},        {"packed", packed, 1},
+  };
+  for (const auto& c : good) {
+    SCOPED_TRACE(c.name);
+    Decoded decoded;
+    const auto done = decode_file("auto", c.bytes, test_context(), decoded);
+    ASSERT_TRUE(done) << done.error().message;
+    EXPECT_EQ(decoded.events.size(), c.spans);
+  }
+  const struct { const char* name; std::string bytes; const char* says; } bad[] = {
+      {"a line that breaks off", jaeger + "\n" + jaeger.substr(0, 80), "line at offset "},
+      {"no document at all", jaeger.substr(0, 80) + "\n" + jaeger, "before offset"},
+      {"no start", R"([{"traceId":"4bf92f3577b34da6a3ce929d0e0e4736","id":"00f067aa0ba902b7","name":"x","localEndpoint":{}}])", "none of its 1 records can be read: span 'x' has no start"},
+      {"no ids", R"([{"timestamp":1700000000000000,"localEndpoint":{}}])", "none of its 1 records can be read: a span without a trace id"},
+      {"packed bytes that break off", packed.substr(0, 40), "offset"},
+  };
+  for (const auto& c : bad) {
+    SCOPED_TRACE(c.name);
+    Decoded decoded;
+    const auto done = decode_file("auto", c.bytes, test_context(), decoded);
+    ASSERT_FALSE(done);
+    EXPECT_NE(done.error().message.find(c.says), std::string::npos) << done.error().message;
+  }
 }
 
 }  // namespace

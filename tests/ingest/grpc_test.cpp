@@ -273,6 +273,8 @@ TEST_F(GrpcTest, LimitsHold) {
   EXPECT_EQ(client_.answers[refused].headers["grpc-status"], "14");
   EXPECT_TRUE(client_.answers[refused].headers.contains("grpc-status-details-bin"));
   EXPECT_LE(shared_.arriving_bytes, shared_.limits.arriving_bytes_max);
+  EXPECT_EQ(stats("otlp-logs").refused, 1U);
+  EXPECT_EQ(stats("otlp-logs").malformed, 1U);  // the one of 2 GiB
   // Headers beyond the limit end their request only.
   const std::int32_t wide = client_.request(kLogs, grpc_message(""), {{"x", std::string(shared_.limits.header_bytes_max, 'x')}});
   ASSERT_TRUE(talk());

@@ -164,6 +164,23 @@ TEST_F(ReceiveTest, OverRealSockets) {
   server->reset();
 }
 
+// More at once than there is memory for is told to come again: nothing is wrong with it.
+TEST_F(ReceiveTest, TooMuchAtOnceIsRefusedNotMalformed) {
+  auto listener = listen_stream("127.0.0.1:0");
+  ASSERT_TRUE(listener) << listener.error().message;
+  const auto port = port_of(listener->get());
+  ASSERT_TRUE(port);
+  auto server = HttpServer::start(std::move(*listener), receivers_, {.arriving_bytes_max = 1000});
+  ASSERT_TRUE(server) << server.error().message;
+  const std::string url = fmt::format("http://127.0.0.1:{}/v1/logs", *port);
+  EXPECT_EQ(status_of(url, log_json(1) + std::string(2000, ' '), {"Content-Type: application/json"}), 429);
+  EXPECT_EQ(status_of(url, log_json(1), {"Content-Type: application/json"}), 200);
+  EXPECT_EQ(stats("otlp-logs").refused, 1U);
+  EXPECT_EQ(stats("otlp-logs").malformed, 0U);
+  EXPECT_EQ(stats("otlp-logs").produced, 1U);
+  server->reset();
+}
+
 TEST(Listen, SaysWhatIsWrong) {
   for (const char* address : {"", "x", "127.0.0.1", "127.0.0.1:99999", "example.net:80"}) {
     const auto fd = listen_stream(address);
