@@ -117,20 +117,24 @@ std::optional<std::int64_t> time_at(std::string_view text, std::int64_t now_wall
     if (!clock_time(rest, parts)) return std::nullopt;
     return wall_of(parts);
   }
-  // Nov 23 14:02:08
+  // Nov 23 14:02:08, and with the year (Cisco): Nov 23 2026 14:02:08
   const auto name = month(rest);
   if (!name || !take(rest, ' ')) return std::nullopt;
   (void)take(rest, ' ');
   const auto day = digits(rest, 1, 2);
-  if (!day || *day < 1 || *day > 31 || !take(rest, ' ') || !clock_time(rest, parts)) return std::nullopt;
+  if (!day || *day < 1 || *day > 31 || !take(rest, ' ')) return std::nullopt;
+  std::string_view after = rest;
+  const auto year = digits(after, 4, 4);
+  const bool has_year = year && *year >= 1970 && *year < 2200 && take(after, ' ');
+  if (!clock_time(has_year ? after : rest, parts)) return std::nullopt;
   const std::time_t now = now_wall_ns / kNsPerSecond;
   std::tm local{};
   ::localtime_r(&now, &local);
-  parts.tm.tm_year = local.tm_year;
+  parts.tm.tm_year = has_year ? *year - 1900 : local.tm_year;
   parts.tm.tm_mon = *name;
   parts.tm.tm_mday = *day;
   std::int64_t wall = wall_of(parts);
-  if (wall > now_wall_ns + 86'400 * kNsPerSecond) {  // December, read in January
+  if (!has_year && wall > now_wall_ns + 86'400 * kNsPerSecond) {  // December, read in January
     --parts.tm.tm_year;
     wall = wall_of(parts);
   }

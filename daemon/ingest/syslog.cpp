@@ -64,11 +64,32 @@ void structured_data(std::string_view& text, stream::Event& event, Decoded& out)
   if (text.starts_with(' ')) text.remove_prefix(1);
 }
 
+// Letters and what programs have in their names; a number, JSON or a sentence is no tag.
+bool is_tag(std::string_view text) {
+  constexpr std::string_view kOthers = "_-./@+()#~";
+  bool letter = false;
+  for (const char c : text) {
+    const bool is_letter = (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z');
+    letter = letter || is_letter;
+    if (!is_letter && !(c >= '0' && c <= '9') && kOthers.find(c) == std::string_view::npos && (c & 0x80) == 0) return false;
+  }
+  return letter;
+}
+
+// How long the time of RFC 3164 at the begin is, with what devices add to it: "Nov 23 14:02:08", "Nov 23 2026 14:02:08.123".
+std::size_t bsd_time(std::string_view text) {
+  std::size_t size = 15;
+  if (text.size() > 21 && text[3] == ' ' && text[6] == ' ' && text[11] == ' ' && text[14] == ':') size = 20;
+  else if (text.size() <= 16 || text[3] != ' ' || text[6] != ' ' || text[9] != ':') return 0;
+  if (text[size] == '.') size = std::min(text.find_first_not_of("0123456789", size + 1), text.size());
+  return size < text.size() && (text[size] == ' ' || text[size] == ':') ? size : 0;
+}
+
 // "tag[123]: message" or "tag: message"
 void tag(std::string_view& text, std::string_view& program, std::string_view& pid) {
   std::size_t end = 0;
   while (end < text.size() && end < 64 && text[end] != ' ' && text[end] != ':' && text[end] != '[') ++end;
-  if (end == 0 || end == text.size() || text[end] == ' ') return;
+  if (end == 0 || end == text.size() || text[end] == ' ' || !is_tag(text.substr(0, end))) return;
   std::string_view rest = text.substr(end);
   std::string_view number;
   if (rest.starts_with('[')) {
@@ -121,10 +142,10 @@ void decode_syslog(std::string_view message, const std::string& service, const C
     if (rest.starts_with("\xEF\xBB\xBF")) rest.remove_prefix(3);
   } else {
     // "Nov 23 14:02:08 " or an RFC 3339 time, as rsyslog can be told to write
-    const bool bsd = rest.size() > 16 && rest[3] == ' ' && rest[6] == ' ' && rest[9] == ':' && rest[15] == ' ';
-    if (bsd) {
-      wall = line_time(rest.substr(0, 15), now_wall).value_or(0);
-      if (wall > 0) rest.remove_prefix(16);
+    if (const std::size_t size = bsd_time(rest); size > 0) {
+      wall = line_time(rest.substr(0, size), now_wall).value_or(0);
+      if (wall > 0) rest.remove_prefix(size + 1);
+      if (wall > 0 && rest.starts_with(' ')) rest.remove_prefix(1);
     } else if (const auto time = line_time(rest.substr(0, rest.find(' ')), now_wall)) {
       wall = *time;
       (void)word(rest);
@@ -134,6 +155,7 @@ void decode_syslog(std::string_view message, const std::string& service, const C
       const std::string_view first = rest.substr(0, rest.find(' '));
       if (!first.ends_with(':') && first.find('[') == std::string_view::npos) host = word(rest);
     }
+    if (rest.starts_with(": ")) rest.remove_prefix(2);
     tag(rest, program, pid);
   }
   event.time_ns = stream_time(wall == 0 ? now_wall : wall, context, out);

@@ -96,6 +96,9 @@ TEST(Syslog, SilentConnectionsMakeRoom) {
 }
 
 TEST(Syslog, FormsOfMessages) {
+  std::tm local{};
+  local.tm_min = 59, local.tm_hour = 22, local.tm_mday = 13, local.tm_mon = 10, local.tm_year = 123, local.tm_isdst = -1;
+  const std::int64_t local_ns = ::mktime(&local) * kNsPerSecond - kOffset;
   const struct {
     const char* message;
     const char* entity;
@@ -108,6 +111,11 @@ TEST(Syslog, FormsOfMessages) {
       {"<11>1 2023-11-15T00:59:00Z testhost x 4211 - - pid known", "service:shop", "pid known", stream::kError, 9940 * kNsPerSecond},
       {"<14>/usr/sbin/cron[7]: no time", "service:cron", "no time", stream::kInfo, kNow},
       {"no header at all", "host", "no header at all", stream::kInfo, kNow},
+      {"<11>Nov 13 2023 22:59:00 asa1 : %ASA-3-710003: TCP access denied", "host", "%ASA-3-710003: TCP access denied", stream::kError, local_ns},
+      {"<11>Nov 13 22:59:00.250 asa1 %ASA-3-710003: denied", "host", "%ASA-3-710003: denied", stream::kError, local_ns + 250 * kNsPerMs},
+      {"<11>Nov 13 2023 22:59:00: %ASA-3-710003: denied", "host", "%ASA-3-710003: denied", stream::kError, local_ns},
+      {"<11>123: %SYS-5-CONFIG_I: configured", "host", "123: %SYS-5-CONFIG_I: configured", stream::kError, kNow},
+      {"<11>{\"level\":\"error\",\"msg\":\"x\"}", "host", "{\"level\":\"error\",\"msg\":\"x\"}", stream::kError, kNow},
       {"<999>bad priority", "host", "<999>bad priority", stream::kInfo, kNow},
   };
   for (const auto& c : cases) {
