@@ -14,7 +14,7 @@ double seconds_of(std::int64_t ns) { return static_cast<double>(ns) / kNsPerSeco
 
 }  // namespace
 
-SpanWaits split_own_time(std::int64_t start_ns, std::int64_t end_ns, double self_s, double slow_s, const Seconds& seconds) {
+SpanWaits split_own_time(std::int64_t start_ns, std::int64_t end_ns, double self_s, double slow_s, double timed_s, const Seconds& seconds) {
   SpanWaits waits;
   waits.network_s = std::max(0.0, seconds_of(end_ns - start_ns) - self_s);
   const double whole_s = std::max(1e-9, seconds_of(end_ns - start_ns));
@@ -42,6 +42,7 @@ SpanWaits split_own_time(std::int64_t start_ns, std::int64_t end_ns, double self
   if (waits.cpu_s == 0 && second != seconds.end() && second->first - 2 * kNsPerSecond < end_ns) add(*second, self_s, requests_s);
   // Together they are no more than the own time; what the probe timed itself goes first.
   waits.disk_s = std::min(self_s, std::max(waits.disk_s, slow_s));
+  waits.timed_s = std::min(waits.disk_s, timed_s);
   const double others_s = waits.cpu_s + waits.run_queue_s;
   if (const double left_s = self_s - waits.disk_s; others_s > left_s) {
     waits.cpu_s *= left_s / others_s;
@@ -72,20 +73,22 @@ Result<SpanWaitsReader> SpanWaitsReader::read(const stream::EventStore& store, s
   query.to_ns = to_ns;
   query.limit = kSlowMax;
   TRY(store.scan(query, [&](const stream::Event& event) {
-    reader.slow_.push_back({event.time_ns - static_cast<std::int64_t>(event.value * kNsPerSecond), event.time_ns, std::string(event.attribute("process.pid"))});
+    reader.slow_.push_back({event.time_ns - static_cast<std::int64_t>(event.value * kNsPerSecond), event.time_ns, std::string(event.attribute("process.pid")), std::string(event.attribute("thread.id"))});
     return true;
   }));
   return reader;
 }
 
-SpanWaits SpanWaitsReader::of(const std::string& entity, std::string_view pid, std::int64_t start_ns, std::int64_t end_ns, double self_s) const {
-  double slow_s = 0;
+SpanWaits SpanWaitsReader::of(const std::string& entity, std::string_view pid, std::string_view tid, std::int64_t start_ns, std::int64_t end_ns, double self_s) const {
+  double slow_s = 0, timed_s = 0;
   for (const Slow& call : slow_) {
-    if (call.pid == pid && call.start_ns >= start_ns && call.end_ns <= end_ns) slow_s += seconds_of(call.end_ns - call.start_ns);
+    if (call.pid != pid || call.start_ns < start_ns || call.end_ns > end_ns) continue;
+    slow_s += seconds_of(call.end_ns - call.start_ns);
+    if (!tid.empty() && call.tid == tid) timed_s += seconds_of(call.end_ns - call.start_ns);
   }
   static const Seconds kNone;
   const auto found = seconds_.find(entity);
-  return split_own_time(start_ns, end_ns, self_s, slow_s, found == seconds_.end() ? kNone : found->second);
+  return split_own_time(start_ns, end_ns, self_s, slow_s, timed_s, found == seconds_.end() ? kNone : found->second);
 }
 
 }  // namespace culprit::app

@@ -74,7 +74,7 @@ class FakeBackend : public Backend {
   }
   Result<Json> logs(const LogsQuery& query) override { return Json{{"api", 1}, {"limit", query.limit}, {"service", query.service}}; }
   Result<Json> source(const SourceRequest& request) override { return Json{{"api", 1}, {"type", request.type}, {"added", request.add}}; }
-  Result<Json> trace(const std::string& id) override { return fail(Code::NotFound, "no trace " + id); }
+  Result<Json> trace(const std::string& id) override { return id == "4bf92f3577b34da6a3ce929d0e0e4736" ? document("trace") : fail(Code::NotFound, "no trace " + id); }
   Result<Json> rules() override { return document("rules"); }
   Result<Json> reload_rules() override { return fail(Code::Invalid, "bad.yaml:4:3: unknown key 'sumary'"); }
   Result<std::string> metrics_text() override {

@@ -31,35 +31,44 @@ TEST(SpanWaitsTest, OwnTimeIsSplitByTheSecondsSums) {
   };
   for (const auto& c : cases) {
     SCOPED_TRACE(c.name);
-    const SpanWaits waits = split_own_time(10 * kSecond + kSecond / 20, 11 * kSecond - kSecond / 20, c.self_s, c.slow_s, c.seconds);
+    const SpanWaits waits = split_own_time(10 * kSecond + kSecond / 20, 11 * kSecond - kSecond / 20, c.self_s, c.slow_s, c.slow_s / 2, c.seconds);
     EXPECT_NEAR(waits.network_s, c.network, 1e-9);
     EXPECT_NEAR(waits.cpu_s, c.cpu, 1e-9);
     EXPECT_NEAR(waits.run_queue_s, c.run_queue, 1e-9);
     EXPECT_NEAR(waits.disk_s, c.disk, 1e-9);
     EXPECT_NEAR(waits.lock_s, c.lock, 1e-9);
+    EXPECT_NEAR(waits.timed_s, c.slow_s / 2, 1e-9);
   }
 }
 
-// Only slow calls of the request's own process, within it, are its disk time.
+// Only slow calls of the request's own process, within it, are its disk time; those of its own thread are no estimate.
 TEST(SpanWaitsTest, SlowCallsWithinTheSpanCount) {
   FakeClock clock(100 * kSecond);
   auto store = stream::EmbeddedStore::open({}, clock).value();
   std::vector<stream::Event> events;
-  for (const auto& [end_ns, pid] : {std::pair{12 * kSecond, "7"}, {12 * kSecond, "8"}, {40 * kSecond, "7"}}) {
+  const struct { std::int64_t end_ns; const char *pid, *tid; double value; } calls[] = {
+      {12 * kSecond, "7", "71", 0.4}, {12 * kSecond, "7", "72", 0.3}, {12 * kSecond, "8", "71", 0.4}, {40 * kSecond, "7", "71", 0.4}};
+  for (const auto& call : calls) {
     stream::Event event;
-    event.time_ns = end_ns;
+    event.time_ns = call.end_ns;
     event.kind = stream::Kind::Kernel;
     event.entity = "service:shop";
     event.name = "syscall.slow";
-    event.value = 0.4;
-    event.attributes = {{"process.pid", pid}};
+    event.value = call.value;
+    event.attributes = {{"process.pid", call.pid}, {"thread.id", call.tid}};
     events.push_back(std::move(event));
   }
   ASSERT_TRUE(store->append(std::move(events)));
   const auto reader = SpanWaitsReader::read(*store, {"service:shop"}, 10 * kSecond, 13 * kSecond, kSecond).value();
   EXPECT_FALSE(reader.knows("service:shop"));  // no sample of any second
-  EXPECT_NEAR(reader.of("service:shop", "7", 10 * kSecond, 13 * kSecond, 3).disk_s, 0.4, 1e-9);
-  EXPECT_NEAR(reader.of("service:shop", "7", 10 * kSecond, 11 * kSecond, 1).disk_s, 0, 1e-9);
+  const struct { const char *name, *tid; std::int64_t end_ns; double disk, timed; } cases[] = {
+      {"its thread is known", "71", 13 * kSecond, 0.7, 0.4}, {"and is another one", "73", 13 * kSecond, 0.7, 0}, {"it is not known", "", 13 * kSecond, 0.7, 0}, {"before the calls", "71", 11 * kSecond, 0, 0}};
+  for (const auto& c : cases) {
+    SCOPED_TRACE(c.name);
+    const SpanWaits waits = reader.of("service:shop", "7", c.tid, 10 * kSecond, c.end_ns, 1);
+    EXPECT_NEAR(waits.disk_s, c.disk, 1e-9);
+    EXPECT_NEAR(waits.timed_s, c.timed, 1e-9);
+  }
 }
 
 }  // namespace

@@ -96,6 +96,21 @@ TEST_F(RunTest, AnswersEveryQuestion) {
   }
 }
 
+// Of the kernel's waits what was timed is told as it is, and what is a share of a second's sums with "~".
+TEST_F(RunTest, TraceTellsEstimatesFromWhatWasTimed) {
+  serve();
+  const Outcome result = run({"trace", "4bf92f3577b34da6a3ce929d0e0e4736"});
+  EXPECT_EQ(result.code, kAnswered) << result.err;
+  std::string words;  // however its columns are broken
+  std::istringstream in(result.out);
+  for (std::string word; in >> word;) words += word + " ";
+  for (const char* says : {"db 300 ms, run queue ~50 ms, disk 200 ms, lock or sleep ~150 ms, CPU ~100 ms shop:", "network 50 ms db:", "disk ~200 ms, lock or sleep ~40 ms, CPU ~10 ms cart:", "kernel disk 120 ms ~"}) {
+    EXPECT_THAT(words, HasSubstr(says));
+  }
+  EXPECT_THAT(result.out, HasSubstr("\n~ estimated: "));
+  EXPECT_THAT(result.out, HasSubstr("shop: error: the pool is exhausted"));
+}
+
 // -o csv is a table for other programs; a filter's mistake is told before anything is asked, with its place.
 TEST_F(RunTest, CsvAndFilters) {
   serve();

@@ -80,18 +80,26 @@ std::string bar(double offset, double duration, double whole_s, std::size_t widt
   return std::string(begin, ' ') + std::string(end - begin, '=');
 }
 
-// What the kernel says of a span's own time; parts that nobody would feel are left out.
+// What the kernel says of a span's own time; parts that nobody would feel are left out. "~" is before what is an estimate: a share of
+// the sums that the kernel keeps of the process in a second.
 std::string kernel_waits(const Json& kernel, double duration_s, bool first) {
   if (!kernel.is_object()) return {};
   static constexpr std::pair<const char*, const char*> kParts[] = {{"run_queue_s", "run queue"}, {"disk_s", "disk"}, {"lock_s", "lock or sleep"}, {"cpu_s", "CPU"}};
   std::string out;
-  const auto add = [&](std::string_view what, double seconds) {
+  const auto add = [&](std::string_view what, double seconds, bool estimate) {
     if (seconds < std::max(1e-5, duration_s / 100)) return;
-    out += fmt::format("{}{} {}", first && out.empty() ? "" : ", ", what, format_seconds(seconds));
+    out += fmt::format("{}{} {}{}", first && out.empty() ? "" : ", ", what, estimate ? "~" : "", format_seconds(seconds));
   };
-  if (!truth(kernel, "estimated")) add("network", number_or(kernel, "network_s", 0));
-  else if (truth(kernel, "of_second")) {
-    for (const auto& [key, name] : kParts) add(name, number_or(kernel, key, 0));
+  if (!truth(kernel, "estimated")) {
+    add("network", number_or(kernel, "network_s", 0), false);
+    return out;
+  }
+  const double timed_s = number_or(kernel, "disk_timed_s", 0);  // by the probe, in this request's thread
+  for (const auto& [key, name] : kParts) {
+    const double seconds = number_or(kernel, key, 0);
+    const bool timed = std::string_view(key) == "disk_s" && timed_s > 0.95 * seconds;
+    if (timed) add(name, timed_s, false);
+    else if (truth(kernel, "of_second")) add(name, seconds, true);
   }
   return out;
 }
@@ -100,17 +108,21 @@ std::string render_trace(const Json& document, const Style& style) {
   const double whole_s = number_or(document, "duration_s", 0);
   std::string out = fmt::format("trace {}, {}, {} spans, {} log lines\n", text(document, "trace_id"), format_seconds(whole_s), list(document, "spans").size(), list(document, "logs").size());
   Table table({{"span"}, {"took", Table::Align::Right}, {"where"}, {"seen by"}, {"waits"}});
+  bool estimates = false;
   for (const Json& row : list(document, "spans")) {
     std::string waits;
     for (const auto& [key, value] : field(row, "waits").items()) {
       const std::string seconds = scalar(value);
       if (key != "self") waits += fmt::format("{}{} {}", waits.empty() ? "" : ", ", one_line(key.starts_with("wait.") ? key.substr(5) : key), format_seconds(std::strtod(seconds.c_str(), nullptr)));
     }
-    waits += kernel_waits(field(row, "kernel"), number_or(row, "duration_s", 0), waits.empty());
+    const std::string kernel = kernel_waits(field(row, "kernel"), number_or(row, "duration_s", 0), waits.empty());
+    estimates = estimates || kernel.find('~') != std::string::npos;
+    waits += kernel;
     table.add({std::string(std::min<std::size_t>(20, static_cast<std::size_t>(number_or(row, "depth", 0))) * 2, ' ') + text(row, "service") + ": " + text(row, "name") + (truth(row, "error") ? "  ERROR" : ""),
                format_seconds(number_or(row, "duration_s", 0)), bar(number_or(row, "offset_s", 0), number_or(row, "duration_s", 0), whole_s, 30), text(row, "seen_by"), waits});
   }
   out += table.text(style, 0);
+  if (estimates) out += "~ estimated: a share of what the kernel summed up for the whole process in a second\n";
   for (const Json& row : list(document, "logs")) {
     out += fmt::format("{:>10}  {}: {}{}\n", "+" + format_seconds(std::max(0.0, number_or(row, "offset_s", 0))), text(row, "service"), text(row, "severity").empty() ? "" : text(row, "severity") + ": ", text(row, "body"));
   }
