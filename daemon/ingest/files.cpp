@@ -15,6 +15,7 @@
 
 #include "daemon/base/log.h"
 #include "daemon/base/text.h"
+#include "daemon/ingest/container_lines.h"
 #include "daemon/ingest/log_file.h"
 #include "daemon/ingest/position.h"
 #include "daemon/ingest/source_thread.h"
@@ -65,7 +66,12 @@ struct Open {
   std::string rest;          // a line whose end was not read
   std::uint64_t line_start = 0, pending_start = 0;  // offsets of rest and of pending
   bool skipping = false;     // the rest of a line beyond the limit
+  std::string joined[2];     // what container engines cut out of one line, of the two streams
+  std::uint64_t joined_start = 0;
+  std::string container;     // its id in the path, if this is the log of one
   std::string pending;       // an event that may go on
+  std::int64_t pending_wall_ns = 0;  // when a container engine got it
+  bool pending_stderr = false, pending_wrapped = false;
   std::size_t pending_lines = 0;
   std::int64_t pending_ns = 0;
   bool replaced = false;     // another file has its name; ends when nothing was written for kLingerNs
@@ -83,6 +89,11 @@ struct Open {
     if (tail.size() > kTailBytes) tail.erase(0, tail.size() - kTailBytes);
     read += bytes.size();
   }
+  // Where the first line begins that is in no event yet.
+  std::uint64_t unread_from() const {
+    const std::uint64_t begun = joined[0].empty() && joined[1].empty() ? line_start : joined_start;
+    return pending_lines > 0 ? std::min(pending_start, begun) : begun;
+  }
   // How the part that was read is known again.
   Position read_so_far() const { return {file.key(), read, hash_of_bytes(head), head.size(), hash_of_bytes(tail), tail.size(), path}; }
 };
@@ -90,6 +101,7 @@ struct Open {
 }  // namespace
 
 std::string service_of_path(const std::filesystem::path& path) {
+  if (std::string of_container = service_of_container_path(path.native()); !of_container.empty()) return of_container;
   std::string stem = path.stem().string();
   static const std::set<std::string> kKinds = {"access", "error", "log", "logs", "current", "stdout", "stderr", "output", "messages", "server", "slow", "slow-query", "query", "other_vhosts_access"};
   stem = stem.substr(0, stem.find('.'));
@@ -99,18 +111,16 @@ std::string service_of_path(const std::filesystem::path& path) {
 }
 
 struct FileFollower::Impl {
-  Impl(FilesOptions chosen, LineFormat line_format, SourcePtr state, Intake& to, const Clock& time, const Resolver& who)
-      : options(std::move(chosen)), format(std::move(line_format)), source(std::move(state)), intake(to), clock(time), resolver(who) {}
+  Impl(FilesOptions chosen, LineFormat line_format, LineFormat other_format, SourcePtr state, Intake& to, const Clock& time, const Resolver& who)
+      : options(std::move(chosen)), format(std::move(line_format)), automatic(std::move(other_format)), source(std::move(state)), intake(to), clock(time), resolver(who) {}
 
   ~Impl() {
     thread = {};  // ends it
-    for (const auto& [key, file] : files) {
-      if (options.followed != nullptr) options.followed->end(kernel_file(key));
-    }
+    for (const auto& [key, file] : files) end(key, file);
   }
 
   FilesOptions options;
-  LineFormat format;
+  LineFormat format, automatic;
   SourcePtr source;
   Intake& intake;
   const Clock& clock;
@@ -136,11 +146,17 @@ struct FileFollower::Impl {
   bool names_changed();
   bool find_position(Open& file);
   void begin(Open&& file, std::int64_t since_ns);
+  void end(const LogFile::Key& key, const Open& file) const {
+    if (options.followed == nullptr) return;
+    options.followed->end(kernel_file(key));
+    if (!file.container.empty()) options.followed->end_container(stream::LineMark::container_number(file.container));
+  }
   void find_renamed();
   bool follow_copies(const std::stop_token& stop);
   bool read(Open& file, const std::stop_token& stop);
   void take_line(Open& file, std::string_view line, Decoded& out);
   void finish_pending(Open& file, Decoded& out);
+  const LineFormat& format_of(const Open& file) const;
   bool deliver(Decoded& out, const std::stop_token& stop);
   void loop(const std::stop_token& stop);
 };
@@ -226,7 +242,11 @@ bool FileFollower::Impl::find_position(Open& file) {
 
 void FileFollower::Impl::begin(Open&& file, std::int64_t since_ns) {
   file.grew_ns = clock.now_ns();
-  if (options.followed != nullptr) options.followed->begin(kernel_file(file.file.key()), since_ns);
+  if (file.container.empty()) file.container = container_of_path(file.path);
+  if (options.followed != nullptr) {
+    options.followed->begin(kernel_file(file.file.key()), since_ns);
+    if (!file.container.empty()) options.followed->begin_container(stream::LineMark::container_number(file.container));
+  }
   const LogFile::Key key = file.file.key();
   files.emplace(key, std::move(file));
 }
@@ -314,15 +334,25 @@ void FileFollower::Impl::finish_pending(Open& file, Decoded& out) {
   stream::Event event;
   const std::string_view text = file.pending;
   const std::size_t first_end = text.find('\n');
+  const Context now = context();
   ++out.records;
-  if (!format.read(text.substr(0, first_end), context(), event, out) && format.name() != "auto") ++source->malformed;
+  if (!format_of(file).read(text.substr(0, first_end), now, event, out) && format.name() != "auto") ++source->malformed;
   if (first_end != std::string_view::npos) event.body = bounded_text(text, kBodyBytesMax, out);
-  const bool guessed = event.entity.empty() && options.service.empty();
-  if (event.entity.empty()) event.entity = "service:" + (options.service.empty() ? service_of_path(file.path) : options.service);
+  if (file.pending_wall_ns > 0) event.time_ns = stream_time(file.pending_wall_ns, now, out);  // the program's clock may be of another zone
+  if (event.entity.empty() && !options.service.empty()) event.entity = "service:" + options.service;
+  if (event.entity.empty() && !file.container.empty()) {
+    if (const std::string name = resolver.service_of_container(file.container); !name.empty()) event.entity = "service:" + name;
+  }
+  const bool guessed = event.entity.empty();
+  if (guessed) event.entity = "service:" + service_of_path(file.path);
   add_attribute(event.attributes, "log.file.path", file.path, out);
+  if (!file.container.empty()) add_attribute(event.attributes, "container.id", file.container, out);
+  if (file.pending_wrapped) add_attribute(event.attributes, "log.iostream", file.pending_stderr ? "stderr" : "stdout", out);
   if (options.followed != nullptr) {
     const Followed::File known_as = kernel_file(file.written_as);
-    stream::put_line_mark(event, {known_as.first, known_as.second, stream::LineMark::hash(text.substr(0, first_end)), guessed});
+    const std::uint64_t container = file.pending_wrapped ? stream::LineMark::container_number(file.container) : 0;
+    const bool of_file = container == 0;  // the engine wrote the file, and the program what is in it
+    stream::put_line_mark(event, {of_file ? known_as.first : 0, of_file ? known_as.second : 0, stream::LineMark::hash(text.substr(0, first_end)), guessed, container});
   }
   out.events.push_back(std::move(event));
   file.pending.clear();
@@ -331,7 +361,17 @@ void FileFollower::Impl::finish_pending(Open& file, Decoded& out) {
 
 void FileFollower::Impl::take_line(Open& file, std::string_view line, Decoded& out) {
   if (line.ends_with('\r')) line.remove_suffix(1);
-  if (file.pending_lines > 0 && file.pending_lines < kMultiLinesMax && file.pending.size() < kBodyBytesMax && format.continues(line)) {
+  auto wrapped = unwrap_container_line(line);
+  if (wrapped) {
+    std::string& joined = file.joined[wrapped->is_stderr ? 1 : 0];
+    if (file.joined[0].empty() && file.joined[1].empty()) file.joined_start = file.line_start;
+    joined += std::string_view(wrapped->text).substr(0, kLineBytesMax - std::min(kLineBytesMax, joined.size()));
+    if (!wrapped->whole) return;
+    wrapped->text = std::exchange(joined, {});
+    line = wrapped->text;
+  }
+  const bool same_kind = wrapped.has_value() == file.pending_wrapped && (!wrapped || wrapped->is_stderr == file.pending_stderr);
+  if (file.pending_lines > 0 && file.pending_lines < kMultiLinesMax && file.pending.size() < kBodyBytesMax && same_kind && format_of(file).continues(line)) {
     file.pending += '\n';
     file.pending += line;
     ++file.pending_lines;
@@ -344,7 +384,13 @@ void FileFollower::Impl::take_line(Open& file, std::string_view line, Decoded& o
   file.pending_lines = 1;
   file.pending_start = file.line_start;
   file.pending_ns = clock.now_ns();
+  file.pending_wrapped = wrapped.has_value();
+  file.pending_stderr = wrapped && wrapped->is_stderr;
+  file.pending_wall_ns = wrapped ? wrapped->wall_ns : 0;
 }
+
+// What a container engine wrapped in JSON need not be JSON itself.
+const LineFormat& FileFollower::Impl::format_of(const Open& file) const { return file.pending_wrapped && format.name() == "json" ? automatic : format; }
 
 // False: the daemon ends; positions stay behind, so that it is read again.
 bool FileFollower::Impl::deliver(Decoded& out, const std::stop_token& stop) {
@@ -369,6 +415,7 @@ bool FileFollower::Impl::read(Open& file, const std::stop_token& stop) {
       file.path = emptied_of.path;
       file.file = std::move(emptied_of.file);
       file.written_as = file.file.key();
+      file.container = emptied_of.container;
       file.replaced = emptied_of.replaced;
       file.grew_ns = clock.now_ns();
       emptied_of.position.key = file.file.key();
@@ -412,7 +459,7 @@ bool FileFollower::Impl::read(Open& file, const std::stop_token& stop) {
   }
   if (file.pending_lines > 0 && (clock.now_ns() - file.pending_ns > kPartialPolls * options.poll_every.count() * kNsPerMs || stop.stop_requested())) finish_pending(file, out);
   if (!deliver(out, stop)) return false;
-  file.offset = file.pending_lines > 0 ? file.pending_start : file.line_start;
+  file.offset = file.unread_from();
   if (over && file.pending_lines == 0) file.file.close();
   return true;
 }
@@ -455,7 +502,7 @@ void FileFollower::Impl::loop(const std::stop_token& stop) {
     if (!follow_copies(stop)) return write_positions(ready_to_write);
     std::erase_if(files, [&](const auto& entry) {
       if (entry.second.file) return false;
-      if (options.followed != nullptr) options.followed->end(kernel_file(entry.first));
+      end(entry.first, entry.second);
       return true;
     });
     if (names_changed() || now - scanned >= options.scan_every) {  // after it was seen which files were emptied: their copies are among them
@@ -477,7 +524,7 @@ void FileFollower::Impl::loop(const std::stop_token& stop) {
     finish_pending(file, out);
     // An orderly end: what is handed on now is still stored.
     if (!deliver(out, {})) return write_positions(ready_to_write);
-    file.offset = file.line_start;
+    file.offset = file.unread_from();
   }
   if (!first_scan) write_positions(positions_text());
 }
@@ -487,8 +534,9 @@ FileFollower::~FileFollower() = default;
 
 Result<std::unique_ptr<FileFollower>> FileFollower::start(FilesOptions options, SourcePtr source, Intake& intake, const Clock& clock, const Resolver& resolver) {
   ASSIGN(LineFormat format, LineFormat::create(options.format));
+  ASSIGN(LineFormat automatic, LineFormat::create("auto"));
   TRY(matches(options.pattern));
-  auto impl = std::make_unique<Impl>(std::move(options), std::move(format), std::move(source), intake, clock, resolver);
+  auto impl = std::make_unique<Impl>(std::move(options), std::move(format), std::move(automatic), std::move(source), intake, clock, resolver);
   impl->load_positions();
   Impl* self = impl.get();
   impl->thread = start_source_thread("files", fmt::format("files '{}'", impl->options.pattern), {impl->source}, [self](const std::stop_token& stop) { self->loop(stop); });
@@ -497,6 +545,7 @@ Result<std::unique_ptr<FileFollower>> FileFollower::start(FilesOptions options, 
 
 Result<FileFollower::Probe> FileFollower::probe(const FilesOptions& options, const Context& context) {
   ASSIGN(const LineFormat format, LineFormat::create(options.format));
+  ASSIGN(const LineFormat automatic, LineFormat::create("auto"));
   ASSIGN(const std::vector<std::string> found, matches(options.pattern));
   if (found.empty()) return fail(Code::NotFound, fmt::format("no file matches '{}', or its folder may not be read", options.pattern));
   Probe probe;
@@ -513,13 +562,16 @@ Result<FileFollower::Probe> FileFollower::probe(const FilesOptions& options, con
     for (int i = 0; i < 200 && !text.empty(); ++i) {
       const std::size_t end = text.find('\n');
       if (end == std::string_view::npos) break;
-      const std::string_view line = text.substr(0, end);
+      std::string_view line = text.substr(0, end);
       text.remove_prefix(end + 1);
-      if (line.empty() || format.continues(line)) continue;
+      const auto wrapped = unwrap_container_line(line);
+      if (wrapped) line = wrapped->text;
+      const LineFormat& of_line = wrapped && format.name() == "json" ? automatic : format;
+      if (line.empty() || of_line.continues(line)) continue;
       stream::Event event;
       Decoded out;
       ++probe.lines;
-      const bool fits = format.read(line, context, event, out);
+      const bool fits = of_line.read(line, context, event, out);
       probe.fits += fits ? 1 : 0;
       if (!fits && probe.problems.size() < 5) probe.problems.push_back(fmt::format("'{}': not of format {}: {}", path, format.name(), sanitize_utf8(line.substr(0, 160))));
       if (event.entity.empty()) event.entity = "service:" + (options.service.empty() ? service_of_path(path) : options.service);

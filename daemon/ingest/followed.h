@@ -31,6 +31,20 @@ class Followed {
     return found != files_.end() && written_ns >= found->second.since_ns;
   }
 
+  // Of LineMark::container_number: the log of that container is read by a source.
+  void begin_container(std::uint64_t container) {
+    const MutexLock lock(mutex_);
+    ++containers_[container];
+  }
+  void end_container(std::uint64_t container) {
+    const MutexLock lock(mutex_);
+    if (const auto found = containers_.find(container); found != containers_.end() && --found->second == 0) containers_.erase(found);
+  }
+  bool reads_container(std::uint64_t container) const {
+    const MutexLock lock(mutex_);
+    return containers_.contains(container);
+  }
+
   void begin_journal() { add_journal(1); }
   void end_journal() { add_journal(-1); }
   bool reads_journal() const {
@@ -50,6 +64,7 @@ class Followed {
 
   mutable Mutex mutex_;
   std::map<File, Reading> files_ GUARDED_BY(mutex_);
+  std::map<std::uint64_t, int> containers_ GUARDED_BY(mutex_);
   int journals_ GUARDED_BY(mutex_) = 0;  // sources that follow the journal of this host
 };
 

@@ -16,8 +16,8 @@ std::uint64_t pid_of(const Event& event) {
   return pid;
 }
 
-bool lately(const std::unordered_map<std::uint64_t, std::int64_t>& known, std::uint64_t pid, std::int64_t now_ns) {
-  const auto found = known.find(pid);
+bool lately(const std::unordered_map<std::uint64_t, std::int64_t>& known, std::uint64_t place, std::int64_t now_ns) {
+  const auto found = known.find(place);
   return found != known.end() && now_ns - found->second < LineTwins::kKnownNs;
 }
 
@@ -61,17 +61,18 @@ void LineTwins::kernel(std::vector<Event>& events, std::int64_t now_ns) {
       remember({{mark->device, mark->inode, 0, mark->text}, std::move(event), now_ns, false});
       return true;
     }
-    if (!journal) return false;
-    const std::uint64_t pid = pid_of(event);
-    const Key key{0, 0, pid, mark->text};
+    const bool container = mark->container != 0 && followed_.reads_container(mark->container);
+    if (!container && !journal) return false;
+    const std::uint64_t place = container ? mark->container : pid_of(event);
+    const Key key{0, 0, place, mark->text};
     if (shown_.size() >= kKnownMax) shown_.clear();  // learned again within a line
-    shown_[pid] = now_ns;
+    shown_[place] = now_ns;
     if (const auto entry = entries_.find(key); entry != entries_.end()) {  // it was told before the kernel's came
       entries_.erase(entry);
       ++stats_.journal;
       return true;
     }
-    if (!lately(in_journal_, pid, now_ns) && lately(elsewhere_, pid, now_ns)) return false;
+    if (!lately(in_journal_, place, now_ns) && lately(elsewhere_, place, now_ns)) return false;
     remember({key, std::move(event), now_ns, true});
     return true;
   });
@@ -81,10 +82,11 @@ std::int64_t LineTwins::ready_ns(const std::vector<Event>& told, std::int64_t no
   std::int64_t ready = now_ns;
   for (const Event& event : told) {
     if (event.kind != stream::Kind::Log || event.time_ns + kEarlyNs <= ready) continue;
-    if (event.attribute(LineMark::kAttribute).empty()) continue;
-    // A process that is new here may be one that the kernel shows.
-    const std::uint64_t pid = is_from_journal(event) ? pid_of(event) : 0;
-    const bool twin = pid != 0 ? lately(shown_, pid, now_ns) || !lately(in_journal_, pid, now_ns) : !writers_.empty();
+    const auto mark = stream::line_mark(event);
+    if (!mark) continue;
+    // A process or container that is new here may be one that the kernel shows.
+    const std::uint64_t place = mark->container != 0 ? mark->container : is_from_journal(event) ? pid_of(event) : 0;
+    const bool twin = place != 0 ? lately(shown_, place, now_ns) || !lately(in_journal_, place, now_ns) : !writers_.empty();
     if (twin) ready = event.time_ns + kEarlyNs;
   }
   return std::min(ready, now_ns + kEarlyNs);
@@ -112,15 +114,16 @@ void LineTwins::told(std::vector<Event>& events, std::int64_t now_ns) {
     if (mark->device != 0) {
       if (const auto writer = writers_.find({mark->device, mark->inode}); mark->guessed && writer != writers_.end()) event.entity = writer->second.first;
     } else {
-      key.pid = pid_of(event);
-      if (key.pid == 0 || !is_from_journal(event)) continue;
+      key.place = mark->container != 0 ? mark->container : is_from_journal(event) ? pid_of(event) : 0;
+      if (key.place == 0) continue;
       if (in_journal_.size() >= kKnownMax) in_journal_.clear();
-      in_journal_[key.pid] = now_ns;
+      in_journal_[key.place] = now_ns;
     }
     const auto twin = by_key_.lower_bound(key);
     if (twin != by_key_.end() && twin->first == key) {
       const auto line = lines_.find(twin->second);
       stats_.journal += line->second.held ? 1 : 0;
+      if (mark->container != 0 && mark->guessed) event.entity = line->second.event.entity;
       join(event, line->second.event);
       forget(line);
     } else if (mark->device == 0 && entries_.size() < kLinesMax) {
@@ -138,7 +141,7 @@ void LineTwins::release(std::int64_t now_ns, bool all, std::vector<Event>& out) 
     const std::int64_t age_ns = now_ns - line.came_ns;
     if (!all && age_ns < kHoldNs) break;  // those behind it came later
     if (line.held) {
-      if (!lately(in_journal_, line.key.pid, now_ns) && (elsewhere_.size() < kKnownMax || elsewhere_.contains(line.key.pid))) elsewhere_[line.key.pid] = now_ns;
+      if (!lately(in_journal_, line.key.place, now_ns) && (elsewhere_.size() < kKnownMax || elsewhere_.contains(line.key.place))) elsewhere_[line.key.place] = now_ns;
       out.push_back(std::move(line.event));
       forget(at);
     } else if (all || age_ns >= kRememberNs) {

@@ -4,7 +4,7 @@
 // 512 bytes of a write do not hold); the kernel's are taken out and tell only who wrote: process, thread, request, moment.
 // The journal: what a process writes to its standard output may go there or elsewhere, so the kernel's line waits kHoldNs for an
 // entry of the same process and text. What comes is joined to it; a process whose lines are not in the journal is not waited for
-// again. Bounded by the constants below; when full, what waited longest goes on alone. Threads: one owner (stream).
+// again. The log of a container that is followed (its engine wrote it): the same, by container and text. Bounded by the constants below; when full, what waited longest goes on alone. Threads: one owner (stream).
 #pragma once
 
 #include <map>
@@ -20,7 +20,7 @@ namespace culprit::ingest {
 
 struct LineTwinStats {
   std::uint64_t files = 0;    // lines of the kernel that a followed file tells
-  std::uint64_t journal = 0;  // the same, an entry of the journal
+  std::uint64_t journal = 0;  // the same, an entry of the journal, or of a container's log
   std::uint64_t joined = 0;   // of these: the source's event learned who wrote it
   std::uint64_t held = 0;     // now
 };
@@ -48,9 +48,9 @@ class LineTwins {
   LineTwinStats stats() const { return stats_; }
 
  private:
-  // A file and a text, or a process and a text.
+  // A file and a text, or a place and a text. A place is who writes to the journal (a pid), or to the log of a container (its number).
   struct Key {
-    std::uint64_t device = 0, inode = 0, pid = 0, text = 0;
+    std::uint64_t device = 0, inode = 0, place = 0, text = 0;
     auto operator<=>(const Key&) const = default;
   };
   using Number = std::uint64_t;
@@ -71,7 +71,7 @@ class LineTwins {
   Number next_ = 1;
   std::multimap<Key, std::int64_t> entries_;     // of the journal, whose twin did not come yet, and when they came
   std::map<Followed::File, std::pair<std::string, std::int64_t>> writers_;  // whose lines a file holds, by the kernel, and when last
-  std::unordered_map<std::uint64_t, std::int64_t> in_journal_, elsewhere_, shown_;  // pid -> when that was seen; shown_: by the kernel
+  std::unordered_map<std::uint64_t, std::int64_t> in_journal_, elsewhere_, shown_;  // place -> when that was seen; shown_: by the kernel
   std::vector<stream::Event> overdue_;           // pushed out, for the next release
   LineTwinStats stats_;
 };

@@ -59,6 +59,7 @@ struct Position {
   std::uint64_t tail_hash = 0, tail_bytes = 0;  // before offset; none of a packed file
   std::string path;          // where it was
 
+  bool operator==(const Position&) const = default;
   static std::optional<Position> parse(const std::string& line);
   std::string text() const;  // one line, with its end
   // Whether that file holds what was read. `by_bytes`: it is another file, so bytes before the offset must be known.

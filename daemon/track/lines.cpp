@@ -240,7 +240,8 @@ void Lines::submit(std::uint32_t tgid, const Partial& from, std::string_view lin
   }
   // journald takes "<3>" off the begin of what programs write to their output.
   const bool has_level = from.device == 0 && line.size() > 3 && line[0] == '<' && line[1] >= '0' && line[1] <= '7' && line[2] == '>';
-  stream::put_line_mark(event, {from.device, from.device == 0 ? 0 : from.inode, stream::LineMark::hash(line.substr(has_level ? 3 : 0))});
+  const std::uint64_t container = from.device == 0 && service != nullptr ? stream::LineMark::container_number(service->cgroup) : 0;
+  stream::put_line_mark(event, {from.device, from.device == 0 ? 0 : from.inode, stream::LineMark::hash(line.substr(has_level ? 3 : 0)), false, container});
   event.body = without_query_values(sanitize_utf8(line));
   output_.add(std::move(event));
 }

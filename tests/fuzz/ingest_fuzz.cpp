@@ -5,11 +5,13 @@
 
 #include "daemon/ingest/alerts.h"
 #include "daemon/ingest/compress.h"
+#include "daemon/ingest/container_lines.h"
 #include "daemon/ingest/formats.h"
 #include "daemon/ingest/grpc_session.h"
 #include "daemon/ingest/imports.h"
 #include "daemon/ingest/journal.h"
 #include "daemon/ingest/kubernetes.h"
+#include "daemon/ingest/log_file.h"
 #include "daemon/ingest/otlp.h"
 #include "daemon/ingest/prometheus.h"
 #include "daemon/ingest/scrape.h"
@@ -49,6 +51,8 @@ void formats(std::string_view bytes, const Context& context, Decoded& out) {
     stream::Event event;
     (void)format->read(line, context, event, out);
     (void)format->continues(line);
+    if (const auto inner = unwrap_container_line(line); inner && inner->text.size() > line.size()) abort();
+    if (const auto position = Position::parse(std::string(line)); position && Position::parse(position->text()) != position) abort();
     out.events.push_back(std::move(event));
   }
 }

@@ -5,10 +5,12 @@
 #include <zlib.h>
 
 #include <fstream>
+#include <map>
 #include <mutex>
 #include <set>
 #include <thread>
 
+#include "daemon/ingest/container_lines.h"
 #include "daemon/ingest/log_file.h"
 #include "tests/ingest/support.h"
 
@@ -72,11 +74,13 @@ class FilesTest : public testing::Test {
   SystemClock clock_;
   std::mutex mutex_;
   std::vector<std::string> bodies_;
+  std::vector<stream::Event> events_;
   std::set<std::string> entities_;
   Intake intake_{Intake::Options{}, [this](Batch&& batch) {
     const std::lock_guard lock(mutex_);
     for (const stream::Event& event : batch.events) {
       bodies_.push_back(event.body);
+      events_.push_back(event);
       entities_.insert(event.entity);
     }
     batch.settle(true);
@@ -278,6 +282,53 @@ TEST_F(FilesTest, AShortRunForgetsNothing) {
 TEST(Files, NamesOfOneLog) {
   for (const char* name : {"shop.log.1", "shop.log.1.gz", "shop-20270101.log", "shop.log-20270101", "shop_1.log", "shop"}) EXPECT_TRUE(is_named_like(std::string("/v/") + name, "/v/shop.log")) << name;
   for (const char* name : {"/v/shopkeeper.log", "/v/other.log", "/w/shop.log.1", "/v/sho"}) EXPECT_FALSE(is_named_like(name, "/v/shop.log")) << name;
+}
+
+// What container engines wrap is the program's own line, of the container's service, at the engine's time; a line that they cut and a
+// stack trace are one event each.
+TEST_F(FilesTest, LinesOfContainers) {
+  const std::string id = "0123456789ab" + std::string(52, 'e'), other = std::string(64, 'f');
+  const auto docker = [](const std::string& text, const char* stream = "stdout") { return fmt::format(R"({{"log":"{}","stream":"{}","time":"2026-11-23T14:02:08.5Z"}})", text, stream) + "\n"; };
+  write(id + "-json.log", docker(R"(one\n)") + docker("half of ") + docker(R"(two\n)", "stderr") + docker(R"(a line\n)") + docker(R"(ERROR it failed\n)") + docker(R"(\tat shop.Order(17)\n)") +
+                              docker(R"({\"level\":\"error\",\"msg\":\"in JSON\",\"time\":\"2026-11-23T12:00:00Z\"}\n)"));
+  write(other + "-json.log", docker(R"(unknown\n)"));
+  write("cri.log", "2026-11-23T14:02:08.5Z stdout P half of \n2026-11-23T14:02:08.5Z stdout F a CRI line\n2026-11-23T14:02:08.5Z stderr F WARN low\n");
+  start();
+  (void)wait(8);
+  std::map<std::string, stream::Event> got;
+  {
+    const std::lock_guard lock(mutex_);
+    for (const stream::Event& event : events_) got[event.body] = event;
+  }
+  ASSERT_EQ(got.size(), 8U);
+  for (const auto& [body, entity] : {std::pair("one", "service:cart"), {"two", "service:cart"}, {"half of a line", "service:cart"}, {"ERROR it failed\n\tat shop.Order(17)", "service:cart"},
+                                     {"in JSON", "service:cart"}, {"unknown", "service:ffffffffffff"}, {"half of a CRI line", "service:cri"}, {"WARN low", "service:cri"}}) {
+    SCOPED_TRACE(body);
+    ASSERT_TRUE(got.contains(body));
+    EXPECT_EQ(got[body].entity, entity);
+    EXPECT_NEAR(static_cast<double>(got[body].time_ns + clock_.wall_offset_ns() - *parse_wall("2026-11-23T14:02:08.5Z")), 0, 1e9);
+  }
+  EXPECT_EQ(at(got["two"], "log.iostream"), "stderr");
+  EXPECT_EQ(at(got["one"], "container.id"), id);
+  EXPECT_EQ(got["in JSON"].severity, stream::kError);
+  EXPECT_EQ(got["WARN low"].severity, stream::kWarn);
+}
+
+TEST(Containers, WrappedLinesAndPaths) {
+  for (const char* line : {"", "{\"log\":\"x\"}", R"({"log":"x\n","stream":"stdout"})", R"({"log":"x\n","stream":"other","time":"2026-11-23T14:02:08Z"})", R"({"log":"x)", "2026-11-23T14:02:08Z stdout x",
+                           "2026-11-23T14:02:08Z stdout Fx y", "2026-11-23 14:02:08.123Z stdout F x", "xxxx-yy-zzT14:02:08.12345Z stdout F x", "2026-11-23T14:02:08.123456789Z INFO F x"}) {
+    EXPECT_FALSE(unwrap_container_line(line)) << line;
+  }
+  const auto empty = unwrap_container_line("2026-11-23T14:02:08.123456789Z stdout F ");
+  ASSERT_TRUE(empty);
+  EXPECT_EQ(empty->text, "");
+  const std::string id(64, 'a');
+  EXPECT_EQ(container_of_path("/var/lib/docker/containers/" + id + "/" + id + "-json.log"), id);
+  EXPECT_EQ(container_of_path("/system.slice/docker-" + id + ".scope"), id);
+  EXPECT_EQ(container_of_path("/x/" + id + "a/y"), "");
+  EXPECT_EQ(service_of_path("/var/log/pods/shop_cart-7c5d8f9b6d-x2x4z_0b7e/cart/0.log"), "cart");
+  EXPECT_EQ(service_of_path("/var/log/containers/cart-7c5d8f9b6d-x2x4z_shop_cart-" + id + ".log"), "cart");
+  EXPECT_EQ(service_of_path("/var/lib/docker/containers/" + id + "/" + id + "-json.log"), "aaaaaaaaaaaa");
 }
 
 TEST_F(FilesTest, EndMeansOnlyWhatComesNow) {

@@ -214,14 +214,57 @@ TEST_F(LineTwinsTest, SourcesWaitForTheKernelOnlyWhereItSpeaks) {
   EXPECT_EQ(twins.ready_ns({read_from_journal("x")}, kNow), kNow + LineTwins::kEarlyNs);
 }
 
+// What the engine wrote down of a container's output is what the kernel saw its process say.
+TEST_F(LineTwinsTest, AContainersLogAndTheKernelsLineAreOneInEitherOrder) {
+  const std::string path = "/docker/" + std::string(64, 'a');
+  const std::uint64_t container = LineMark::container_number(path);
+  const auto said = [&](const std::string& line, std::uint64_t of) {
+    Event event = written(line, 0);
+    (void)stream::take_line_mark(event);
+    put_line_mark(event, {.text = LineMark::hash(line), .container = of});
+    return event;
+  };
+  const auto logged = [&](const std::string& line) {
+    Event event = read_from_file(line);
+    (void)stream::take_line_mark(event);
+    event.entity = "service:aaaaaaaaaaaa";
+    event.attributes.emplace_back("container.id", std::string(64, 'a'));
+    put_line_mark(event, {.text = LineMark::hash(line), .guessed = true, .container = container});
+    return event;
+  };
+  see({said("nobody reads its log", container)});
+  EXPECT_EQ(bodies(), Lines{"nobody reads its log"});
+  stored.clear();
+  followed.begin_container(container);
+  see({said("one", container), said("of another container", container + 1)});
+  EXPECT_EQ(bodies(), Lines{"of another container"});
+  stored.clear();
+  EXPECT_GT(twins.ready_ns({logged("one")}, kNow), kNow);
+  tell({logged("one"), logged("two")});
+  EXPECT_EQ(bodies(), (Lines{"one", "two"}));
+  EXPECT_EQ(stored[0].entity, "service:shop");
+  EXPECT_EQ(at(stored[0], "thread.id"), "4212");
+  EXPECT_EQ(stored[0].trace_id[1], 7U);
+  stored.clear();
+  see({said("two", container), said("not to its log", container)});
+  EXPECT_EQ(bodies(), Lines{});
+  twins.release(kNow + LineTwins::kHoldNs, false, stored);
+  EXPECT_EQ(bodies(), Lines{"not to its log"});
+  EXPECT_EQ(twins.stats().held, 0U);
+  followed.end_container(container);
+  stored.clear();
+  see({said("again alone", container)});
+  EXPECT_EQ(bodies(), Lines{"again alone"});
+}
+
 TEST(LineMarkTest, RoundTrips) {
   Event event;
-  const LineMark mark{0xfffff, 0xffffffffffffffff, 1, true};
+  const LineMark mark{0xfffff, 0xffffffffffffffff, 1, true, 0xfffffffffffffff0};
   put_line_mark(event, mark);
   EXPECT_EQ(stream::take_line_mark(event), mark);
   EXPECT_TRUE(event.attributes.empty());
   EXPECT_EQ(stream::take_line_mark(event), std::nullopt);
-  for (const char* text : {"", "1", "1 2 3", "x y z w ", "1 2 3 4", "11111111111111111 1 1 1 "}) {
+  for (const char* text : {"", "1", "1 2 3", "x y z w ", "1 2 3 4", "1 2 3 4 ", "11111111111111111 1 1 1 1 "}) {
     event.attributes = {{std::string(LineMark::kAttribute), text}};
     EXPECT_EQ(stream::take_line_mark(event), std::nullopt) << text;
     EXPECT_TRUE(event.attributes.empty());
