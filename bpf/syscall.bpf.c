@@ -308,6 +308,14 @@ static __always_inline void fill_positions(const struct target *target, __u32 po
 	}
 }
 
+/* What the kernel sums up for this thread by itself; the difference of two calls is what it waited between them. */
+static __always_inline __u64 get_run_queue_ns(void)
+{
+	struct task_struct *task = bpf_get_current_task_btf();
+
+	return bpf_core_field_exists(task->sched_info.run_delay) ? task->sched_info.run_delay : 0;
+}
+
 static __always_inline void report_payload(const struct transfer *t, bool readable, const struct target *target,
 					   struct scratch *scratch)
 {
@@ -360,6 +368,7 @@ static __always_inline void report_payload(const struct transfer *t, bool readab
 		e->captured = captured;                                                                 \
 		e->direction = t->direction;                                                            \
 		fill_positions(target, e->positions);                                                   \
+		e->run_queue_ns = get_run_queue_ns();                                                   \
 		bpf_ringbuf_submit(e, wake_flags(ring, data_wake_bytes));                               \
 	} while (0)
 	if (large)

@@ -29,7 +29,7 @@ typedef unsigned char culprit_u8;
 #define CULPRIT_ASSERT_SIZE(type, size) _Static_assert(sizeof(type) == (size), #type)
 #endif
 
-#define CULPRIT_EVENTS_VERSION 2
+#define CULPRIT_EVENTS_VERSION 3
 #define CULPRIT_COMM_LEN 16
 #define CULPRIT_PATH_LEN 128	/* bytes of a path kept, with its terminating zero */
 #define CULPRIT_PAYLOAD_SMALL 64	/* bytes kept of a payload whose start is not an HTTP message */
@@ -235,9 +235,10 @@ struct culprit_payload_event {
 	culprit_u16 captured;
 	culprit_u16 direction;	/* enum culprit_direction */
 	culprit_u32 positions[2];	/* by direction: how far that stream is after the call (TCP sequence); 0: unknown */
+	culprit_u64 run_queue_ns;	/* that the thread has waited for a CPU since it began; 0: unknown, or never */
 	culprit_u8 data[CULPRIT_PAYLOAD_LARGE];
 };
-CULPRIT_ASSERT_SIZE(struct culprit_payload_event, 120 + CULPRIT_PAYLOAD_LARGE);
+CULPRIT_ASSERT_SIZE(struct culprit_payload_event, 128 + CULPRIT_PAYLOAD_LARGE);
 
 /*
  * One write of a watched process to standard output, standard error or a regular file opened for appending.

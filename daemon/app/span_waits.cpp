@@ -14,9 +14,12 @@ double seconds_of(std::int64_t ns) { return static_cast<double>(ns) / kNsPerSeco
 
 }  // namespace
 
-SpanWaits split_own_time(std::int64_t start_ns, std::int64_t end_ns, double self_s, double slow_s, double timed_s, const Seconds& seconds) {
+SpanWaits split_own_time(std::int64_t start_ns, std::int64_t end_ns, const OwnTime& own, const Seconds& seconds) {
   SpanWaits waits;
-  waits.network_s = std::max(0.0, seconds_of(end_ns - start_ns) - self_s);
+  const double self_s = own.self_s;
+  waits.run_queue_exact = own.run_queue_s >= 0;
+  const double in_calls_s = waits.run_queue_exact ? std::min(own.run_queue_s, own.run_queue_calls_s) : 0;
+  waits.network_s = std::max(0.0, seconds_of(end_ns - start_ns) - self_s - in_calls_s);
   const double whole_s = std::max(1e-9, seconds_of(end_ns - start_ns));
   double requests_s = 0;  // own time of all requests of these seconds
   // `before_s`: own time of requests whose waits are in this second's sums, too.
@@ -40,15 +43,20 @@ SpanWaits split_own_time(std::int64_t start_ns, std::int64_t end_ns, double self
   }
   // No request is answered without a CPU: the sensor read these sums after the second's end, into the next one.
   if (waits.cpu_s == 0 && second != seconds.end() && second->first - 2 * kNsPerSecond < end_ns) add(*second, self_s, requests_s);
-  // Together they are no more than the own time; what the probe timed itself goes first.
-  waits.disk_s = std::min(self_s, std::max(waits.disk_s, slow_s));
-  waits.timed_s = std::min(waits.disk_s, timed_s);
-  const double others_s = waits.cpu_s + waits.run_queue_s;
-  if (const double left_s = self_s - waits.disk_s; others_s > left_s) {
+  // Together they are no more than the own time; what was timed goes first.
+  if (waits.run_queue_exact) waits.run_queue_s = std::min(self_s, own.run_queue_s - in_calls_s);
+  const double left_of_s = self_s - (waits.run_queue_exact ? waits.run_queue_s : 0);
+  waits.disk_s = std::min(left_of_s, std::max(waits.disk_s, own.slow_s));
+  waits.timed_s = std::min(waits.disk_s, own.timed_s);
+  const double left_s = left_of_s - waits.disk_s;
+  if (waits.run_queue_exact) {
+    waits.cpu_s = std::min(waits.cpu_s, left_s);
+  } else if (const double others_s = waits.cpu_s + waits.run_queue_s; others_s > left_s) {
     waits.cpu_s *= left_s / others_s;
     waits.run_queue_s *= left_s / others_s;
   }
   waits.lock_s = std::max(0.0, self_s - waits.disk_s - waits.cpu_s - waits.run_queue_s);
+  waits.run_queue_s += in_calls_s;
   return waits;
 }
 
@@ -79,16 +87,15 @@ Result<SpanWaitsReader> SpanWaitsReader::read(const stream::EventStore& store, s
   return reader;
 }
 
-SpanWaits SpanWaitsReader::of(const std::string& entity, std::string_view pid, std::string_view tid, std::int64_t start_ns, std::int64_t end_ns, double self_s) const {
-  double slow_s = 0, timed_s = 0;
+SpanWaits SpanWaitsReader::of(const std::string& entity, std::string_view pid, std::string_view tid, std::int64_t start_ns, std::int64_t end_ns, OwnTime own) const {
   for (const Slow& call : slow_) {
     if (call.pid != pid || call.start_ns < start_ns || call.end_ns > end_ns) continue;
-    slow_s += seconds_of(call.end_ns - call.start_ns);
-    if (!tid.empty() && call.tid == tid) timed_s += seconds_of(call.end_ns - call.start_ns);
+    own.slow_s += seconds_of(call.end_ns - call.start_ns);
+    if (!tid.empty() && call.tid == tid) own.timed_s += seconds_of(call.end_ns - call.start_ns);
   }
   static const Seconds kNone;
   const auto found = seconds_.find(entity);
-  return split_own_time(start_ns, end_ns, self_s, slow_s, timed_s, found == seconds_.end() ? kNone : found->second);
+  return split_own_time(start_ns, end_ns, own, found == seconds_.end() ? kNone : found->second);
 }
 
 }  // namespace culprit::app

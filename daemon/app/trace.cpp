@@ -52,12 +52,15 @@ const stream::Event* kernel_view(const Node& node) {
 Json kernel_json(const std::vector<Node>& nodes, std::size_t at, const SpanWaitsReader& reader) {
   const Node& node = nodes[at];
   if (const stream::Event* seen = kernel_view(node); seen != nullptr) {
-    double self_s = 0;
-    const std::string_view self = seen->attribute("self");
-    (void)std::from_chars(self.data(), self.data() + self.size(), self_s);
+    const auto seconds = [&](std::string_view key, double otherwise) {
+      const std::string_view text = seen->attribute(key);
+      (void)std::from_chars(text.data(), text.data() + text.size(), otherwise);
+      return otherwise;
+    };
+    const OwnTime own = {.self_s = std::min(seconds("self", 0), node.event->value), .run_queue_s = seconds("run_queue", -1), .run_queue_calls_s = seconds("run_queue.in_calls", 0)};
     const std::string_view tid = seen->attribute("culprit.ambiguous").empty() ? seen->attribute("thread.id") : std::string_view();
-    const SpanWaits waits = reader.of(node.event->entity, seen->attribute("process.pid"), tid, start_ns(*node.event), node.event->time_ns, std::min(self_s, node.event->value));
-    return {{"network_s", waits.network_s}, {"run_queue_s", waits.run_queue_s}, {"disk_s", waits.disk_s}, {"disk_timed_s", waits.timed_s}, {"lock_s", waits.lock_s}, {"cpu_s", waits.cpu_s},
+    const SpanWaits waits = reader.of(node.event->entity, seen->attribute("process.pid"), tid, start_ns(*node.event), node.event->time_ns, own);
+    return {{"network_s", waits.network_s}, {"run_queue_s", waits.run_queue_s}, {"run_queue_exact", waits.run_queue_exact}, {"disk_s", waits.disk_s}, {"disk_timed_s", waits.timed_s}, {"lock_s", waits.lock_s}, {"cpu_s", waits.cpu_s},
             {"estimated", true}, {"of_second", reader.knows(node.event->entity)}};
   }
   if (node.event->attribute("span.kind") != "client" || node.children.size() != 1) return nullptr;

@@ -292,7 +292,7 @@ void Join::join(Event& event, Seen& seen, Number number, bool by_trace, std::int
   if (seen.held) {
     put(event, "kernel.duration", fmt::format("{:.6f}", seen.event.value));
     for (auto& [key, value] : seen.event.attributes) {
-      if (key.starts_with("wait.") || key == "self" || key == "client.service" || key == "error.type" || key == "culprit.ambiguous") put(event, key, std::move(value));
+      if (key.starts_with("wait.") || key.starts_with("run_queue") || key == "self" || key == "client.service" || key == "error.type" || key == "culprit.ambiguous") put(event, key, std::move(value));
     }
     if (!has_trace(event)) std::ranges::copy(seen.trace_id, event.trace_id);
     event.severity = std::max(event.severity, seen.event.severity);

@@ -16,7 +16,7 @@
 
 namespace culprit::sensor {
 
-inline constexpr std::uint32_t kProtocolVersion = 4;
+inline constexpr std::uint32_t kProtocolVersion = 5;
 inline constexpr std::size_t kMessageBytesMax = 64 * 1024;
 inline constexpr std::size_t kFdsPerMessageMax = 64;
 inline constexpr std::uint32_t kMessageMagic = 0x43554c50;  // "CULP"

@@ -36,6 +36,8 @@ struct Call {
   std::int64_t answer_ns = 0;       // first byte of the answer, 0: none yet
   std::int64_t answer_last_ns = 0;  // latest byte
   RequestRef parent;
+  std::uint32_t tid = 0;            // that asked, and what it had waited for a CPU until then
+  std::uint64_t run_queue_ns = 0;
   TraceContext trace;               // the parent's trace, and this call's own span
   std::uint16_t status = 0;
   bool head = false, connect = false;

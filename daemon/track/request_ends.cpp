@@ -57,6 +57,7 @@ RequestRef Requests::open_request(Socket& socket, const culprit_payload_event& e
   request.start_ns = static_cast<std::int64_t>(event.header.time_ns);
   request.tgid = event.task.tgid;
   request.tid = event.task.tid;
+  request.run_queue_from_ns = event.run_queue_ns;
   request.service = directory_.service_of(event.task.tgid);
   request.sock = socket.id.sock;
   set_trace(request, socket);
@@ -199,7 +200,7 @@ void Requests::span(const Request& request, std::int64_t end_ns, bool failed, do
   event.trace_id[1] = request.trace.trace_id[1];
   event.span_id = request.trace.span_id;
   auto& attributes = event.attributes;
-  attributes.reserve(14);
+  attributes.reserve(16);
   attributes.emplace_back("service", service->name);
   attributes.emplace_back("http.request.method", request.method);
   attributes.emplace_back("url.path", request.path);
@@ -212,6 +213,12 @@ void Requests::span(const Request& request, std::int64_t end_ns, bool failed, do
   if (!request.client_service.empty()) attributes.emplace_back("client.service", request.client_service);
   if (request.parent_span != 0) attributes.emplace_back("parent.span_id", fmt::format("{:016x}", request.parent_span));
   if (request.ambiguous) attributes.emplace_back("culprit.ambiguous", "true");
+  // A thread that worked at others, too, waited for them as well.
+  if (!request.ambiguous && request.run_queue_ns >= 0) {
+    attributes.emplace_back("run_queue", seconds_text(static_cast<double>(request.run_queue_ns) * 1e-9));
+    const std::int64_t in_calls_ns = std::min(request.run_queue_in_calls_ns, request.run_queue_ns);
+    if (in_calls_ns > 0) attributes.emplace_back("run_queue.in_calls", seconds_text(static_cast<double>(in_calls_ns) * 1e-9));
+  }
   std::vector<std::string_view> done;
   for (const Wait& first : request.waits) {
     if (std::ranges::find(done, first.callee) != done.end()) continue;

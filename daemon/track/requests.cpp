@@ -233,6 +233,7 @@ void Requests::on_message(Socket& socket, const culprit_payload_event& event, st
     }
   }
   if (unseen != 0 && !request_side) answered_unseen(socket);
+  if (!request_side) note_run_queue(socket, event);
   if (socket.protocol == Protocol::Http1) {
     http(socket, event, data, request_side, unseen);
   } else {
@@ -281,6 +282,25 @@ void Requests::generic(Socket& socket, const culprit_payload_event& event, std::
     finish_call(socket, 0, time_ns, failed);
   } else {
     finish(socket.requests.front(), time_ns, failed);
+  }
+}
+
+// An answer was sent or read: what did the thread wait for a CPU since the request began, or since it asked?
+void Requests::note_run_queue(Socket& socket, const culprit_payload_event& event) {
+  const auto waited = [&](std::uint64_t from_ns, std::uint32_t tid) {
+    return from_ns == 0 || tid != event.task.tid || event.run_queue_ns < from_ns ? -1 : static_cast<std::int64_t>(event.run_queue_ns - from_ns);
+  };
+  if (socket.role == Role::Client) {
+    if (socket.calls.empty()) return;
+    Call& call = socket.calls.front();
+    Request* parent = find(call.parent);
+    const std::int64_t in_call_ns = waited(call.run_queue_ns, call.tid);
+    if (parent == nullptr || in_call_ns < 0) return;
+    parent->run_queue_in_calls_ns += in_call_ns;
+    call.run_queue_ns = event.run_queue_ns;  // an answer in pieces counts once
+  } else if (!socket.requests.empty()) {
+    Request* request = find(socket.requests.front());
+    if (request != nullptr && request->tgid == event.task.tgid) request->run_queue_ns = waited(request->run_queue_from_ns, request->tid);
   }
 }
 
@@ -455,6 +475,8 @@ void Requests::begin_call(Socket& socket, const culprit_payload_event& event, co
   Call call;
   call.start_ns = static_cast<std::int64_t>(event.header.time_ns);
   call.parent = current(event.task.tgid, event.task.tid, true);
+  call.tid = event.task.tid;
+  call.run_queue_ns = event.run_queue_ns;
   if (Request* parent = find(call.parent); parent != nullptr) {
     call.trace = parent->trace;
     parent->call_sock = socket.id.sock;

@@ -53,6 +53,9 @@ class Requests {
     std::int64_t start_ns = 0, answer_ns = 0, answer_last_ns = 0;
     ServiceId service = ServiceId::None;
     std::uint64_t sock = 0, call_sock = 0;  // call_sock: of its latest call
+    std::uint64_t run_queue_from_ns = 0;    // what its thread had waited for a CPU when it began
+    // What it waited from then to its answer, -1: not known; and the part of that before the answers of its calls were read.
+    std::int64_t run_queue_ns = -1, run_queue_in_calls_ns = 0;
     TraceContext trace;                     // span_id: its own
     std::uint64_t parent_span = 0;
     bool trace_given = false;
@@ -69,6 +72,7 @@ class Requests {
   };
 
   void on_message(Socket& socket, const culprit_payload_event& event, std::string_view data);
+  void note_run_queue(Socket& socket, const culprit_payload_event& event);
   std::uint32_t advance(Socket& socket, std::uint32_t direction, std::uint32_t position, std::uint32_t bytes);
   void answered_unseen(Socket& socket);
   void answered_until(Socket& socket, std::uint32_t position, std::int64_t time_ns);

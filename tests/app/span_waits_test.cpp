@@ -31,13 +31,40 @@ TEST(SpanWaitsTest, OwnTimeIsSplitByTheSecondsSums) {
   };
   for (const auto& c : cases) {
     SCOPED_TRACE(c.name);
-    const SpanWaits waits = split_own_time(10 * kSecond + kSecond / 20, 11 * kSecond - kSecond / 20, c.self_s, c.slow_s, c.slow_s / 2, c.seconds);
+    const SpanWaits waits = split_own_time(10 * kSecond + kSecond / 20, 11 * kSecond - kSecond / 20, {.self_s = c.self_s, .slow_s = c.slow_s, .timed_s = c.slow_s / 2}, c.seconds);
+    EXPECT_FALSE(waits.run_queue_exact);
     EXPECT_NEAR(waits.network_s, c.network, 1e-9);
     EXPECT_NEAR(waits.cpu_s, c.cpu, 1e-9);
     EXPECT_NEAR(waits.run_queue_s, c.run_queue, 1e-9);
     EXPECT_NEAR(waits.disk_s, c.disk, 1e-9);
     EXPECT_NEAR(waits.lock_s, c.lock, 1e-9);
     EXPECT_NEAR(waits.timed_s, c.slow_s / 2, 1e-9);
+  }
+}
+
+// Where the kernel's sum of the thread was read at both ends the run queue is no share of anybody's; what of it was spent before a callee's
+// answer was read is not the network's.
+TEST(SpanWaitsTest, TheRunQueueOfOneThreadIsExact) {
+  const Seconds seconds = {{11 * kSecond, {{"cpu.time", 0.5}, {"cpu.run_queue.wait", 0.9}, {"request.rate", 1}, {"request.self.mean", 0.6}}}};
+  const struct {
+    const char* name;
+    OwnTime own;
+    double network, cpu, run_queue, disk, lock;
+  } cases[] = {
+      {"some of it in calls", {.self_s = 0.6, .run_queue_s = 0.15, .run_queue_calls_s = 0.05}, 0.25, 0.5, 0.15, 0, 0},
+      {"none", {.self_s = 0.6, .run_queue_s = 0}, 0.3, 0.5, 0, 0, 0.1},
+      {"with a slow call of its own", {.self_s = 0.6, .slow_s = 0.3, .timed_s = 0.3, .run_queue_s = 0.2}, 0.3, 0.1, 0.2, 0.3, 0},
+      {"more than its own time", {.self_s = 0.6, .slow_s = 0.3, .run_queue_s = 2}, 0.3, 0, 0.6, 0, 0},
+  };
+  for (const auto& c : cases) {
+    SCOPED_TRACE(c.name);
+    const SpanWaits waits = split_own_time(10 * kSecond + kSecond / 20, 11 * kSecond - kSecond / 20, c.own, seconds);
+    EXPECT_TRUE(waits.run_queue_exact);
+    EXPECT_NEAR(waits.network_s, c.network, 1e-9);
+    EXPECT_NEAR(waits.cpu_s, c.cpu, 1e-9);
+    EXPECT_NEAR(waits.run_queue_s, c.run_queue, 1e-9);
+    EXPECT_NEAR(waits.disk_s, c.disk, 1e-9);
+    EXPECT_NEAR(waits.lock_s, c.lock, 1e-9);
   }
 }
 
@@ -65,7 +92,7 @@ TEST(SpanWaitsTest, SlowCallsWithinTheSpanCount) {
       {"its thread is known", "71", 13 * kSecond, 0.7, 0.4}, {"and is another one", "73", 13 * kSecond, 0.7, 0}, {"it is not known", "", 13 * kSecond, 0.7, 0}, {"before the calls", "71", 11 * kSecond, 0, 0}};
   for (const auto& c : cases) {
     SCOPED_TRACE(c.name);
-    const SpanWaits waits = reader.of("service:shop", "7", c.tid, 10 * kSecond, c.end_ns, 1);
+    const SpanWaits waits = reader.of("service:shop", "7", c.tid, 10 * kSecond, c.end_ns, {.self_s = 1});
     EXPECT_NEAR(waits.disk_s, c.disk, 1e-9);
     EXPECT_NEAR(waits.timed_s, c.timed, 1e-9);
   }

@@ -3,6 +3,7 @@
 #include <fcntl.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
+#include <sched.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
@@ -11,6 +12,7 @@
 #include <unistd.h>
 
 #include <filesystem>
+#include <fstream>
 
 #include "tests/bpf/live.h"
 
@@ -232,6 +234,61 @@ TEST_F(SocketTest, PayloadOfAWatchedChild) {
   EXPECT_EQ(sent[1]->header.size, offsetof(culprit_payload_event, data) + CULPRIT_PAYLOAD_SMALL);
   EXPECT_EQ(events.back()->bytes, 0U);
   EXPECT_EQ(events.back()->direction, CULPRIT_READ);
+}
+
+std::uint64_t run_queue_ns_of_self() {
+  std::ifstream file("/proc/thread-self/schedstat");
+  std::uint64_t on_cpu = 0, waited = 0;
+  file >> on_cpu >> waited;
+  return waited;
+}
+
+// Each record says what its thread had waited for a CPU by then: as the kernel itself tells it right before and right after.
+TEST_F(SocketTest, PayloadTellsTheRunQueue) {
+  Listener listener;
+  const auto pin = [] {
+    cpu_set_t one;
+    CPU_ZERO(&one);
+    CPU_SET(0, &one);
+    sched_setaffinity(0, sizeof(one), &one);
+  };
+  const auto spin = [](int ms) {
+    timespec begin{}, now{};
+    clock_gettime(CLOCK_MONOTONIC, &begin);
+    do clock_gettime(CLOCK_MONOTONIC, &now);
+    while ((now.tv_sec - begin.tv_sec) * 1000 + (now.tv_nsec - begin.tv_nsec) / 1'000'000 < ms);
+  };
+  Child rival([&] {
+    pin();
+    spin(600);
+    return 0;
+  });
+  Child child([&] {
+    pin();
+    const int fd = connect_to(listener.port);
+    if (fd < 0) return 1;
+    for (int i = 0; i < 3; ++i) {
+      const std::string said = std::to_string(run_queue_ns_of_self());
+      if (send(fd, said.data(), said.size(), 0) != static_cast<ssize_t>(said.size())) return 2;
+      spin(100);
+    }
+    return 0;
+  });
+  ASSERT_TRUE(live_->watch(child.pid(), sensor::kCapturePayload));
+  rival.go();
+  child.go();
+  EXPECT_EQ(child.wait(), 0);
+  EXPECT_EQ(rival.wait(), 0);
+  const auto of_child = [&](const culprit_payload_event& e) { return e.task.tgid == tgid_of(child) && e.direction == CULPRIT_WRITE; };
+  ASSERT_TRUE(live_->find<culprit_payload_event>(of_child));
+  const auto sent = live_->all<culprit_payload_event>(of_child);
+  ASSERT_EQ(sent.size(), 3U);
+  for (std::size_t i = 0; i < sent.size(); ++i) {
+    const std::uint64_t before = std::stoull(std::string(text(payload_of(*sent[i]))));
+    EXPECT_GE(sent[i]->run_queue_ns, before) << i;
+    if (i > 0) { EXPECT_LE(sent[i - 1]->run_queue_ns, before) << i; }
+  }
+  EXPECT_GT(sent[2]->run_queue_ns, sent[0]->run_queue_ns);  // two on one CPU: it had to wait
 }
 
 // Nothing of a process that is not watched; not even while others are.

@@ -71,6 +71,35 @@ TEST(Flow, SpansShareATrace) {
   for (const auto& event : host.out.all) EXPECT_EQ(event.body.find("color"), std::string::npos);
 }
 
+// What a request's thread waited for a CPU, from the kernel's sums in its records: all of it, and what of it was before the answer of a
+// callee was read. Not where another thread answers, or where the thread worked at several at once.
+TEST(Flow, RunQueueOfARequest) {
+  Shop host;
+  const auto at = [](Thread thread, std::int64_t waited_ns) {
+    thread.run_queue_ns = static_cast<std::uint64_t>(waited_ns);
+    return thread;
+  };
+  const std::string query = "*1\r\n$4\r\nPING\r\n";
+  std::int64_t t = kStart + 10 * kMs;
+  host.read(host.front.server, at(host.shop, 50 * kMs), Shop::get("/a"), t);
+  host.write(host.cache.client, at(host.shop, 51 * kMs), query, t + 10 * kMs);
+  host.read(host.cache.client, at(host.shop, 54 * kMs), "+PONG\r\n", t + 20 * kMs);
+  host.write(host.front.server, at(host.shop, 56 * kMs), Shop::answer(200, 1), t + 30 * kMs);
+  t += 100 * kMs;
+  host.read(host.front.server, at(host.shop, 60 * kMs), Shop::get("/b"), t);
+  Thread other = host.shop;
+  ++other.tid;
+  host.write(host.front.server, at(other, 900 * kMs), Shop::answer(200, 1), t + 30 * kMs);
+  host.tick(kStart + kSecond);
+  const auto a = host.out.find(Kind::Span, "service:shop", "GET /a"), b = host.out.find(Kind::Span, "service:shop", "GET /b");
+  ASSERT_EQ(a.size(), 1u);
+  ASSERT_EQ(b.size(), 1u);
+  EXPECT_EQ(a[0]->attribute("run_queue"), "0.006000");
+  EXPECT_EQ(a[0]->attribute("run_queue.in_calls"), "0.003000");
+  EXPECT_EQ(a[0]->attribute("self"), "0.020000");
+  EXPECT_EQ(b[0]->attribute("run_queue"), "");
+}
+
 // W3C trace context of the caller is used.
 TEST(Flow, TraceparentIsKept) {
   Shop host;

@@ -44,13 +44,14 @@ inline culprit_socket socket_of(std::uint64_t sock, std::uint16_t local_port, st
 struct Thread {
   std::uint32_t tgid = 0, tid = 0;
   std::string comm = "worker";
+  std::uint64_t run_queue_ns = 0;  // of its records from now on
 };
 
 inline culprit_task task_of(const Thread& thread) {
   culprit_task task{};
   task.tgid = thread.tgid;
   task.tid = thread.tid;
-  std::strncpy(task.comm, thread.comm.c_str(), CULPRIT_COMM_LEN - 1);
+  thread.comm.copy(task.comm, CULPRIT_COMM_LEN - 1);
   return task;
 }
 
@@ -147,6 +148,7 @@ class Host {
     event.direction = direction;
     event.positions[direction] = position;
     event.positions[1 - direction] = other_position;
+    event.run_queue_ns = thread.run_queue_ns;
     std::memcpy(event.data, data.data(), event.captured);
     send(event, CULPRIT_EVENT_PAYLOAD, time_ns, offsetof(culprit_payload_event, data) + (large ? CULPRIT_PAYLOAD_LARGE : CULPRIT_PAYLOAD_SMALL));
   }

@@ -97,8 +97,8 @@ std::string kernel_waits(const Json& kernel, double duration_s, bool first) {
   const double timed_s = number_or(kernel, "disk_timed_s", 0);  // by the probe, in this request's thread
   for (const auto& [key, name] : kParts) {
     const double seconds = number_or(kernel, key, 0);
-    const bool timed = std::string_view(key) == "disk_s" && timed_s > 0.95 * seconds;
-    if (timed) add(name, timed_s, false);
+    if (std::string_view(key) == "disk_s" && timed_s > 0.95 * seconds) add(name, timed_s, false);
+    else if (std::string_view(key) == "run_queue_s" && truth(kernel, "run_queue_exact")) add(name, seconds, false);
     else if (truth(kernel, "of_second")) add(name, seconds, true);
   }
   return out;
