@@ -75,10 +75,27 @@ bool clock_time(std::string_view text, Parts& parts) {
   return true;
 }
 
-std::int64_t wall_of(Parts parts) {
+// When the hour of a local time began. mktime looks at /etc/localtime under a lock of the process each time, and lines of one file are mostly
+// of one hour, so the last answer is kept; for a minute of now, so that another time zone of the host is seen.
+std::int64_t hour_of(std::tm local, std::int64_t now_wall_ns) {
+  struct Known {
+    int year = 0, month = 0, day = 0, hour = -1;
+    std::int64_t minute = 0, second = 0;
+  };
+  thread_local Known known;
+  const std::int64_t minute = now_wall_ns / (60 * kNsPerSecond);
+  if (known.hour != local.tm_hour || known.day != local.tm_mday || known.month != local.tm_mon || known.year != local.tm_year || known.minute != minute) {
+    known = {local.tm_year, local.tm_mon, local.tm_mday, local.tm_hour, minute, 0};
+    local.tm_min = local.tm_sec = 0;
+    local.tm_isdst = -1;
+    known.second = static_cast<std::int64_t>(::mktime(&local));
+  }
+  return known.second;
+}
+
+std::int64_t wall_of(Parts parts, std::int64_t now_wall_ns) {
   if (parts.offset_s) return (static_cast<std::int64_t>(::timegm(&parts.tm)) - *parts.offset_s) * kNsPerSecond + parts.fraction_ns;
-  parts.tm.tm_isdst = -1;
-  return static_cast<std::int64_t>(::mktime(&parts.tm)) * kNsPerSecond + parts.fraction_ns;
+  return (hour_of(parts.tm, now_wall_ns) + parts.tm.tm_min * 60 + parts.tm.tm_sec) * kNsPerSecond + parts.fraction_ns;
 }
 
 std::optional<std::int64_t> time_at(std::string_view text, std::int64_t now_wall_ns) {
@@ -98,7 +115,7 @@ std::optional<std::int64_t> time_at(std::string_view text, std::int64_t now_wall
       parts.tm.tm_mon = *number - 1;
       parts.tm.tm_mday = *day;
       if (!clock_time(rest, parts)) return std::nullopt;
-      return wall_of(parts);
+      return wall_of(parts, now_wall_ns);
     }
     // 23/Nov/2026:14:02:08 or 23 Nov 2026 14:02:08
     rest = text;
@@ -115,7 +132,7 @@ std::optional<std::int64_t> time_at(std::string_view text, std::int64_t now_wall
     parts.tm.tm_mon = *name;
     parts.tm.tm_mday = *day;
     if (!clock_time(rest, parts)) return std::nullopt;
-    return wall_of(parts);
+    return wall_of(parts, now_wall_ns);
   }
   // Nov 23 14:02:08, and with the year (Cisco): Nov 23 2026 14:02:08
   const auto name = month(rest);
@@ -133,10 +150,10 @@ std::optional<std::int64_t> time_at(std::string_view text, std::int64_t now_wall
   parts.tm.tm_year = has_year ? *year - 1900 : local.tm_year;
   parts.tm.tm_mon = *name;
   parts.tm.tm_mday = *day;
-  std::int64_t wall = wall_of(parts);
+  std::int64_t wall = wall_of(parts, now_wall_ns);
   if (!has_year && wall > now_wall_ns + 86'400 * kNsPerSecond) {  // December, read in January
     --parts.tm.tm_year;
-    wall = wall_of(parts);
+    wall = wall_of(parts, now_wall_ns);
   }
   return wall;
 }

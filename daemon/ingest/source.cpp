@@ -117,10 +117,12 @@ Result<void> Intake::submit(const SourcePtr& source, std::vector<stream::Event>&
 
 Result<void> Intake::deliver(const SourcePtr& source, std::vector<stream::Event>&& events, const std::stop_token& stop) {
   constexpr std::size_t kSliceEvents = 2'000;
+  constexpr std::uint64_t kSliceBytes = 4U << 20U;
   constexpr int kWaitMs = 1'000;
   const auto at = [&](std::size_t index) { return std::make_move_iterator(events.begin() + static_cast<std::ptrdiff_t>(index)); };
   for (std::size_t begin = 0, end = 0; begin < events.size(); begin = end) {
-    end = std::min(events.size(), begin + kSliceEvents);
+    end = begin;
+    for (std::uint64_t bytes = 0; end < events.size() && end - begin < kSliceEvents && bytes < kSliceBytes; ++end) bytes += bytes_of(events[end]);
     std::vector<stream::Event> slice(at(begin), at(end));
     while (true) {
       // NOLINTNEXTLINE(bugprone-use-after-move): what is not taken is left there

@@ -54,6 +54,25 @@ class ReceiveTest : public testing::Test {
   Receivers receivers_{{clock_, fake_resolver(), intake_}};
 };
 
+// Sources that read again hand on whatever fits one by one, also where all of it together does not.
+TEST(IntakeTest, LargeEventsAreDeliveredInSlices) {
+  const auto source = std::make_shared<SourceState>("x", "file", "");
+  std::size_t batches = 0;
+  Intake intake({.events_max = 100, .bytes_max = 12U << 20U}, [&](Batch&& batch) {
+    ++batches;
+    batch.settle(true);
+    return true;
+  });
+  std::vector<stream::Event> events(7);
+  for (stream::Event& event : events) event.body.assign(3U << 20U, 'x');
+  events.back().body.assign(13U << 20U, 'x');  // this one never
+  ASSERT_TRUE(intake.deliver(source, std::move(events), {}));
+  EXPECT_EQ(source->stats().stored, 6U);
+  EXPECT_EQ(source->stats().dropped[static_cast<std::size_t>(Drop::Limit)], 1U);
+  EXPECT_EQ(source->stats().produced, 7U);
+  EXPECT_EQ(batches, 3U);
+}
+
 TEST_F(ReceiveTest, ProducedIsStoredPlusDropped) {
   EXPECT_EQ(post("/v1/logs", log_json(60)).status, 200U);
   // No room: nothing of it is taken, and the sender is told when to come again.

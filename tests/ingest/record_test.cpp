@@ -79,6 +79,16 @@ TEST(LineTime, FormsOfManyPrograms) {
     EXPECT_EQ(line_time(line, kWall), kWall) << line;
   }
   EXPECT_EQ(line_time("2026-11-23 14:02:08,250 UTC", kWall), kWall + 250 * kNsPerMs);
+  // Local times: of the same hour, of another one, of another zone than before.
+  const auto local = [](int day, int hour, int minute, int second) {
+    std::tm tm{};
+    tm.tm_year = 126, tm.tm_mon = 10, tm.tm_mday = day, tm.tm_hour = hour, tm.tm_min = minute, tm.tm_sec = second, tm.tm_isdst = -1;
+    return static_cast<std::int64_t>(::mktime(&tm)) * kNsPerSecond;
+  };
+  for (const auto& [line, wall] : {std::pair("2026-11-22 14:02:08 x", local(22, 14, 2, 8)), {"2026-11-22 14:59:59.5 x", local(22, 14, 59, 59) + 500 * kNsPerMs}, {"2026-11-22 15:00:00 x", local(22, 15, 0, 0)},
+                                   {"2026-11-21 15:00:00 x", local(21, 15, 0, 0)}, {"Nov 22 15:00:01 web1 x", local(22, 15, 0, 1)}}) {
+    EXPECT_EQ(line_time(line, kWall), wall) << line;
+  }
   for (const char* line : {"", "no time here at all", "2026-13-23T14:02:08Z", "99:99:99 2026", "1.2.3.4 5678"}) EXPECT_FALSE(line_time(line, kWall)) << line;
 }
 
