@@ -4,6 +4,7 @@
 #include "daemon/stream/block.h"
 #include "daemon/stream/block_blob.h"
 #include "daemon/stream/block_numbers.h"
+#include "daemon/stream/block_texts.h"
 #include "daemon/stream/bytes.h"
 #include "daemon/stream/grams.h"
 
@@ -31,7 +32,7 @@ struct Decoder {
   bool severities(std::string_view bytes);
   bool ids(std::string_view table, std::string_view rows, DetailStore& store, std::vector<Detail*>& details);
   bool attributes(std::string_view bytes, DetailStore& store, std::vector<Detail*>& details);
-  bool bodies(std::string_view bytes, std::vector<Detail*>& details);
+  bool bodies(std::string_view bytes, DetailStore& store, std::span<Detail* const> details);
 
   // Calls visit(detail or null if the run is left out) for each row that has this flag, until it returns false.
   template <typename Visit>
@@ -180,10 +181,14 @@ bool Decoder::attributes(std::string_view bytes, DetailStore& store, std::vector
   Reader in(bytes);
   const std::uint64_t count = in.varint();
   if (!in.ok() || count > in.left()) return false;
+  std::string_view last;
   for (std::uint64_t i = 0; i < count; ++i) {
-    const std::string_view list = in.string();
-    if (!in.ok() || list.empty() || !well_formed_attributes(list)) return false;
-    store.add_list(list);
+    const std::uint64_t begin = in.varint(), end = in.varint();
+    const std::string_view own = in.string();
+    if (!in.ok() || begin > last.size() || end > last.size() - begin) return false;
+    last = store.keep_joined(last.substr(0, begin), own, last.substr(last.size() - end));
+    if (last.empty() || !well_formed_attributes(last)) return false;
+    store.add_list(last);
   }
   const bool good = each(kHasAttributes, details, [&](Detail* detail) {
     const std::uint64_t number = in.varint();
@@ -194,21 +199,15 @@ bool Decoder::attributes(std::string_view bytes, DetailStore& store, std::vector
   return good && in.left() == 0;
 }
 
-bool Decoder::bodies(std::string_view bytes, std::vector<Detail*>& details) {
-  if (bytes.size() < 8) return false;
-  const std::uint64_t lengths_bytes = Reader(bytes.substr(bytes.size() - 8)).fixed64();
-  bytes.remove_suffix(8);
-  if (lengths_bytes > bytes.size()) return false;
-  std::string_view texts = bytes.substr(0, bytes.size() - lengths_bytes);
-  Reader in(bytes.substr(texts.size()));
-  const bool good = each(kHasBodies, details, [&](Detail* detail) {
-    const std::uint64_t length = in.varint();
-    if (!in.ok() || length > texts.size()) return false;
-    if (detail != nullptr) detail->set_body(texts.substr(0, length));
-    texts.remove_prefix(length);
-    return true;
-  });
-  return good && texts.empty() && in.left() == 0;
+bool Decoder::bodies(std::string_view bytes, DetailStore& store, std::span<Detail* const> details) {
+  TextDecoder texts;
+  if (!texts.open(bytes)) return false;
+  for (std::size_t i = plain_runs; i < runs.size(); ++i) {
+    const std::size_t rows = runs[i].end - runs[i].begin;
+    if ((heads[i].flags & kHasBodies) != 0 && !(wanted[i] ? texts.read(details.first(rows), store) : texts.skip(rows))) return false;
+    if (wanted[i]) details = details.subspan(rows);
+  }
+  return texts.at_end();
 }
 
 }  // namespace
@@ -244,7 +243,7 @@ Result<Block> decode(const Columns& columns, std::uint32_t wanted, std::size_t r
         break;
       }
       case Column::Sets: good = decoder.attributes(store->keep(std::move(bytes)), *store, details); break;
-      case Column::Bodies: good = decoder.bodies(store->keep(std::move(bytes)), details); break;
+      case Column::Bodies: good = decoder.bodies(store->keep(std::move(bytes)), *store, details); break;
       default: break;
     }
     if (!good) return corrupt(i, 0);

@@ -3,6 +3,7 @@
 #include "daemon/stream/block_encode.h"
 
 #include <algorithm>
+#include <bit>
 
 #include "daemon/stream/block_numbers.h"
 #include "daemon/stream/bytes.h"
@@ -10,10 +11,36 @@
 namespace culprit::stream {
 namespace {
 
-constexpr std::size_t kAhead = 8;  // rows whose texts are fetched before they are copied: each is a miss or two of the cache
+// Bytes that both texts share at their begin, at most `limit`; it is at most the length of each.
+std::size_t common_begin(std::string_view a, std::string_view b, std::size_t limit) {
+  std::size_t at = 0;
+  for (; at + 8 <= limit; at += 8) {
+    if (const std::uint64_t difference = load64(a.data() + at) ^ load64(b.data() + at)) return at + static_cast<std::size_t>(std::countr_zero(difference)) / 8;
+  }
+  while (at < limit && a[at] == b[at]) ++at;
+  return at;
+}
+
+std::size_t common_end(std::string_view a, std::string_view b, std::size_t limit) {
+  std::size_t at = 0;
+  const char *const a_end = a.data() + a.size(), *const b_end = b.data() + b.size();
+  for (; at + 8 <= limit; at += 8) {
+    if (const std::uint64_t difference = load64(a_end - at - 8) ^ load64(b_end - at - 8)) return at + static_cast<std::size_t>(std::countl_zero(difference)) / 8;
+  }
+  while (at < limit && a_end[-1 - static_cast<std::ptrdiff_t>(at)] == b_end[-1 - static_cast<std::ptrdiff_t>(at)]) ++at;
+  return at;
+}
+
 constexpr std::size_t kCacheLineBytes = 64;
+constexpr std::size_t kAhead = 8;  // rows whose ids and attributes are fetched before they are looked at: each is a miss of the cache
 
 }  // namespace
+
+// Its text too, if that is going to be looked at.
+inline void Encoder::fetch_new(const AttributeList* list) const {
+  if (list == nullptr || list_numbers_[list->number] != 0) return;
+  for (std::size_t at = 0; at < list->coded.size(); at += kCacheLineBytes) __builtin_prefetch(list->coded.data() + at);
+}
 
 // What the rows of a run behind the samples have. All columns of them are written run by run: its details, which lie
 // in order of time among those of all others, are fetched into the cache once.
@@ -32,7 +59,10 @@ RunHead Encoder::details(const Block& block, const Block::Run& run) {
   const std::size_t numbers_max = rows.size() * kVarintBytesMax;
   if ((head.flags & kHasIds) != 0) {
     append_with(plain(Column::IdRows), numbers_max, [&](char* to) {
-      for (const Detail* detail : rows) to = write_varint(to, id_number(detail));
+      for (std::size_t row = 0; row < rows.size(); ++row) {
+        if (row + kAhead < rows.size() && rows[row + kAhead] != nullptr) __builtin_prefetch(rows[row + kAhead]->ids);
+        to = write_varint(to, id_number(rows[row]));
+      }
       return to;
     });
   }
@@ -40,27 +70,13 @@ RunHead Encoder::details(const Block& block, const Block::Run& run) {
     append_with(list_rows_, numbers_max, [&](char* to) {
       for (std::size_t row = 0; row < rows.size(); ++row) {
         if (row + kAhead < rows.size() && rows[row + kAhead] != nullptr) __builtin_prefetch(rows[row + kAhead]->list);
+        if (row + kAhead / 2 < rows.size() && rows[row + kAhead / 2] != nullptr) fetch_new(rows[row + kAhead / 2]->list);
         to = write_varint(to, list_number(rows[row]));
       }
       return to;
     });
   }
-  if ((head.flags & kHasBodies) != 0) {
-    append_with(body_lengths_, numbers_max, [&](char* to) {
-      for (const Detail* detail : rows) to = write_varint(to, detail == nullptr ? 0 : detail->body_bytes);
-      return to;
-    });
-    std::string& bodies = plain(Column::Bodies);
-    for (std::size_t row = 0; row < rows.size(); ++row) {
-      if (row + kAhead < rows.size() && rows[row + kAhead] != nullptr) {
-        const char* const next = rows[row + kAhead]->body_at;
-        for (std::size_t ahead = 0; ahead < 3; ++ahead) __builtin_prefetch(next + ahead * kCacheLineBytes);
-      }
-      if (rows[row] == nullptr) continue;
-      bodies.append(rows[row]->body());
-      grams_.add(rows[row]->body());
-    }
-  }
+  if ((head.flags & kHasBodies) != 0) texts_.add(rows);
   if (head.severity == kSeverityMixed) {
     plain(Column::Severities).append(reinterpret_cast<const char*>(block.severities.data() + begin), end - begin);
   }
@@ -83,18 +99,30 @@ std::uint64_t Encoder::list_number(const Detail* detail) {
   std::uint32_t& number = list_numbers_[detail->list->number];
   if (number == 0) {
     number = ++lists_;
-    put_string(list_table_, detail->list->coded);
+    put_list(detail->list->coded);
   }
   return number;
 }
 
+
+// Lists that follow each other are of the same run and differ in little: only that is written.
+void Encoder::put_list(std::string_view list) {
+  const std::size_t both = std::min(list.size(), last_list_.size());
+  const std::size_t begin = common_begin(list, last_list_, both), end = common_end(list, last_list_, both - begin);
+  put_varint(list_table_, begin);
+  put_varint(list_table_, end);
+  put_string(list_table_, list.substr(begin, list.size() - begin - end));
+  last_list_ = list;
+}
+
 void Encoder::clear(const Block& block) {
   for (std::string& bytes : plain_) bytes.clear();
-  for (std::string* bytes : {&list_rows_, &list_table_, &body_lengths_}) bytes->clear();
+  for (std::string* bytes : {&list_rows_, &list_table_}) bytes->clear();
+  last_list_ = {};
   id_numbers_.assign(block.store == nullptr ? 1 : block.store->ids_count() + 1, 0);
   list_numbers_.assign(block.store == nullptr ? 1 : block.store->list_count() + 1, 0);
   ids_ = lists_ = 0;
-  grams_.clear();
+  texts_.clear();
 }
 
 void Encoder::put_keys(const Block& block, const std::vector<RunHead>& heads) {
@@ -137,17 +165,17 @@ Columns Encoder::encode(const Block& block) {
     heads[i].values = values.size() - values_before;
   }
   put_keys(block, heads);
-  std::int64_t last = 0;
-  for (const std::uint32_t sequence : block.sequences) {
-    put_signed(plain(Column::Sequences), std::int64_t{sequence} - last);
-    last = sequence;
-  }
+  append_with(plain(Column::Sequences), block.sequences.size() * kVarintBytesMax, [&](char* to) {
+    std::int64_t last = 0;
+    for (const std::uint32_t sequence : block.sequences) {
+      to = write_varint(to, zigzag(std::int64_t{sequence} - last));
+      last = sequence;
+    }
+    return to;
+  });
   put_varint(plain(Column::Sets), lists_);
   plain(Column::Sets).append(list_table_).append(list_rows_);
-  std::string& bodies = plain(Column::Bodies);
-  grams_.put(bodies.size(), plain(Column::Grams));
-  bodies.append(body_lengths_);
-  put_fixed64(bodies, body_lengths_.size());
+  texts_.put(plain(Column::Bodies), plain(Column::Grams));
   Columns columns;
   for (std::size_t i = 0; i < kColumns; ++i) columns[i] = seal_blob(compressor_, i, block.sequence_base, plain_[i]);
   return columns;

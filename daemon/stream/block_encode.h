@@ -6,7 +6,7 @@
 
 #include "daemon/stream/block.h"
 #include "daemon/stream/block_blob.h"
-#include "daemon/stream/grams.h"
+#include "daemon/stream/block_texts.h"
 
 namespace culprit::stream {
 
@@ -20,6 +20,8 @@ class Encoder {
   RunHead details(const Block& block, const Block::Run& run);
   std::uint64_t id_number(const Detail* detail);    // what stands in the row; the ids themselves, if they are new
   std::uint64_t list_number(const Detail* detail);
+  [[gnu::always_inline]] void fetch_new(const AttributeList* list) const;  // see HashIndex::prefetch()
+  void put_list(std::string_view list);
   void put_keys(const Block& block, const std::vector<RunHead>& heads);
 
   Compressor compressor_;
@@ -27,8 +29,8 @@ class Encoder {
   std::vector<std::uint32_t> id_numbers_, list_numbers_;  // of what the block has so far, by its number in the block's store
   std::uint32_t ids_ = 0, lists_ = 0;
   std::string list_table_, list_rows_;
-  std::string body_lengths_;
-  Grams grams_;
+  std::string_view last_list_;  // of the table
+  TextEncoder texts_;
 };
 
 }  // namespace culprit::stream

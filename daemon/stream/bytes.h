@@ -25,6 +25,12 @@ inline std::int64_t wrapping_add(std::int64_t a, std::int64_t b) {
   return static_cast<std::int64_t>(static_cast<std::uint64_t>(a) + static_cast<std::uint64_t>(b));
 }
 
+inline std::uint64_t load64(const char* at) {
+  std::uint64_t word;
+  std::memcpy(&word, at, sizeof word);  // little-endian, like every machine that we build for
+  return word;
+}
+
 inline void put_varint(std::string& out, std::uint64_t value) {
   while (value >= 0x80) {
     out.push_back(static_cast<char>(value | 0x80));
@@ -44,6 +50,29 @@ inline char* write_varint(char* to, std::uint64_t value) {
   for (; value >= 0x80; value >>= 7) *to++ = static_cast<char>(value | 0x80);
   *to++ = static_cast<char>(value);
   return to;
+}
+// Copies a text that probably is short: two copies that may overlap, of a size the compiler knows, take less than a call. Gives the end.
+inline char* write_text(char* to, std::string_view text) {
+  const std::size_t size = text.size();
+  const auto ends = [&]<std::size_t N>() {
+    char begin[N], end[N];
+    std::memcpy(begin, text.data(), N);
+    std::memcpy(end, text.data() + size - N, N);
+    std::memcpy(to, begin, N);
+    std::memcpy(to + size - N, end, N);
+  };
+  if (size > 32) {
+    std::memcpy(to, text.data(), size);
+  } else if (size >= 16) {
+    ends.template operator()<16>();
+  } else if (size >= 8) {
+    ends.template operator()<8>();
+  } else if (size >= 4) {
+    ends.template operator()<4>();
+  } else {
+    for (std::size_t i = 0; i < size; ++i) to[i] = text[i];
+  }
+  return to + size;
 }
 inline void put_signed(std::string& out, std::int64_t value) { put_varint(out, zigzag(value)); }
 inline void put_fixed64(std::string& out, std::uint64_t value) {
@@ -86,31 +115,26 @@ inline std::uint64_t hash_bytes(std::string_view text, std::uint64_t seed) {
 
 // The same for tables in memory alone, 32 bytes at a time in two chains that do not wait for each other: nothing may store it.
 inline std::uint64_t table_hash(std::string_view text, std::uint64_t seed) {
-  const auto load = [](const char* at) {
-    std::uint64_t word;
-    std::memcpy(&word, at, 8);
-    return word;
-  };
   std::uint64_t hash = fold(seed ^ 0x9e3779b97f4a7c15u, text.size() ^ 0xd6e8feb86659fd93u);
   const char* at = text.data();
   std::size_t left = text.size();
   if (left > 32) {
     std::uint64_t other = hash ^ 0xa0761d6478bd642fu;
     for (; left > 32; at += 32, left -= 32) {
-      hash = fold(load(at) ^ 0xff51afd7ed558ccdu, load(at + 8) ^ hash);
-      other = fold(load(at + 16) ^ 0xe7037ed1a0b428dbu, load(at + 24) ^ other);
+      hash = fold(load64(at) ^ 0xff51afd7ed558ccdu, load64(at + 8) ^ hash);
+      other = fold(load64(at + 16) ^ 0xe7037ed1a0b428dbu, load64(at + 24) ^ other);
     }
     hash ^= other;
   }
   if (left > 16) {
-    hash = fold(load(at) ^ 0xff51afd7ed558ccdu, load(at + 8) ^ hash);
+    hash = fold(load64(at) ^ 0xff51afd7ed558ccdu, load64(at + 8) ^ hash);
     at += 16;
     left -= 16;
   }
   std::uint64_t low = 0, high = 0;
   if (left >= 8) {  // the two may overlap
-    low = load(at);
-    high = load(at + left - 8);
+    low = load64(at);
+    high = load64(at + left - 8);
   } else if (left > 0) {
     std::memcpy(&low, at, left);
   }

@@ -16,12 +16,12 @@ namespace culprit::stream {
 namespace {
 
 constexpr std::int64_t kApplication = 0x43'55'4C'50;  // "CULP"
-constexpr std::int64_t kVersion = 3;
+constexpr std::int64_t kVersion = 4;
 constexpr std::size_t kReadersMax = 4;  // idle connections a file keeps
 
 constexpr const char* kSchema = R"(
   PRAGMA application_id = 0x43554C50;
-  PRAGMA user_version = 3;
+  PRAGMA user_version = 4;
   CREATE TABLE IF NOT EXISTS pending(id INTEGER PRIMARY KEY AUTOINCREMENT, boot_id TEXT NOT NULL,
     wall_offset_ns INTEGER NOT NULL, rows INTEGER NOT NULL, data BLOB NOT NULL) STRICT;
   CREATE TABLE IF NOT EXISTS blocks(id INTEGER PRIMARY KEY AUTOINCREMENT, boot_id TEXT NOT NULL,

@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <cstring>
 
+#include "daemon/stream/bytes.h"
+
 namespace culprit::stream {
 namespace {
 
@@ -15,13 +17,11 @@ std::uint64_t lower(std::uint64_t word) {
   return word | ((from_a ^ past_z) & ~word & (kEach * 0x80)) >> 2;
 }
 
-std::uint64_t load(const char* at) {
-  std::uint64_t word;
-  std::memcpy(&word, at, sizeof word);
-  return lower(word);
-}
+std::uint64_t load(const char* at) { return lower(load64(at)); }
 
 std::uint32_t bit_of(std::uint64_t gram, unsigned log2_bits) { return (static_cast<std::uint32_t>(gram) * 0x9E3779B1u) >> (32 - log2_bits); }
+
+void set(std::uint8_t* bits, std::uint32_t bit) { bits[bit / 8] = static_cast<std::uint8_t>(bits[bit / 8] | 1u << (bit % 8)); }
 
 // The grams at even places. Eight bytes hold three; the last eight are looked at once more, so that none is left at the end.
 template <typename Visit>
@@ -51,7 +51,20 @@ void each_gram(std::string_view text, unsigned log2_bits, Visit&& visit) {
 
 void Grams::add(std::string_view body) {
   std::uint8_t* const bits = bits_.data();
-  each_gram(body, kGramBitsMax, [bits](std::uint32_t bit) { bits[bit / 8] = static_cast<std::uint8_t>(bits[bit / 8] | 1u << (bit % 8)); });
+  each_gram(body, kGramBitsMax, [bits](std::uint32_t bit) { set(bits, bit); });
+}
+
+// Short parts all take the same steps: six grams, of which the last ones may not be asked for.
+void Grams::add_part(std::string_view body, std::size_t begin, std::size_t bytes) {
+  constexpr std::size_t kBefore = kGramBytes - 1, kSix = 14;
+  const std::size_t from = (std::max(begin, kBefore) - kBefore + 1) & ~std::size_t{1};
+  if (bytes > 8 || body.size() < kSix) return add(body.substr(from, begin + bytes + kBefore - from));
+  const char* const at = body.data() + std::min(from, (body.size() - kSix) & ~std::size_t{1});
+  std::uint8_t* const bits = bits_.data();
+  for (const char* half : {at, at + 6}) {
+    const std::uint64_t word = __builtin_bswap64(load(half));
+    for (const unsigned place : {32, 16, 0}) set(bits, bit_of(word >> place, kGramBitsMax));
+  }
 }
 
 // A bit's number is the upper bits of a hash: with half as many bits, two neighbours become one.

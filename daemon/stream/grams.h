@@ -17,6 +17,8 @@ class Grams {
  public:
   void clear() { bits_.assign((std::size_t{1} << kGramBitsMax) / 8, 0); }
   void add(std::string_view body);  // after clear()
+  // Only the grams of the body that [begin, begin + bytes) has a part in, or is between; perhaps some next to them too.
+  void add_part(std::string_view body, std::size_t begin, std::size_t bytes);
   // Appends the column: log2 of the number of bits (one for each byte of body, within the limits), then the bits.
   void put(std::size_t body_bytes, std::string& out) const;
 

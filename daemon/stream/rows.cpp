@@ -11,28 +11,7 @@ namespace {
 
 constexpr std::size_t kCacheLineBytes = 64;
 
-// Names and values of attributes are short: two copies that may overlap, of a size the compiler knows, take less than a call.
-template <std::size_t N>
-void copy_ends(char* to, std::string_view text) {
-  std::memcpy(to, text.data(), N);
-  std::memcpy(to + text.size() - N, text.data() + text.size() - N, N);
-}
-
-char* write_string(char* to, std::string_view text) {
-  to = write_varint(to, text.size());
-  if (text.size() > 32) {
-    std::memcpy(to, text.data(), text.size());
-  } else if (text.size() >= 16) {
-    copy_ends<16>(to, text);
-  } else if (text.size() >= 8) {
-    copy_ends<8>(to, text);
-  } else if (text.size() >= 4) {
-    copy_ends<4>(to, text);
-  } else {
-    for (std::size_t i = 0; i < text.size(); ++i) to[i] = text[i];
-  }
-  return to + text.size();
-}
+char* write_string(char* to, std::string_view text) { return write_text(write_varint(to, text.size()), text); }
 
 // As memcmp(), which costs a call: names are short.
 bool equal(const char* at, std::string_view text) {
@@ -189,6 +168,15 @@ const Detail* DetailStore::take(const Event& event, std::size_t place) {
 std::string_view DetailStore::keep(std::string buffer) {
   kept_bytes_ += buffer.capacity();
   return buffers_.emplace_back(std::move(buffer));
+}
+
+std::string_view DetailStore::keep_joined(std::string_view begin, std::string_view middle, std::string_view end) {
+  const std::size_t size = begin.size() + middle.size() + end.size();
+  if (size == 0) return "";
+  auto* const to = reinterpret_cast<char*>(lists_of_.take(size, 1));
+  char* at = to;
+  for (const std::string_view part : {begin, middle, end}) at = std::ranges::copy(part, at).out;
+  return {to, size};
 }
 
 RowView Hit::view() const {

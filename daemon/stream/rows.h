@@ -49,8 +49,9 @@ class HashIndex {
       if (slot.tag == tag && same(slot.id)) return slot.id;
     }
   }
-  // For a caller that looks up several: has the hash's place fetched, and later tells what probably is there.
-  void prefetch(std::uint64_t hash) const {
+  // For a caller that looks up several: has the hash's place fetched, and later tells what probably is there. Always
+  // inline: g++ takes a function that does nothing but prefetch for one that does nothing, and drops the call (seen in 12).
+  [[gnu::always_inline]] void prefetch(std::uint64_t hash) const {
     if (!slots_.empty()) __builtin_prefetch(&slots_[static_cast<std::uint32_t>(hash) & (slots_.size() - 1)]);
   }
   std::optional<std::uint32_t> candidate(std::uint64_t hash) const {
@@ -80,8 +81,8 @@ class KeyTable {
   std::uint32_t intern(std::string_view entity, std::string_view name, Kind kind = Kind::Sample) { return intern(hash(entity, name, kind), entity, name, kind); }
   static std::uint64_t hash(std::string_view entity, std::string_view name, Kind kind);
   std::uint32_t intern(std::uint64_t hash, std::string_view entity, std::string_view name, Kind kind);
-  void prefetch(std::uint64_t hash) const { index_.prefetch(hash); }
-  void prefetch_key(std::uint64_t hash) const {
+  [[gnu::always_inline]] void prefetch(std::uint64_t hash) const { index_.prefetch(hash); }
+  [[gnu::always_inline]] void prefetch_key(std::uint64_t hash) const {
     if (const auto id = index_.candidate(hash)) __builtin_prefetch(entries_[*id].text);
   }
   void expect_as(const KeyTable& other) { index_.expect_as(other.index_); }
@@ -159,6 +160,7 @@ class DetailStore {
 
   // For a decoder, which has its texts already: keeps the buffer (its bytes do not move); takes any details, lists, ids.
   std::string_view keep(std::string buffer);
+  std::string_view keep_joined(std::string_view begin, std::string_view middle, std::string_view end);
   Detail& fresh() { return details_.add(texts_, {}); }
   const AttributeList* add_list(std::string_view coded) { return &lists_.add(lists_of_, {coded, static_cast<std::uint32_t>(lists_.size() + 1)}); }
   const Ids* add_ids(const Ids& ids) { return &ids_.add(texts_, {{ids.trace[0], ids.trace[1]}, ids.span, static_cast<std::uint32_t>(ids_.size() + 1)}); }
