@@ -237,10 +237,10 @@ TEST_F(OfflineTest, FailuresHaveTheirExitCode) {
   }
 }
 
-// Twelve incidents of which only alerts are known: the broken one of three services raises "memory", all raise "load".
-std::string made_up_alerts(std::string& truth) {
+// Incidents of which only alerts are known: the broken one of three services raises "memory", all raise "load".
+std::string made_up_alerts(std::string& truth, int count = 12) {
   std::string lines;
-  for (int i = 0; i < 12; ++i) {
+  for (int i = 0; i < count; ++i) {
     const std::string id = "c" + std::to_string(i);
     const std::string broken(1, static_cast<char>('a' + i % 3));
     lines += R"({"id": ")" + id + R"(", "services": ["a", "b", "c"], "edges": [["a", "b"]], "alerts": {"metrics": [["a", "load", "up"], ["b", "load", "up"], ["c", "load", "up"], [")" +
@@ -248,6 +248,37 @@ std::string made_up_alerts(std::string& truth) {
     truth += R"({"case": ")" + id + R"(", "root_cause": {"service": ")" + broken + R"(", "fault_type": "memory"}})" + "\n";
   }
   return lines;
+}
+
+TEST_F(OfflineTest, LearnSaysTheMeanOfSeveralDeals) {
+  std::string truth;
+  write("set/cases.jsonl", made_up_alerts(truth));
+  write("set/truth.jsonl", truth);
+  const Json document = Json::parse(run({"-o", "json", "learn", "--deals", "3", "--cases", folder_ / "set"}).out);
+  EXPECT_EQ(document["deals"], 3);
+  EXPECT_EQ(document["sets"][0]["ac1"], 1.0);
+  EXPECT_EQ(document["sets"][0]["ac1_spread"], 0.0);
+  EXPECT_THAT(run({"learn", "--deals", "3", "--cases", folder_ / "set"}).out, HasSubstr("mean of 3 ways of dealing the folds"));
+}
+
+TEST_F(OfflineTest, LearnsWithoutLabels) {
+  std::string truth;
+  write("many/cases.jsonl", made_up_alerts(truth, 60));
+  write("few/cases.jsonl", made_up_alerts(truth, 12));
+  const auto learned = [&](const char* set, const char* how) {
+    const std::string weights = folder_ / "weights.json";
+    const Outcome outcome = run({"learn", how, "--cases", folder_ / set, "--out", weights});
+    EXPECT_EQ(outcome.code, kAnswered) << outcome.err;
+    std::ifstream file(weights);
+    return Json::parse(file);
+  };
+  const Json counted = learned("many", "--only-count"), taught = learned("many", "--unlabelled"), few = learned("few", "--unlabelled");
+  EXPECT_EQ(counted["habits"]["cases"], 60);
+  EXPECT_EQ(taught["habits"], counted["habits"]);
+  EXPECT_THAT(taught["source"].get<std::string>(), HasSubstr("self-taught in 60 incidents"));
+  EXPECT_NE(taught["weights"], counted["weights"]);
+  EXPECT_EQ(few["weights"], counted["weights"]);  // too few to teach anything
+  EXPECT_THAT(few["source"].get<std::string>(), HasSubstr("alerts counted in 12 incidents"));
 }
 
 TEST_F(OfflineTest, LearnFitsWeightsThatReplayUses) {
