@@ -117,7 +117,7 @@ Result<std::shared_ptr<DayFile>> DayFile::open_reading(std::filesystem::path fil
   ASSIGN(day->writer_, Database::open(day->path_, Database::Mode::Read, day->vfs_));
   const auto ours = day->check_ours();
   if (!ours) return std::unexpected(ours.error().context(fmt::format("open '{}'", day->path_.string())));
-  if (!*ours) return fail(Code::Unsupported, fmt::format("open '{}': empty, no event file of culprit", day->path_.string()));
+  if (!*ours) return fail(Code::NotFound, fmt::format("open '{}': empty", day->path_.string()));
   return day;
 }
 

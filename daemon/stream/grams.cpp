@@ -63,7 +63,7 @@ void Grams::add_part(std::string_view body, std::size_t begin, std::size_t bytes
   std::uint8_t* const bits = bits_.data();
   for (const char* half : {at, at + 6}) {
     const std::uint64_t word = __builtin_bswap64(load(half));
-    for (const unsigned place : {32, 16, 0}) set(bits, bit_of(word >> place, kGramBitsMax));
+    for (const unsigned place : {32u, 16u, 0u}) set(bits, bit_of(word >> place, kGramBitsMax));
   }
 }
 

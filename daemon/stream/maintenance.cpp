@@ -42,7 +42,8 @@ Seen look_at(const std::filesystem::path& path) {
   seen.report.file = path;
   auto opened = DayFile::open_reading(path, {});
   if (!opened) {
-    seen.report.refused = opened.error().message;
+    // An empty one was begun when the power went, and holds nothing: the next writer goes on with it.
+    if (opened.error().code != Code::NotFound) seen.report.refused = opened.error().message;
     return seen;
   }
   seen.file = *opened;
@@ -92,6 +93,17 @@ Result<void> write_anew(const Seen& seen, const std::filesystem::path& to) {
   return {};
 }
 
+Result<void> copy_file(const std::filesystem::path& path, const std::string& copy) {
+  const auto vacuum_into = [&]() -> Result<void> {
+    ASSIGN(Database database, Database::open(path, Database::Mode::Read, {}));
+    ASSIGN(Statement vacuum, database.prepare("VACUUM INTO ?"));
+    return vacuum.bind_text(1, copy).run();
+  };
+  if (auto done = vacuum_into(); !done) return std::unexpected(done.error().context(fmt::format("copy '{}'", path.string())));
+  const Fd written(::open(copy.c_str(), O_RDONLY | O_CLOEXEC));
+  return written && ::fsync(written.get()) == 0 ? Result<void>() : fail_errno(errno, fmt::format("sync '{}'", copy));
+}
+
 }  // namespace
 
 Result<std::vector<FileReport>> verify_store(const std::filesystem::path& folder) {
@@ -133,20 +145,23 @@ Result<std::uint64_t> backup_store(const std::filesystem::path& folder, const st
   if (error) return fail_errno(error.value(), fmt::format("create folder '{}'", to.string()));
   if (!std::filesystem::is_empty(to, error)) return fail(Code::Invalid, fmt::format("'{}' is not empty", to.string()));
   std::uint64_t files = 0;
+  std::optional<Error> first;  // of the files that could not be copied: one that is damaged does not keep the others from it
   for (const auto& path : day_files(folder, kDayFilePrefix)) {
-    ASSIGN(Database database, Database::open(path, Database::Mode::Read, {}));
-    const std::filesystem::path copy = to / path.filename();
-    ASSIGN(Statement vacuum, database.prepare("VACUUM INTO ?"));
-    const std::string name = copy.string();
-    if (auto done = vacuum.bind_text(1, name).run(); !done) return std::unexpected(done.error().context(fmt::format("copy '{}'", path.string())));
-    const Fd written(::open(name.c_str(), O_RDONLY | O_CLOEXEC));
-    if (!written || ::fsync(written.get()) != 0) return fail_errno(errno, fmt::format("sync '{}'", name));
+    const std::string copy = to / path.filename();
+    if (auto done = copy_file(path, copy); !done) {
+      remove_file(copy);
+      if (done.error().code == Code::Exhausted) return std::unexpected(done.error());
+      if (!first) first = done.error();
+      continue;
+    }
     ++files;
   }
+  if (first) return std::unexpected(first->context(fmt::format("{} of the files copied, not all", files)));
   return files;
 }
 
 Result<std::uint64_t> export_events(const EventStore& store, const Query& query, const Clock& clock, std::ostream& out) {
+  errno = 0;  // what a stream has instead of an error of its own
   out << fmt::format("{{\"culprit\":\"events\",\"version\":1,\"wall_offset_ns\":{}}}\n", clock.wall_offset_ns());
   std::uint64_t count = 0;
   ASSIGN(const Completeness completeness, store.scan(query, [&](const Event& event) {
@@ -155,7 +170,7 @@ Result<std::uint64_t> export_events(const EventStore& store, const Query& query,
            return out.good();
          }));
   out.flush();
-  if (!out) return fail(Code::Io, "the export could not be written");
+  if (!out) return errno != 0 ? fail_errno(errno, "write the export") : fail(Code::Io, "the export could not be written");
   if (completeness.rows_lost > 0) {
     return fail(Code::Corrupt, fmt::format("{} events were written, {} more are in damaged blocks", count, completeness.rows_lost));
   }

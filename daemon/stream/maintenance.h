@@ -32,7 +32,8 @@ Result<std::vector<FileReport>> verify_store(const std::filesystem::path& folder
 // that are not ours, or newer, stay as they are. Answers verify_store() as it was before. Errors: Busy, Io, Exhausted.
 Result<std::vector<FileReport>> repair_store(const std::filesystem::path& folder);
 
-// A copy of every day file into a folder that is new or empty; each is one moment's state.
+// A copy of every day file into a folder that is new or empty; each is one moment's state. Files that cannot be read are left
+// out: an error names the first, but the others are copied.
 Result<std::uint64_t> backup_store(const std::filesystem::path& folder, const std::filesystem::path& to);
 
 // One file that replays: a header line {"culprit":"events","version":1,"wall_offset_ns":...}, then the events as

@@ -160,15 +160,27 @@ TEST_F(RunTest, StoreFilesOffline) {
     out << "{\"culprit\":\"events\",\"version\":1,\"wall_offset_ns\":0}\n"
         << R"({"time_ns":1000000000,"kind":"log","entity":"service:shop","body":"hello"})" << "\n";
   }
-  EXPECT_THAT(run({"store", "import", file, "--folder", folder}).err, HasSubstr("1 events taken"));
+  EXPECT_THAT(run({"store", "import", file, "--folder", folder}).err, HasSubstr("1 event taken"));
   const Outcome verified = run({"store", "verify", "--folder", folder});
   EXPECT_EQ(verified.code, kAnswered) << verified.err;
   EXPECT_THAT(verified.out, HasSubstr("sound"));
   EXPECT_THAT(run({"store", "export", "kind = log", "-", "--folder", folder}).out, HasSubstr("\"body\":\"hello\""));
   EXPECT_THAT(run({"store", "export", "kind = span", "-", "--folder", folder}).err, HasSubstr("0 events written"));
-  EXPECT_EQ(run({"store", "backup", folder_ / "copy", "--folder", folder}).code, kAnswered);
+  EXPECT_THAT(run({"store", "backup", folder_ / "copy", "--folder", folder}).err, HasSubstr("1 file copied"));
+  const Outcome unwritable = run({"store", "export", "", folder_ / "none" / "events.jsonl", "--folder", folder});
+  EXPECT_EQ(unwritable.code, kNotFound);
+  EXPECT_THAT(unwritable.err, HasSubstr("No such file"));
+  EXPECT_THAT(run({"store", "export", "", "-", "--since", "1m", "--until", "5m", "--folder", folder}).err, HasSubstr("not before --until"));
   EXPECT_EQ(run({"store", "repair", "--folder", folder}).code, kAnswered);
   EXPECT_EQ(run({"store", "verify", "--folder", folder_ / "none"}).code, kNotFound);
+  // A file of another program: neither repaired nor set aside, and nobody says so.
+  std::ofstream(folder + "/stream-2000-01-01.db") << "something else";
+  for (const char* command : {"verify", "repair"}) {
+    const Outcome foreign = run({"store", command, "--folder", folder});
+    EXPECT_THAT(foreign.out, AllOf(HasSubstr("left as they are"), Not(HasSubstr("anew")))) << command;
+  }
+  EXPECT_TRUE(std::filesystem::exists(folder + "/stream-2000-01-01.db"));
+  std::filesystem::remove(folder + "/stream-2000-01-01.db");
   // The state's folder holds them too; an option that says nothing is no option.
   const std::string state = folder_;
   EXPECT_THAT(run({"store", "export", "kind = log", "-", "--state", state}).out, HasSubstr("\"body\":\"hello\""));
@@ -178,12 +190,13 @@ TEST_F(RunTest, StoreFilesOffline) {
                                                                                          {"store", "info", "--folder", folder},
                                                                                          {"store", "info", "--state", state},
                                                                                          {"store", "verify", "--since", "1h"},
+                                                                                         {"store", "export", "kind = logs", "-", "--folder", folder},
                                                                                          {"store", "prune", "1s", "2s", "--state", state}}) {
     const Outcome refused = run(arguments);
     EXPECT_EQ(refused.code, kUsage) << refused.err;
     EXPECT_THAT(refused.err, HasSubstr("culprit"));
   }
-  EXPECT_THAT(run({"store", "prune", "1s", "--state", state}).err, HasSubstr("events removed"));
+  EXPECT_THAT(run({"store", "prune", "1s", "--state", state}).err, HasSubstr("1 event removed"));
 }
 
 // -o json is the API's document, byte for byte, wherever the flag stands.
@@ -261,6 +274,8 @@ TEST_F(RunTest, FailuresSayWhatToDo) {
       {{"events", "--around", "14:02:08", "--since", "5m"}, kBadInput, "--around"},
       {{"events", "-f", "--until", "1m"}, kBadInput, "--since, not --until"},
       {{"events", "--kind", "logs"}, kBadInput, "sample, log"},
+      {{"events", "--since", "1m", "--until", "5m"}, kBadInput, "--since 1m is not before --until 5m"},
+      {{"series", "--since", "1m", "--until", "5m"}, kBadInput, "--since 1m is not before --until 5m"},
       {{"events", "--limit", "0"}, kUsage, "--limit"},
       {{"feedback", "7", "1", "maybe"}, kUsage, "right"},
       {{"-o", "xml"}, kUsage, "--output"},

@@ -237,5 +237,23 @@ TEST_F(MaintenanceTest, BackupIsAStoreOfItsOwn) {
   EXPECT_EQ(reopened(), expected_);
 }
 
+// A file that was begun when the power went is empty: it keeps nobody from the others. One that is no database is left out of a backup, which says so.
+TEST_F(MaintenanceTest, OneFileDoesNotKeepFromTheOthers) {
+  fill(true);
+  std::ofstream(options_.folder / "stream-2001-01-01.db").close();
+  options_.read_only = true;
+  EXPECT_EQ(reopened(), expected_);
+  options_.read_only = false;
+  const auto reports = verify_store(options_.folder);
+  ASSERT_TRUE(reports);
+  EXPECT_TRUE(std::ranges::all_of(*reports, &FileReport::sound));
+  std::ofstream(options_.folder / "stream-2001-01-02.db") << std::string(20'000, 'x');
+  const auto files = backup_store(options_.folder, folder_.path() / "copy");
+  ASSERT_FALSE(files);
+  EXPECT_THAT(files.error().message, AllOf(HasSubstr("stream-2001-01-02.db"), HasSubstr("not all")));
+  options_.folder = folder_.path() / "copy";
+  EXPECT_EQ(reopened(), expected_);
+}
+
 }  // namespace
 }  // namespace culprit::stream

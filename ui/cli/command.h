@@ -88,6 +88,9 @@ struct Environment {
 int run_cli(std::span<const std::string> arguments, const Environment& environment, const Clock& clock,
             std::ostream& out, std::ostream& err);
 
+// The check of an option that is a filter of events: empty if it is one, else what is wrong with it.
+std::string check_filter(const std::string& text);
+
 // Each command's add; defined in <name>.cpp.
 void add_why(CLI::App& app, Session& session);
 void add_incidents(CLI::App& app, Session& session);

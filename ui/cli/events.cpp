@@ -33,11 +33,6 @@ std::string entity_of(const std::string& word) {
   return word.find(':') != std::string::npos || word == "host" || word == "*" ? word : "service:" + word;
 }
 
-std::string check_filter(const std::string& text) {
-  const auto filter = stream::parse_filter(text);
-  return filter ? "" : filter.error().message;
-}
-
 Result<Client::Parameters> parameters(const Options& options, std::int64_t now_wall_ns) {
   Client::Parameters result;
   if (!options.filter.empty()) result.emplace_back("filter", options.filter);
@@ -58,6 +53,7 @@ Result<Client::Parameters> parameters(const Options& options, std::int64_t now_w
     ASSIGN(const std::int64_t since, parse_when(options.since, now_wall_ns));
     result.emplace_back("from", format_wall(since));
   }
+  TRY(check_order(options.since, options.until, now_wall_ns));
   if (!options.until.empty()) {
     ASSIGN(const std::int64_t until, parse_when(options.until, now_wall_ns));
     result.emplace_back("to", format_wall(until));
@@ -120,6 +116,11 @@ Result<void> add_window(Client::Parameters& query, std::string_view name, const 
 
 }  // namespace
 
+std::string check_filter(const std::string& text) {
+  const auto filter = stream::parse_filter(text);
+  return filter ? "" : filter.error().message;
+}
+
 void add_diff(CLI::App& app, Session& session) {
   struct DiffOptions {
     std::string before, now, filter;
@@ -159,6 +160,7 @@ void add_series(CLI::App& app, Session& session) {
     session.run = [&session, options]() -> Result<Exit> {
       ASSIGN(const std::int64_t from, parse_when(options->since, session.now_wall_ns()));
       ASSIGN(const std::int64_t to, parse_when(options->until, session.now_wall_ns()));
+      TRY(check_order(options->since, options->until, session.now_wall_ns()));
       Client::Parameters query = {{"from", format_wall(from)}, {"to", format_wall(to)}, {"limit", std::to_string(options->limit)}};
       if (!options->filter.empty()) query.emplace_back("filter", options->filter);
       if (!options->step.empty()) query.emplace_back("step", options->step);

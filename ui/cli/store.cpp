@@ -15,6 +15,8 @@
 namespace culprit::cli {
 namespace {
 
+std::string counted(std::uint64_t number, std::string_view what) { return fmt::format("{} {}{}", group_digits(number), what, number == 1 ? "" : "s"); }
+
 struct Options {
   std::string folder, filter, since, until, file, to, keep;
 };
@@ -29,8 +31,10 @@ Result<std::unique_ptr<stream::EmbeddedStore>> open_store(const Session& session
   return opened;
 }
 
-// Reports of files: one row each, and a line for each damage.
+// Reports of files: one row each, and a line for each damage. `done` is said of files that are damaged in part.
 Result<Exit> show_reports(const Session& session, const std::vector<stream::FileReport>& reports, std::string_view done) {
+  const bool any_damaged = std::ranges::any_of(reports, [](const auto& report) { return !report.damaged.empty(); });
+  const bool any_refused = std::ranges::any_of(reports, [](const auto& report) { return !report.refused.empty(); });
   Json files = Json::array();
   bool sound = true;
   for (const stream::FileReport& report : reports) {
@@ -47,7 +51,8 @@ Result<Exit> show_reports(const Session& session, const std::vector<stream::File
       table.add({std::filesystem::path(text(file, "file")).filename().string(), whole(file, "blocks"), whole(file, "events"), whole(file, "pending"),
                  state.empty() ? "sound" : state});
     }
-    return (table.empty() ? "no event files\n" : table.text(style, 0)) + (truth(document, "sound") ? "" : std::string(done));
+    return (table.empty() ? "no event files\n" : table.text(style, 0)) + (any_damaged ? std::string(done) : "") +
+           (any_refused ? "files that cannot be opened are left as they are: move away those that culprit did not write\n" : "");
   }));
   return sound ? kAnswered : kSomethingWrong;
 }
@@ -58,6 +63,7 @@ Result<Exit> export_to(const Session& session, const Options& options) {
   ASSIGN(query.filter, stream::parse_filter(options.filter));
   if (query.filter.needs_topology()) return fail(Code::Invalid, "'near' needs the daemon, who knows the topology: name the entities");
   const std::int64_t offset = session.clock.wall_offset_ns();
+  TRY(check_order(options.since, options.until, session.now_wall_ns()));
   if (!options.since.empty()) {
     ASSIGN(const std::int64_t since, parse_when(options.since, session.now_wall_ns()));
     query.from_ns = since - offset;
@@ -69,11 +75,11 @@ Result<Exit> export_to(const Session& session, const Options& options) {
   std::ofstream file;
   if (options.file != "-") {
     file.open(options.file, std::ios::binary | std::ios::trunc);
-    if (!file) return fail(Code::Io, fmt::format("write '{}': {}", options.file, std::strerror(errno)));
+    if (!file) return fail_errno(errno, fmt::format("write '{}'", options.file));
   }
   auto count = stream::export_events(*store, query, session.clock, options.file == "-" ? session.out : file);
   if (!count) return std::unexpected(count.error().context(fmt::format("'{}'", options.file)));
-  session.err << fmt::format("{} events written to '{}'\n", group_digits(*count), options.file);
+  session.err << fmt::format("{} written to '{}'\n", counted(*count, "event"), options.file);
   return kAnswered;
 }
 
@@ -86,7 +92,7 @@ Result<Exit> import_from(const Session& session, const Options& options) {
   }
   auto count = stream::import_events(options.file == "-" ? std::cin : file, *store, session.clock);
   if (!count) return std::unexpected(count.error().context(fmt::format("'{}'", options.file)));
-  session.err << fmt::format("{} events taken from '{}'\n", group_digits(*count), options.file);
+  session.err << fmt::format("{} taken from '{}'\n", counted(*count, "event"), options.file);
   return kAnswered;
 }
 
@@ -94,7 +100,7 @@ Result<Exit> prune(const Session& session, const Options& options) {
   ASSIGN(const std::int64_t keep, parse_window(options.keep));
   ASSIGN(const auto store, open_store(session, options, false));
   TRY(store->prune(session.clock.now_ns() - keep));
-  session.err << fmt::format("{} events removed\n", group_digits(store->stats().pruned));
+  session.err << fmt::format("{} removed\n", counted(store->stats().pruned, "event"));
   return kAnswered;
 }
 
@@ -113,7 +119,7 @@ void add_store(CLI::App& app, Session& session) {
   add("verify", "* Read everything; exits with 1 if anything is damaged");
   add("repair", "* Write damaged files anew from what can be read; the old ones are set aside");
   CLI::App* save = add("export", "* Events as one file that can be imported again");
-  save->add_option("FILTER", options->filter, "Which events; '' for all")->required();
+  save->add_option("FILTER", options->filter, "Which events; '' for all")->required()->check(check_filter);
   save->add_option("FILE", options->file, "Where to; - is standard output")->required();
   save->add_option("--since", options->since, "Not before")->type_name("TIME")->check(check_when);
   save->add_option("--until", options->until, "Before")->type_name("TIME")->check(check_when);
@@ -144,7 +150,7 @@ void add_store(CLI::App& app, Session& session) {
       if (chosen == "import") return import_from(session, *options);
       if (chosen == "prune") return prune(session, *options);
       ASSIGN(const std::uint64_t files, stream::backup_store(options->folder, options->to));
-      session.err << fmt::format("{} files copied to '{}'\n", files, options->to);
+      session.err << fmt::format("{} copied to '{}'\n", counted(files, "file"), options->to);
       return kAnswered;
     };
   });

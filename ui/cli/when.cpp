@@ -85,4 +85,11 @@ std::string check_window(const std::string& text) {
   return window ? "" : window.error().message;
 }
 
+Result<void> check_order(const std::string& since, const std::string& until, std::int64_t now_wall_ns) {
+  if (since.empty() || until.empty()) return {};
+  ASSIGN(const std::int64_t from, parse_when(since, now_wall_ns));
+  ASSIGN(const std::int64_t to, parse_when(until, now_wall_ns));
+  return from < to ? Result<void>() : fail(Code::Invalid, fmt::format("--since {} is not before --until {}", since, until));
+}
+
 }  // namespace culprit::cli

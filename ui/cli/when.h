@@ -20,4 +20,7 @@ Result<std::int64_t> parse_window(std::string_view text);
 std::string check_when(const std::string& text);
 std::string check_window(const std::string& text);
 
+// Both as parse_when() takes them, or empty. Invalid if `since` is not before `until`.
+Result<void> check_order(const std::string& since, const std::string& until, std::int64_t now_wall_ns);
+
 }  // namespace culprit::cli
