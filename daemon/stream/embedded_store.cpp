@@ -262,10 +262,6 @@ Result<void> EmbeddedStore::State::append(std::vector<Event> events) {
         active->add(some, next_sequence);
         next_sequence += some.size();
         next += some.size();
-        for (Event& taken : some) {  // freed while it is in the cache; an assignment would keep the strings' memory
-          std::destroy_at(&taken);
-          std::construct_at(&taken);
-        }
       }
     }
     if (active->rows.size() >= options.block_rows || active->bytes() > options.memory_bytes / 4) seal_active();
