@@ -85,6 +85,8 @@ std::size_t time_front(string_view text) {
     std::size_t end = size + time_tail(text.substr(size));
     while (end < text.size() && (digit(text[end]) || ((text[end] == '.' || text[end] == '-' || text[end] == ':') && end + 1 < text.size() && digit(text[end + 1])))) ++end;
     if (end < text.size() && (letter(text[end]) || text[end] == '_' || text[end] == '/')) continue;
+    // "1365301360 bytes were read": a number of ten digits that begins a sentence counts something. As a time it would be a variable, too.
+    if (size == 10 && end == size && each[4] == '9' && end + 1 < text.size() && text[end] == ' ' && text[end + 1] >= 'a' && text[end + 1] <= 'z') continue;
     return end;
   }
   // "Sat Jun 18 02:23:10 2005", "Jun 18 02:23:10", "18 Jun 2005 02:23:10.123", "18/Jun/2005:02:23:10 +0200"

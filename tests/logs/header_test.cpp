@@ -33,6 +33,8 @@ TEST(HeaderTest, KnownHeadersAreTakenOff) {
       {"2024-01-15 09:01:02.123  INFO 1 --- [main] o.s.b.Application : Started", "Started", kInfo, ""},
       {"I0115 09:01:02.123456    1234 server.go:12] listening", "listening", kInfo, ""},
       {"W0115 09:01:02.123456 1234 server.cc:12] slow", "slow", kWarn, ""},
+      {"1705309262 INFO started", "started", kInfo, ""},
+      {"1705309262 bytes were read", "1705309262 bytes were read", kUnset, ""},  // a count, though it may be a time
       {"ERROR: relation does not exist", "relation does not exist", kError, ""},
       {"[WARN] disk nearly full", "disk nearly full", kWarn, ""},
       {"time=\"2024-01-15T09:01:02Z\" level=warning msg=\"no \\\"x\\\" here\" pod=a", "no \\\"x\\\" here", kWarn, ""},
