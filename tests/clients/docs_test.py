@@ -33,11 +33,13 @@ class Page(unittest.TestCase):
     # Folders of this test instead of the system's, and nobody else's hosts.
     def moved(self, text):
         for name, content in (("var/log/nginx/access.log", COMBINED), ("var/log/shop/a.log", '{"level":"error","msg":"it failed"}\n'), ("var/log/envoy/access.log", ENVOY),
+                              (f"var/lib/docker/containers/{'a' * 64}/{'a' * 64}-json.log", '{"log":"it failed\\n","stream":"stderr","time":"2026-11-23T14:02:08.5Z"}\n'),
+                              ("var/log/pods/shop_cart-7c5d8f9b6d-x2x4z_0b7e/cart/0.log", "2026-11-23T14:02:08.5Z stderr F it failed\n"),
                               ("etc/culprit/kubernetes.token", "t\n"), ("etc/culprit/kubernetes.crt", ""), ("srv/collected/journals/none", ""), ("run/culprit/none", "")):
             file = self.folder / name
             file.parent.mkdir(parents=True, exist_ok=True)
             file.write_text(content)
-        return re.sub(r"(?<![\w/])/(?=(?:var/log|etc/culprit|srv/collected|run/culprit)\b)", f"{self.folder}/", text.replace("10.0.0.", "127.0.0."))
+        return re.sub(r"(?<![\w/])/(?=(?:var/log|var/lib/docker|etc/culprit|srv/collected|run/culprit)\b)", f"{self.folder}/", text.replace("10.0.0.", "127.0.0."))
 
     # A daemon starts with all sources of the page, each is listed, and trying it fails at most for want of what it would ask.
     def test_sources(self):
