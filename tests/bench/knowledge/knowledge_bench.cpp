@@ -7,6 +7,7 @@
 #include <chrono>
 #include <filesystem>
 #include <fstream>
+#include <iterator>
 #include <random>
 
 #include "daemon/recall/recall.h"
@@ -71,14 +72,16 @@ void library(const std::shared_ptr<const graph::Knowledge>& known) {
     auto recall = recall::Recall::open(modes_of, {.graph_file = file, .write = true}).value();
     const double import_s = seconds([&] { (void)recall->import(folder / "wiki.jsonl", 1, {}).value(); });
     print("import", "20,000 documents of 1.3 kB", import_s, "s", 120);
-    // Fifty edges a document.
+    // Fifty edges a document, each to another failure mode.
     auto& store = *recall->library();
     for (std::int64_t at = 1; at <= kDocuments; at += 500) {
       std::vector<std::int64_t> texts;
       std::vector<graph::TextLink> links;
       for (std::int64_t text = at; text < at + 500; ++text) {
         texts.push_back(text);
-        for (int k = 0; k < 50; ++k) links.push_back({text, modes[random() % modes.size()], 0.05 + static_cast<double>(random() % 90) / 100});
+        std::vector<std::string> of_text;
+        std::ranges::sample(modes, std::back_inserter(of_text), 50, random);
+        for (const std::string& mode : of_text) links.push_back({text, mode, 0.05 + static_cast<double>(random() % 90) / 100});
       }
       (void)store.set_links(texts, links);
     }
