@@ -57,7 +57,7 @@ void add_source_command(CLI::App& app, Session& session, const char* verb, const
   const auto options = std::make_shared<Options>();  // shared by the option bindings and the callback
   CLI::App* command = app.add_subcommand(verb, summary);
   command->add_option("TYPE", options->type, "file, journald, kubernetes, scrape or syslog")->required();
-  command->add_option("KEY=VALUE", options->settings, "Its options: path=/var/log/shop.log format=json service=shop");
+  command->add_option("SETTING", options->settings, "Its options: path=/var/log/shop.log format=json service=shop")->type_name("KEY=VALUE");
   command->callback([&session, options, verb] {
     session.run = [&session, options, verb]() -> Result<Exit> {
       Json body = {{"type", options->type}};
