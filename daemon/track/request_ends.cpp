@@ -66,7 +66,12 @@ RequestRef Requests::open_request(Socket& socket, const culprit_payload_event& e
   Thread& worker = thread(request.tgid, request.tid);
   worker.open.push_back(ref);
   worker.current = ref;
-  if (worker.open.size() > 1) request.ambiguous = true;
+  if (worker.open.size() > 1) {
+    request.ambiguous = true;
+    for (const RequestRef other : worker.open) {  // what the thread waits from now on is no single one's
+      if (Request* shares = find(other); shares != nullptr) shares->run_queue_from_ns = 0;
+    }
+  }
   ++stats_.requests_open;
   return ref;
 }

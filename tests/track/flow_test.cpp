@@ -98,6 +98,20 @@ TEST(Flow, RunQueueOfARequest) {
   EXPECT_EQ(a[0]->attribute("run_queue.in_calls"), "0.003000");
   EXPECT_EQ(a[0]->attribute("self"), "0.020000");
   EXPECT_EQ(b[0]->attribute("run_queue"), "");
+
+  // Two at once on one thread: neither's wait is its own, the first one's as little as the second's.
+  const Connection second = host.connect(host.nginx, 50'077, 8080, 0x7700, kStart + kSecond + kMs);
+  t = kStart + kSecond + 10 * kMs;
+  host.read(host.front.server, at(host.shop, 1000 * kMs), Shop::get("/c"), t);
+  host.read(second.server, at(host.shop, 1001 * kMs), Shop::get("/d"), t + kMs);
+  host.write(host.front.server, at(host.shop, 1009 * kMs), Shop::answer(200, 1), t + 20 * kMs);
+  host.write(second.server, at(host.shop, 1010 * kMs), Shop::answer(200, 1), t + 21 * kMs);
+  host.tick(kStart + 2 * kSecond);
+  for (const char* name : {"GET /c", "GET /d"}) {
+    const auto span = host.out.find(Kind::Span, "service:shop", name);
+    ASSERT_EQ(span.size(), 1u) << name;
+    EXPECT_EQ(span[0]->attribute("run_queue"), "") << name;
+  }
 }
 
 // W3C trace context of the caller is used.
