@@ -115,8 +115,11 @@ Result<void> check_not_in_use(const std::filesystem::path& file) {
 Result<std::unique_ptr<Database>> open_graph_or_set_aside(const std::filesystem::path& file, std::string& said) {
   ASSIGN(Fd lock, lock_file(file, LOCK_SH, true));
   auto database = open_checked(file);
-  if (database) (*database)->hold(std::move(lock));
-  if (database || database.error().code != Code::Corrupt) return database;
+  if (database) {
+    (*database)->hold(std::move(lock));
+    return database;
+  }
+  if (database.error().code != Code::Corrupt) return database;
   // Trying for the lock alone may let go of the shared one for a moment: what another process does then is seen by looking again.
   if (::flock(lock.get(), LOCK_EX | LOCK_NB) != 0) {
     return fail(Code::Busy, fmt::format("{}; it cannot be set aside while another process has it open", database.error().message));
