@@ -1,4 +1,4 @@
-// What EmbeddedStore consists of; only embedded_store.cpp (writing) and embedded_query.cpp (reading) see it.
+// What EmbeddedStore consists of; only embedded_store.cpp (writing), retention.cpp, summaries.cpp and embedded_query.cpp (reading) see it.
 #pragma once
 
 #include <atomic>
@@ -133,7 +133,7 @@ struct EmbeddedStore::State {
   std::vector<BlockRef> minutes;  // blocks of summaries
   std::size_t block_bytes = 0;
 
-  // Writing (embedded_store.cpp).
+  // Writing (embedded_store.cpp; what removes is in retention.cpp).
   Result<void> open();
   Result<void> load(const std::filesystem::path& file);
   Result<void> recover(const std::shared_ptr<DayFile>& file);

@@ -73,8 +73,14 @@ TEST_F(MaintenanceTest, SoundFilesAreReportedWhole) {
 }
 
 // Each byte of a sealed day file, changed in one bit and in all: what is read is a part of what was written, in order and
-// nothing twice, and what is missing is reported by verify or counted by the store.
+// nothing twice, and what is missing is reported by verify or counted by the store. ThreadSanitizer, which makes each try many
+// times slower and looks for something else, tries one byte in 61.
 TEST_F(MaintenanceTest, EveryChangedByteIsFoundOrHarmless) {
+#if defined(__SANITIZE_THREAD__)
+  constexpr std::size_t kEvery = 61;  // a prime: no place in a page or a record is left out always
+#else
+  constexpr std::size_t kEvery = 1;
+#endif
   fill(false, 4);
   (void)reopened();  // seals, and leaves no log beside the file
   const std::string name = file().filename();
@@ -105,9 +111,9 @@ TEST_F(MaintenanceTest, EveryChangedByteIsFoundOrHarmless) {
     std::ofstream(path, std::ios::binary) << good;
     const Fd bytes(::open(path.c_str(), O_RDWR | O_CLOEXEC));
     ASSERT_TRUE(bytes);
-    constexpr std::size_t kTogether = 64;
+    constexpr std::size_t kTogether = 64 * kEvery;
     for (std::size_t begin = next.fetch_add(kTogether); begin < good.size() && !HasFailure(); begin = next.fetch_add(kTogether)) {
-      for (std::size_t at = begin; at < std::min(begin + kTogether, good.size()); ++at) {
+      for (std::size_t at = begin; at < std::min(begin + kTogether, good.size()); at += kEvery) {
         for (const unsigned change : {1u << (at % 8), 0xffu}) {
           SCOPED_TRACE(fmt::format("byte {}, changed by {:#x}", at, change));
           const auto changed = static_cast<char>(static_cast<unsigned char>(good[at]) ^ change);
@@ -142,10 +148,10 @@ TEST_F(MaintenanceTest, EveryChangedByteIsFoundOrHarmless) {
   }
   std::filesystem::remove_all(base);
   if (HasFailure()) return;
-  EXPECT_EQ(harmless + one_block + more + refused, 2 * good.size());
+  EXPECT_EQ(harmless + one_block + more + refused, 2 * ((good.size() + kEvery - 1) / kEvery));
   std::printf("%zu bytes: harmless %zu, one block lost %zu, more lost %zu, refused %zu\n", good.size(), harmless.load(), one_block.load(), more.load(), refused.load());
   // More than one block is lost only where SQLite's own pages say what is where.
-  EXPECT_GT(one_block, good.size() / 4);
+  EXPECT_GT(one_block, good.size() / kEvery / 4);
   EXPECT_LT(more, one_block);
 }
 
