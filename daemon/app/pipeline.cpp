@@ -30,6 +30,7 @@ constexpr std::uint32_t kLookS = 15;  // outlasts a few lost requests
 constexpr std::int64_t kSocketsEveryNs = 30 * kNsPerSecond;
 constexpr std::int64_t kSaveLogsEveryNs = 60 * kNsPerSecond;
 constexpr std::int64_t kTrimEveryNs = 30 * kNsPerSecond;
+constexpr std::int64_t kPruneEveryNs = 60 * kNsPerSecond;  // what a busy host writes meanwhile is what it may go beyond retention_bytes
 constexpr std::size_t kCgroupsMax = 256;       // asked for limits in one round
 constexpr std::chrono::milliseconds kPollBusy{20};  // how often the rings are looked at (they wake us when a quarter full)
 constexpr std::chrono::milliseconds kPollIdle{50};  // not longer than records are held back
@@ -607,7 +608,7 @@ void Pipeline::Impl::stream_loop() {
         trimmed_at = now;
         ::malloc_trim(0);  // an incident's rankings leave tens of megabytes free that glibc would keep
       }
-      if (now - pruned_at > 600 * kNsPerSecond) {
+      if (now - pruned_at > kPruneEveryNs) {
         pruned_at = now;
         const std::int64_t keep_ns = static_cast<std::int64_t>(config.retention_days) * 86'400 * kNsPerSecond;
         if (auto pruned = store.prune(now - keep_ns); !pruned) log::warn("prune events: {}", pruned.error().message);
