@@ -36,6 +36,11 @@ void give_reasons(const Model& model, const Signals& signals, const Features& fe
     if (part > 0 && !signal.reason[at].empty()) strongest.emplace_back(part, &signal);
   }
   std::ranges::stable_sort(strongest, [](const auto& a, const auto& b) { return a.first > b.first; });
+  // Two signals of one finding (how much, and which share of all) give one reason.
+  for (auto each = strongest.begin(); each != strongest.end();) {
+    const bool told = std::any_of(strongest.begin(), each, [&](const auto& before) { return before.second->reason[at] == each->second->reason[at]; });
+    each = told ? strongest.erase(each) : std::next(each);
+  }
   if (strongest.size() > kReasons) strongest.resize(kReasons);
   for (const auto& [part, signal] : strongest) {
     say.text += fmt::format("{}{}", say.text.empty() ? "" : "; ", short_line(signal->reason[at], 100));

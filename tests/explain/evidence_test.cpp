@@ -3,7 +3,10 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <set>
+
 #include "daemon/explain/evidence/metric_family.h"
+#include "daemon/explain/learn/answer.h"
 #include "tests/explain/recorded_world.h"
 
 namespace culprit::explain {
@@ -56,6 +59,19 @@ TEST(Evidence, AStepThatHealthyRequestsSeldomLackIsMissed) {
   std::string reason;
   EXPECT_EQ(first_of(c, "traces.event_order", &reason), "shop");
   EXPECT_THAT(reason, HasSubstr("accepted the order"));
+}
+
+// How often and which share of all are two signals of one finding: an answer says it once.
+TEST(Evidence, AFindingIsToldOnce) {
+  for (const Broken what : {Broken::SlowOwnTime, Broken::NetworkDelay, Broken::MissingStep, Broken::NewErrors, Broken::BusyCpu}) {
+    const CaseAnswer answer = answer_case(recorded(what, "shop"), built_in_model());
+    ASSERT_FALSE(answer.explanation.candidates.empty());
+    EXPECT_FALSE(answer.explanation.candidates.front().evidence.empty());
+    for (const auto& candidate : answer.explanation.candidates) {
+      std::set<std::string> told;
+      for (const auto& item : candidate.evidence) EXPECT_TRUE(told.insert(item.text).second) << item.text;
+    }
+  }
 }
 
 // A callee that is never twice the same, healthy or not, explains nothing away.

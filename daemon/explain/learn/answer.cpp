@@ -29,7 +29,6 @@ std::vector<Evidence> evidence_for(const RecordedCase& c, const Model& model, co
   for (const auto& [feature, part] : parts_of(model, features)) parts[std::string(signal_of(feature))] += part;
   std::vector<Evidence> out;
   for (const auto& [name, part] : parts) {
-    if (std::fabs(part) < 0.05) continue;
     Evidence item{c.onset_ns, name, {"alerts"}, std::round(part * 100) / 100, part > 0};
     const auto signal = std::ranges::find(signals, name, &Signal::name);
     if (signal != signals.end()) {
@@ -37,8 +36,17 @@ std::vector<Evidence> evidence_for(const RecordedCase& c, const Model& model, co
       if (signal->since_ns[at] != 0) item.time_ns = signal->since_ns[at];
       item.sources = {std::string(name_of(signal->modality))};
     }
-    out.push_back(std::move(item));
+    // Two signals of one finding (how much, and which share of all) are told once, with what both weigh.
+    const auto same = std::ranges::find(out, item.text, &Evidence::text);
+    if (same == out.end()) {
+      out.push_back(std::move(item));
+      continue;
+    }
+    same->weight = std::round((same->weight + item.weight) * 100) / 100;
+    same->supports = same->weight > 0;
+    same->time_ns = std::min(same->time_ns, item.time_ns);
   }
+  std::erase_if(out, [](const Evidence& item) { return std::fabs(item.weight) < 0.05; });
   std::ranges::stable_sort(out, [](const Evidence& a, const Evidence& b) { return std::fabs(a.weight) > std::fabs(b.weight); });
   if (out.size() > kEvidenceShown) out.resize(kEvidenceShown);
   std::ranges::stable_sort(out, {}, &Evidence::time_ns);
