@@ -131,6 +131,7 @@ TEST_F(RunTest, CsvAndFilters) {
   EXPECT_FALSE(backend_.asked_events->filter.empty());
   EXPECT_EQ(run({"diff", "5m..1h", "5m..now"}).code, kBadInput);
   EXPECT_EQ(run({"diff", "now", "5m..now"}).code, kBadInput);
+  EXPECT_THAT(run({"diff", "1h..5m", "5m..soon"}).err, HasSubstr("the window '5m..soon'"));
 }
 
 // What was confirmed lies with the daemon that runs, wherever its state is; --state looks into a folder.
@@ -153,8 +154,7 @@ TEST_F(RunTest, SimilarAsksTheDaemonOrAFolder) {
 
 // The store's files, without a daemon.
 TEST_F(RunTest, StoreFilesOffline) {
-  const std::string folder = folder_ / "events", file = folder_ / "events.jsonl";
-  std::filesystem::create_directory(folder);
+  const std::string folder = folder_ / "state" / "events", file = folder_ / "events.jsonl";  // neither folder is there yet
   {
     std::ofstream out(file);
     out << "{\"culprit\":\"events\",\"version\":1,\"wall_offset_ns\":0}\n"
@@ -182,7 +182,7 @@ TEST_F(RunTest, StoreFilesOffline) {
   EXPECT_TRUE(std::filesystem::exists(folder + "/stream-2000-01-01.db"));
   std::filesystem::remove(folder + "/stream-2000-01-01.db");
   // The state's folder holds them too; an option that says nothing is no option.
-  const std::string state = folder_;
+  const std::string state = folder_ / "state";
   EXPECT_THAT(run({"store", "export", "kind = log", "-", "--state", state}).out, HasSubstr("\"body\":\"hello\""));
   EXPECT_EQ(run({"--state", state, "store", "verify"}).code, kAnswered);
   EXPECT_EQ(run({"store", "verify", "--state", folder_ / "none"}).code, kNotFound);

@@ -106,11 +106,14 @@ Result<Exit> follow(const Session& session, Client::Parameters query) {
 Result<void> add_window(Client::Parameters& query, std::string_view name, const std::string& text, std::int64_t now_wall_ns) {
   const std::size_t dots = text.find("..");
   if (dots == std::string::npos) return fail(Code::Invalid, fmt::format("'{}' is no window: use 13:00..14:00 or 1h..5m", text));
-  ASSIGN(const std::int64_t from, parse_when(text.substr(0, dots), now_wall_ns));
-  ASSIGN(const std::int64_t to, parse_when(text.substr(dots + 2), now_wall_ns));
-  if (from >= to) return fail(Code::Invalid, fmt::format("the window '{}' ends before it begins", text));
-  query.emplace_back(fmt::format("{}_from", name), format_wall(from));
-  query.emplace_back(fmt::format("{}_to", name), format_wall(to));
+  const auto from = parse_when(text.substr(0, dots), now_wall_ns);
+  const auto to = parse_when(text.substr(dots + 2), now_wall_ns);
+  for (const auto* time : {&from, &to}) {
+    if (!*time) return std::unexpected(time->error().context(fmt::format("the window '{}'", text)));
+  }
+  if (*from >= *to) return fail(Code::Invalid, fmt::format("the window '{}' ends before it begins", text));
+  query.emplace_back(fmt::format("{}_from", name), format_wall(*from));
+  query.emplace_back(fmt::format("{}_to", name), format_wall(*to));
   return {};
 }
 

@@ -84,6 +84,9 @@ Result<Exit> export_to(const Session& session, const Options& options) {
 }
 
 Result<Exit> import_from(const Session& session, const Options& options) {
+  std::error_code error;
+  std::filesystem::create_directories(options.folder, error);  // a state folder that is new is what an import is for
+  if (error) return fail_errno(error.value(), fmt::format("create folder '{}'", options.folder));
   ASSIGN(const auto store, open_store(session, options, false));
   std::ifstream file;
   if (options.file != "-") {
