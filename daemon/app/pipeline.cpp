@@ -4,9 +4,7 @@
 #include <malloc.h>
 #include <unistd.h>
 
-#include <charconv>
 #include <deque>
-#include <fstream>
 #include <map>
 #include <set>
 #include <variant>
@@ -15,7 +13,6 @@
 #include "daemon/base/at_end.h"
 #include "daemon/base/log.h"
 #include "daemon/base/text.h"
-#include "daemon/ingest/position.h"
 
 namespace culprit::app {
 namespace {
@@ -28,7 +25,6 @@ constexpr std::int64_t kCgroupsEveryNs = 2 * kNsPerSecond;
 constexpr std::int64_t kLookEveryNs = 5 * kNsPerSecond;
 constexpr std::uint32_t kLookS = 15;  // outlasts a few lost requests
 constexpr std::int64_t kSocketsEveryNs = 30 * kNsPerSecond;
-constexpr std::int64_t kSaveLogsEveryNs = 60 * kNsPerSecond;
 constexpr std::int64_t kTrimEveryNs = 30 * kNsPerSecond;
 constexpr std::int64_t kPruneEveryNs = 60 * kNsPerSecond;  // what a busy host writes meanwhile is what it may go beyond retention_bytes
 constexpr std::size_t kCgroupsMax = 256;       // asked for limits in one round
@@ -79,7 +75,7 @@ constexpr std::size_t kStreamBytesMax = 1024 * sizeof(StreamInput);  // 1,024 ha
 
 struct Pipeline::Impl : track::Sink {
   explicit Impl(Parts p)
-      : config(p.config), clock(p.clock), store(p.store), accounting(p.accounting), detect(p.detect), something_wrong(std::move(p.something_wrong)), logs_folder(std::move(p.logs_folder)),
+      : config(p.config), clock(p.clock), store(p.store), accounting(p.accounting), detect(p.detect), something_wrong(std::move(p.something_wrong)), log_names(std::move(p.logs_folder)),
         join(host.name()), track_in({.name = "track", .capacity = 256, .when_full = concurrent::WhenFull::Wait, .registry = &p.registry}),
         stream_in({.name = "stream", .bytes_max = kStreamBytesMax, .when_full = concurrent::WhenFull::Wait, .registry = &p.registry}),
         series(&p.registry) {}
@@ -90,7 +86,7 @@ struct Pipeline::Impl : track::Sink {
   Accounting& accounting;
   DetectChannel& detect;
   std::function<bool()> something_wrong;
-  std::filesystem::path logs_folder;
+  LogNames log_names;
   Host host;
   ingest::Join join;  // stream thread
   ingest::Followed followed;
@@ -103,11 +99,6 @@ struct Pipeline::Impl : track::Sink {
   SeriesMap series;
   std::unique_ptr<collect::SensorClient> client;
   std::unique_ptr<track::Tracker> tracker;  // track thread
-  mutable Mutex logs_mutex;  // the stream thread holds it over a batch, who asks for a moment
-  logs::Miner miner GUARDED_BY(logs_mutex);
-  logs::Sightings sightings GUARDED_BY(logs_mutex);
-  std::uint64_t saved_templates = 0;  // stream thread: made and merged, when they were last saved
-  std::int64_t saved_ns = 0;
   ingest::Rollup rollup;                    // stream thread
 
   mutable Mutex mutex;
@@ -165,9 +156,6 @@ struct Pipeline::Impl : track::Sink {
   void take(TrackInput& input);
   void hand_over(std::int64_t second_ns);
   void stream_loop();
-  void name_logs(std::vector<stream::Event>& events);
-  void load_logs();
-  void save_logs(std::int64_t now_ns, bool last);
   void take_batch(ingest::Batch batch, DetectInput& second);
   void take_waiting(std::int64_t now_ns, DetectInput& second);
   std::shared_ptr<const TrackView> track_view_locked() const {
@@ -468,68 +456,12 @@ void Pipeline::Impl::take(TrackInput& input) {
       input);
 }
 
-// What cannot be read is begun anew: ids may then differ from before, nothing else.
-void Pipeline::Impl::load_logs() {
-  if (logs_folder.empty()) return;
-  const auto read = [&](const char* name) {
-    std::ifstream file(logs_folder / name, std::ios::binary);
-    return std::string(std::istreambuf_iterator<char>(file), {});
-  };
-  const auto anew = [&](const char* name, const Error& why) { log::warn("'{}': {}; beginning anew", (logs_folder / name).string(), why.message); };
-  const MutexLock lock(logs_mutex);
-  if (const std::string bytes = read("templates"); !bytes.empty()) {
-    if (auto loaded = logs::Miner::load(bytes)) miner = std::move(*loaded);
-    else anew("templates", loaded.error());
-  }
-  if (const std::string bytes = read("sightings"); !bytes.empty()) {
-    if (auto loaded = logs::Sightings::load(bytes)) sightings = std::move(*loaded);
-    else anew("sightings", loaded.error());
-  }
-}
-
-// Once a minute if there is a new kind of line, so that a crash costs little; and at the end.
-void Pipeline::Impl::save_logs(std::int64_t now_ns, bool last) {
-  if (logs_folder.empty() || (!last && now_ns - saved_ns < kSaveLogsEveryNs)) return;
-  std::string templates, seen;
-  {
-    const MutexLock lock(logs_mutex);
-    const logs::MinerStats stats = miner.stats();
-    const std::uint64_t made = stats.templates + stats.merged + stats.evicted;
-    if (stats.lines == 0 || (!last && made == saved_templates)) return;
-    saved_templates = made;
-    templates = miner.save();
-    seen = sightings.save();
-  }
-  saved_ns = now_ns;
-  for (const auto& [name, bytes] : {std::pair("templates", &templates), std::pair("sightings", &seen)}) {
-    if (auto done = ingest::replace_file(logs_folder / name, *bytes); !done) log::warn("{}; templates may get other ids after a restart", done.error().message);
-  }
-}
-
-void Pipeline::Impl::name_logs(std::vector<stream::Event>& events) {
-  const MutexLock lock(logs_mutex);
-  const std::int64_t offset_ns = clock.wall_offset_ns();
-  for (stream::Event& event : events) {
-    if (event.kind != stream::Kind::Log || !event.name.empty()) continue;
-    // What names its kind of line by itself (an access log, whose lines differ in every field) is mined by that.
-    const std::string_view shape = event.attribute("template");
-    const bool given = !shape.empty();
-    const logs::Match match = miner.add(given ? shape : std::string_view(event.body));
-    event.name = logs::template_name(match.template_id);
-    if (event.severity == stream::kUnset) event.severity = match.severity;
-    if (!given) event.attributes.emplace_back("template", std::string(match.text));
-    for (const auto& [from, into] : miner.take_merges()) sightings.merge(from, into);
-    sightings.add(match.template_id, event.entity, event.time_ns + offset_ns);
-    if (match.is_new) event.attributes.emplace_back("template.new", "1");
-  }
-}
-
 // Events of other tools; what the detector reads of them comes from the rollup, second by second.
 void Pipeline::Impl::take_batch(ingest::Batch batch, DetectInput& second) {
   const std::int64_t now = clock.now_ns();
   twins.told(batch.events, now);
   join.told(batch.events, now, clock.wall_offset_ns());
-  name_logs(batch.events);
+  log_names.name(batch.events, clock.wall_offset_ns());
   for (const stream::Event& event : batch.events) {
     if (event.kind == stream::Kind::Span || event.kind == stream::Kind::Log) rollup.add(event, now);
     if (event.kind == stream::Kind::Alert || event.kind == stream::Kind::Change) {
@@ -562,7 +494,7 @@ void Pipeline::Impl::stream_loop() {
     waiting.clear();
     for (StreamInput rest; stream_in.recv(rest) == concurrent::Outcome::Done;) rest = {};
   });
-  load_logs();
+  log_names.load();
   DetectInput second;  // everything since the last marker
   StreamInput input;
   std::int64_t pruned_at = clock.now_ns();
@@ -588,7 +520,7 @@ void Pipeline::Impl::stream_loop() {
       join.release(clock.now_ns(), false, input.events);
       twins.release(clock.now_ns(), false, input.events);
     }
-    name_logs(input.events);
+    log_names.name(input.events, clock.wall_offset_ns());
     if (input.second_ns != 0) {
       const auto view = track_view_locked();
       rollup.tick(clock.now_ns(), [&](std::string_view name) {
@@ -613,7 +545,7 @@ void Pipeline::Impl::stream_loop() {
         const std::int64_t keep_ns = static_cast<std::int64_t>(config.retention_days) * 86'400 * kNsPerSecond;
         if (auto pruned = store.prune(now - keep_ns); !pruned) log::warn("prune events: {}", pruned.error().message);
       }
-      save_logs(now, false);
+      log_names.save(now, false);
       {
         const MutexLock lock(mutex);
         rollup_seen = rollup.stats();
@@ -629,7 +561,7 @@ void Pipeline::Impl::stream_loop() {
     input = {};
   }
   take_waiting(INT64_MAX, second);
-  save_logs(clock.now_ns(), true);
+  log_names.save(clock.now_ns(), true);
   std::vector<stream::Event> rest;
   join.release(clock.now_ns(), true, rest);
   twins.release(clock.now_ns(), true, rest);
@@ -687,24 +619,7 @@ collect::CollectorCounts Pipeline::collector_counts() const {
   return counts;
 }
 
-logs::MinerStats Pipeline::miner_stats() const {
-  const MutexLock lock(impl_->logs_mutex);
-  return impl_->miner.stats();
-}
-
-Pipeline::KnownPattern Pipeline::pattern(std::string_view name, std::string_view entity) const {
-  KnownPattern known;
-  known.name = name;
-  std::uint64_t id = 0;
-  if (!name.starts_with("t:") || std::from_chars(name.data() + 2, name.data() + name.size(), id, 16).ec != std::errc()) return known;
-  const MutexLock lock(impl_->logs_mutex);
-  id = impl_->miner.resolve(id);
-  known.name = logs::template_name(id);
-  known.text = impl_->miner.text(id);
-  known.began_wall_ns = impl_->sightings.began_wall_ns();
-  if (const logs::Sighting* sighting = impl_->sightings.find(id, entity); sighting != nullptr) known.sighting = *sighting;
-  return known;
-}
+const LogNames& Pipeline::log_names() const { return impl_->log_names; }
 
 const SeriesMap& Pipeline::series() const { return impl_->series; }
 

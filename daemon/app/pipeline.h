@@ -12,13 +12,13 @@
 #include <filesystem>
 #include <functional>
 #include <memory>
-#include <optional>
 #include <string>
 #include <thread>
 #include <vector>
 
 #include "daemon/app/accounting.h"
 #include "daemon/app/host.h"
+#include "daemon/app/log_names.h"
 #include "daemon/app/series_map.h"
 #include "daemon/base/clock.h"
 #include "daemon/base/config.h"
@@ -30,8 +30,6 @@
 #include "daemon/ingest/line_twins.h"
 #include "daemon/ingest/rollup.h"
 #include "daemon/ingest/source.h"
-#include "daemon/logs/miner.h"
-#include "daemon/logs/sightings.h"
 #include "daemon/sensor/facts.h"
 #include "daemon/stream/store.h"
 #include "daemon/track/tracker.h"
@@ -94,17 +92,8 @@ class Pipeline {
   SensorView sensor_view() const;
   // Of the present sensor, plus all that earlier ones counted.
   collect::CollectorCounts collector_counts() const;
-  logs::MinerStats miner_stats() const;
+  const LogNames& log_names() const;
   const SeriesMap& series() const;
-
-  // What is known of a kind of line at an entity, beyond what is stored.
-  struct KnownPattern {
-    std::string name;  // of the template that it is part of now
-    std::string text;  // as it is now; empty if it was forgotten
-    std::optional<logs::Sighting> sighting;
-    std::int64_t began_wall_ns = 0;  // of the first line of all
-  };
-  KnownPattern pattern(std::string_view name, std::string_view entity) const;
 
   // Events of other tools, from any thread; waits while the stream is busy. False once it ends.
   bool ingest(ingest::Batch&& batch);

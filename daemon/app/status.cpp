@@ -83,7 +83,7 @@ Result<Json> LiveBackend::status() {
   }
   const ProcessCost own = host_.own_cost();
   const DiagnosisStats diagnosis = parts_.diagnosis.stats();
-  const logs::MinerStats miner = parts_.pipeline.miner_stats();
+  const logs::MinerStats miner = parts_.pipeline.log_names().stats();
   const ingest::JoinStats join = parts_.pipeline.join_stats();
   const ingest::LineTwinStats twins = parts_.pipeline.line_twin_stats();
   return Json{
