@@ -95,7 +95,7 @@ std::int64_t hour_of(std::tm local, std::int64_t now_wall_ns) {
 
 std::int64_t wall_of(Parts parts, std::int64_t now_wall_ns) {
   if (parts.offset_s) return (static_cast<std::int64_t>(::timegm(&parts.tm)) - *parts.offset_s) * kNsPerSecond + parts.fraction_ns;
-  return (hour_of(parts.tm, now_wall_ns) + parts.tm.tm_min * 60 + parts.tm.tm_sec) * kNsPerSecond + parts.fraction_ns;
+  return (hour_of(parts.tm, now_wall_ns) + parts.tm.tm_min * std::int64_t{60} + parts.tm.tm_sec) * kNsPerSecond + parts.fraction_ns;
 }
 
 std::optional<std::int64_t> time_at(std::string_view text, std::int64_t now_wall_ns) {

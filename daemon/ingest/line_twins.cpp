@@ -7,7 +7,6 @@ namespace culprit::ingest {
 namespace {
 
 using stream::Event;
-using stream::LineMark;
 
 std::uint64_t pid_of(const Event& event) {
   std::uint64_t pid = 0;
