@@ -79,8 +79,9 @@ void release(const Scene& scene, Drafts& drafts, const std::string& service) {
   draft.trigger = Trigger{change->time_ns, what};
   draft.add(version != nullptr ? weight::kVersionChange : weight::kRestartChange, change->time_ns, what, {"kernel"});
   if (const std::int64_t well_ns = scene.onset_ns() - change->time_ns; version == nullptr && well_ns > kRestartFeltNs) {
+    const std::int64_t whole_s = well_ns / kNsPerSecond;
     draft.add(well_ns > 2 * kRestartFeltNs ? weight::kStrongAgainst : weight::kAgainst, change->time_ns,
-              fmt::format("it worked as before for {} after that", format_seconds(static_cast<double>(well_ns / kNsPerSecond))), {"requests"});
+              fmt::format("it worked as before for {} after that", format_seconds(static_cast<double>(whole_s))), {"requests"});
   }
 
   double felt = 0;
