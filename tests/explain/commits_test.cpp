@@ -1,4 +1,5 @@
 // Changes against the symptom: which commit, or none.
+#include <fmt/format.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
@@ -73,6 +74,17 @@ TEST(Commits, AChangeAfterTheOnsetIsNoCause) {
   const auto late = std::ranges::find(ranked, "late", &RankedCommit::id);
   ASSERT_NE(late, ranked.end());
   EXPECT_LT(late->score, ranked.front().score - 3);
+}
+
+// A file that was written anew, and a line of megabytes: what is compared is bounded, and what the commit does is still seen.
+TEST(Commits, AHugeDiffIsReadInPart) {
+  std::string diff = "-\tcall(ledger, 5*time.Second)\n+\tcall(ledger, 50*time.Millisecond)\n";
+  for (int i = 0; i < 20'000; ++i) diff += fmt::format("-  row {} = {}\n+  line_{} = {}\n", i, i, i, i + 1);
+  diff += "+";
+  for (int i = 0; i < 200'000; ++i) diff += "second ";
+  const DiffShape shape = shape_of(commit("a1", 80, "ledger: generated tables", "ledger/client.go", diff));
+  EXPECT_THAT(shape.text, HasSubstr("100-fold"));
+  EXPECT_FALSE(shape.harmless);
 }
 
 // One line that names a reason outside is a hint; if every complaint does, a commit that is near in time and words is chance.

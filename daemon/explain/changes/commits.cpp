@@ -10,6 +10,7 @@
 #include "daemon/base/text.h"
 #include "daemon/explain/changes/diff.h"
 #include "daemon/explain/changes/symptom.h"
+#include "daemon/explain/draft.h"
 
 namespace culprit::explain {
 
@@ -134,14 +135,17 @@ std::vector<RankedCommit> score_commits(const RecordedCase& c) {
   std::vector<RankedCommit> out;
   for (std::size_t i = 0; i < commits.size(); ++i) {
     const RecordedChange& commit = *commits[i];
-    RankedCommit one{commit.id, 0, commit.text.substr(0, 100)};
+    RankedCommit one{commit.id, 0, short_line(commit.text, 100)};
     const RecordedChange* deploy = nullptr;
     for (const RecordedChange& change : c.changes) {
       if (change.kind == RecordedChange::Kind::Deploy && change.id == commit.id && deploy == nullptr) deploy = &change;
     }
     const std::int64_t since_ns = deploy != nullptr ? deploy->time_ns : commit.time_ns;
     const bool too_late = since_ns > symptom.onset_ns + kSlackNs;
-    if (too_late) one.score += kTooLate;
+    if (too_late) {
+      one.score += kTooLate;
+      one.reason += "; later than the onset";
+    }
     if (deploy != nullptr) {
       one.score += kDeployed;
       const auto where = symptom.services.find(c.service(deploy->service));

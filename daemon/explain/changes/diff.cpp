@@ -8,6 +8,7 @@
 #include <set>
 
 #include "daemon/explain/changes/words.h"
+#include "daemon/explain/draft.h"
 #include "daemon/explain/recorded/builder.h"
 
 namespace culprit::explain {
@@ -17,6 +18,11 @@ namespace {
 constexpr std::array kHarmlessPaths = std::to_array<std::string_view>({
     ".md", ".txt", ".css", ".scss", ".svg", "_test.", ".test.", ".spec.", "testdata/", "tests/", "docs/", ".github/", "codeowners",
     "license", ".golangci", ".editorconfig", ".gitignore", "static/", "theme.", "golden", "makefile"});
+
+// Every line that went is compared with every one that came, so that both are bounded.
+constexpr std::size_t kValueLinesMax = 300;
+constexpr std::size_t kSettingLinesMax = 1'000;
+constexpr std::size_t kLineMax = 1'000;  // bytes
 
 std::string lower(std::string_view text) {
   std::string out(text);
@@ -64,10 +70,29 @@ bool value_in(std::string_view line, double& value) {
 
 // What a line is about, without its values: two lines alike are the same line with another value.
 std::string frame_of(std::string_view line) {
+  constexpr std::array kUnits = std::to_array<std::string_view>({"millisecond", "microsecond", "second", "minute", "hour"});
   std::string out;
-  for (const std::string& word : words_of(line)) out += word + " ";
-  for (const std::string_view unit : {"millisecond ", "microsecond ", "second ", "minute ", "hour "}) {
-    for (auto at = out.find(unit); at != std::string::npos; at = out.find(unit)) out.erase(at, unit.size());
+  for (const std::string& word : words_of(line)) {
+    if (std::ranges::find(kUnits, word) == kUnits.end()) out += word + " ";
+  }
+  return out;
+}
+
+struct ValueLine {
+  std::string_view line;
+  std::string frame;
+  double value = 0;
+};
+
+// The lines that hold a value above 0, up to a bound: who changes more of them changes no value, but a whole file.
+std::vector<ValueLine> value_lines(const std::vector<std::string_view>& lines) {
+  std::vector<ValueLine> out;
+  for (const std::string_view line : lines) {
+    if (out.size() >= kValueLinesMax) break;
+    ValueLine one{line.substr(0, kLineMax), {}, 0};
+    if (!value_in(one.line, one.value) || one.value <= 0) continue;
+    one.frame = frame_of(one.line);
+    if (!one.frame.empty()) out.push_back(std::move(one));
   }
   return out;
 }
@@ -105,23 +130,22 @@ DiffShape shape_of(const RecordedChange& commit) {
   double lost = 0;
   for (const std::string& word : before) lost += after.contains(word) ? 0 : 1;
   if (!before.empty()) out.removed = lost / static_cast<double>(before.size() + 2);
-  for (const std::string_view old_line : gone) {
-    const std::string frame = frame_of(old_line);
-    for (const std::string_view new_line : come) {
-      double was = 0, is = 0;
-      const std::string other = frame_of(new_line);
+  const std::vector<ValueLine> values_now = value_lines(come);
+  for (const ValueLine& was : value_lines(gone)) {
+    for (const ValueLine& is : values_now) {
       // The same line but for its value; a name may have changed with it ("ctx", "callCtx").
-      if (frame.empty() || (frame != other && frame.find(other) == std::string::npos && other.find(frame) == std::string::npos)) continue;
-      if (!value_in(old_line, was) || !value_in(new_line, is) || was <= 0 || is <= 0 || was == is) continue;
-      const double change = std::min(6.0, std::fabs(std::log2(is / was)));
+      if (was.value == is.value || (was.frame.find(is.frame) == std::string::npos && is.frame.find(was.frame) == std::string::npos)) continue;
+      const double change = std::min(6.0, std::fabs(std::log2(is.value / was.value)));
       if (change > out.value_change) {
         out.value_change = change;
-        out.text = fmt::format("a value changed {:.3g}-fold: {}", is > was ? is / was : was / is, new_line.substr(0, 80));
+        out.text = fmt::format("a value changed {:.3g}-fold: {}", is.value > was.value ? is.value / was.value : was.value / is.value, short_line(is.line, 80));
       }
     }
   }
   // A setting whose value is a word: "level: info" to "level: debug".
   if (out.setting && out.value_change < 1) {
+    gone.resize(std::min(gone.size(), kSettingLinesMax));
+    come.resize(std::min(come.size(), kSettingLinesMax));
     for (const std::string_view old_line : gone) {
       const auto colon = old_line.find_first_of(":=");
       if (colon == std::string_view::npos) continue;
@@ -129,7 +153,7 @@ DiffShape shape_of(const RecordedChange& commit) {
         double ignored = 0;
         if (new_line.starts_with(old_line.substr(0, colon + 1)) && new_line != old_line && !value_in(new_line, ignored)) {
           out.value_change = 1;
-          out.text = fmt::format("a setting changed: {}", new_line.substr(new_line.find_first_not_of(" \t"), 80));
+          out.text = fmt::format("a setting changed: {}", short_line(new_line.substr(new_line.find_first_not_of(" \t")), 80));
         }
       }
     }
