@@ -31,7 +31,8 @@ graph::ImportItem incident_item(const graph::Incident& incident, std::span<const
     for (const auto& symptom : json["symptoms"]) {
       if (told.size() == kSymptomsMax || !symptom.is_object()) continue;
       const std::string entity = symptom.value("entity", ""), text = symptom.value("text", "");
-      const std::string line = (entity.empty() || entity == "service:" + incident.service ? "" : entity + ": ") + text;
+      const bool own = entity.empty() || entity == "service:" + incident.service;
+      const std::string line = own ? text : fmt::format("{}: {}", entity, text);
       // The headline says the first symptom already.
       if (!incident.headline.contains(line) && told.insert(line).second) item.body += line + "\n";
     }
