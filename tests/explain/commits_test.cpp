@@ -76,6 +76,21 @@ TEST(Commits, AChangeAfterTheOnsetIsNoCause) {
   EXPECT_LT(late->score, ranked.front().score - 3);
 }
 
+// Values with the unit behind them, as settings have it.
+TEST(Commits, UnitsBehindAValueCount) {
+  EXPECT_THAT(shape_of(commit("a1", 80, "", "shop.yaml", "-timeout: 5s\n+timeout: 500ms")).text, HasSubstr("10-fold"));
+  EXPECT_THAT(shape_of(commit("a1", 80, "", "shop.yaml", "-timeout: 100ms\n+timeout: 900ms")).text, HasSubstr("9-fold"));
+  EXPECT_THAT(shape_of(commit("a1", 80, "", "shop.yaml", "-timeout: 2 m\n+timeout: 10 s")).text, HasSubstr("12-fold"));
+}
+
+// A commit that went to two services is judged by the one that shows the symptom, whichever was first.
+TEST(Commits, TheDeployThatMattersCounts) {
+  RecordedCase c = with_symptom("rpc_error_rate", "ledger call failed: deadline exceeded");
+  c.changes = {commit("b2", 80, "ledger client", "ledger/client.go", "-\tcall(ledger, 5*time.Second)\n+\tcall(ledger, 50*time.Millisecond)"),
+               deploy("b2", 90, "front"), deploy("b2", 92, "shop")};
+  EXPECT_THAT(score_commits(c).front().reason, HasSubstr("deployed to shop"));
+}
+
 // A file that was written anew, and a line of megabytes: what is compared is bounded, and what the commit does is still seen.
 TEST(Commits, AHugeDiffIsReadInPart) {
   std::string diff = "-\tcall(ledger, 5*time.Second)\n+\tcall(ledger, 50*time.Millisecond)\n";

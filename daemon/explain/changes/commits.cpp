@@ -136,9 +136,11 @@ std::vector<RankedCommit> score_commits(const RecordedCase& c) {
   for (std::size_t i = 0; i < commits.size(); ++i) {
     const RecordedChange& commit = *commits[i];
     RankedCommit one{commit.id, 0, short_line(commit.text, 100)};
-    const RecordedChange* deploy = nullptr;
+    const RecordedChange* deploy = nullptr;  // of several the first to a service that shows the symptom
+    const auto shows = [&](const RecordedChange& change) { return symptom.services.contains(c.service(change.service)); };
     for (const RecordedChange& change : c.changes) {
-      if (change.kind == RecordedChange::Kind::Deploy && change.id == commit.id && deploy == nullptr) deploy = &change;
+      if (change.kind != RecordedChange::Kind::Deploy || change.id != commit.id) continue;
+      if (deploy == nullptr || (!shows(*deploy) && shows(change))) deploy = &change;
     }
     const std::int64_t since_ns = deploy != nullptr ? deploy->time_ns : commit.time_ns;
     const bool too_late = since_ns > symptom.onset_ns + kSlackNs;

@@ -55,6 +55,13 @@ bool value_in(std::string_view line, double& value) {
     if (!number) return false;  // a version or an address
     const std::string rest = lower(line.substr(end, 24));
     double unit = 1;
+    // "500ms", "5 s"; or spelled out near by, as in "5*time.Second".
+    const auto begin = std::min(rest.find_first_not_of(' '), rest.size());
+    const std::string_view suffix = std::string_view(rest).substr(begin, rest.find_first_not_of("abcdefghijklmnopqrstuvwxyz", begin) - begin);
+    for (const auto& [word, factor] : std::initializer_list<std::pair<std::string_view, double>>{
+             {"ns", 1}, {"us", 1e3}, {"ms", 1e6}, {"s", 1e9}, {"m", 6e10}, {"h", 3.6e12}}) {
+      if (suffix == word) unit = factor;
+    }
     for (const auto& [word, factor] : std::initializer_list<std::pair<std::string_view, double>>{
              {"millisecond", 1e6}, {"microsecond", 1e3}, {"nanosecond", 1}, {"second", 1e9}, {"minute", 6e10}, {"hour", 3.6e12}}) {
       if (rest.find(word) != std::string::npos) {
@@ -73,7 +80,8 @@ std::string frame_of(std::string_view line) {
   constexpr std::array kUnits = std::to_array<std::string_view>({"millisecond", "microsecond", "second", "minute", "hour"});
   std::string out;
   for (const std::string& word : words_of(line)) {
-    if (std::ranges::find(kUnits, word) == kUnits.end()) out += word + " ";
+    const bool value = word[0] >= '0' && word[0] <= '9';  // "500ms"
+    if (!value && std::ranges::find(kUnits, word) == kUnits.end()) out += word + " ";
   }
   return out;
 }

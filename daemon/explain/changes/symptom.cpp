@@ -48,7 +48,7 @@ std::string lower(std::string_view text) {
 }
 
 // "POST https://api.example.com/v1/x returned 503": somebody else's server failed.
-bool foreign_failure(std::string_view line) {
+bool foreign_failure(std::string_view line) {  // in lower case
   const auto at = line.find("https://");
   if (at == std::string_view::npos) return false;
   const std::string_view host = line.substr(at + 8, line.substr(at + 8).find_first_of(":/ \""));
@@ -125,7 +125,7 @@ SymptomWords symptom_of(const RecordedCase& c) {
     double& place = out.services[line.service];
     place = std::max(place, severity >= kError ? 0.7 : 0.4);
     const std::string text = lower(line.text);
-    bool outside = foreign_failure(line.text);
+    bool outside = foreign_failure(text);
     if (outside) ++foreign[text];
     for (const Outside& sign : kOutside) {
       if (text.find(sign.words) == std::string::npos) continue;

@@ -210,8 +210,8 @@ void event_order(const RecordedCase& c, const SpanForest& forest, const CaseTemp
     const auto most = std::ranges::max_element(count.pairs, {}, [](const auto& entry) { return entry.second; });
     const double expected = count.spans_now * (count.base + 0.5) / (count.spans_base + 1);
     const auto& [lacks, from, to] = most->first;
-    const std::string reason = lacks ? fmt::format("in {:.0f} requests {} is missing, which is always there in healthy ones", count.now, words(from))
-                                     : fmt::format("in {:.0f} requests {} was followed by {}, which it is not in healthy ones", count.now, words(from), words(to));
+    const std::string reason = lacks ? fmt::format("in {} requests {} is missing, which is always there in healthy ones", most->second, words(from))
+                                     : fmt::format("in {} requests {} was followed by {}, which it is not in healthy ones", most->second, words(from), words(to));
     raise(amount, c, service, std::log1p(count.now / std::sqrt(expected + 1)), reason, c.onset_ns);
     raise(share, c, service, count.now / total, reason, c.onset_ns);
   }
