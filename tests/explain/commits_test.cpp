@@ -141,7 +141,7 @@ TEST(Climb, IsALevelAndThenAStraightRise) {
     lost.push_back(i % 3 == 0 ? NAN : leak.back());
   }
   const std::int64_t until_ns = times_ns.back();
-  for (const auto* climbing : {&leak, &full, &lost}) EXPECT_NEAR(static_cast<double>(climb_since(times_ns, *climbing, until_ns) / kMinute), 600, 15);
+  for (const auto* climbing : {&leak, &full, &lost}) EXPECT_NEAR(static_cast<double>(climb_since(times_ns, *climbing, until_ns)) / static_cast<double>(kMinute), 600, 15);
   for (const auto* other : {&step, &always, &level}) EXPECT_EQ(climb_since(times_ns, *other, until_ns), 0);
   EXPECT_EQ(climb_since(times_ns, leak, 500 * kMinute), 0);  // before it began
   EXPECT_EQ(climb_since({}, {}, 0), 0);

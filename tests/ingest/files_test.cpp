@@ -195,7 +195,7 @@ TEST_F(FilesTest, SeveralRotationsBetweenTwoScans) {
   for (int i = 1; i <= 4; ++i) {
     std::filesystem::rename(folder_ / "shop.log", folder_ / fmt::format("shop.log.{}", i));
     write("shop.log", numbered(10 * i, 10 * i + 10));
-    (void)wait(static_cast<std::size_t>(10 * i + 10));
+    (void)wait(10 * static_cast<std::size_t>(i) + 10);
   }
   expect_numbered(50);
 }
