@@ -106,7 +106,7 @@ TEST(BlockTextsTest, GramsTellOfEveryPart) {
     const Coded coded = encode_texts(runs);
     for (const std::string& body : bodies) {
       for (std::size_t begin = 0; begin < body.size(); ++begin) {
-        for (const std::size_t size : {5, 9, 30}) ASSERT_TRUE(may_hold_grams(coded.grams, std::string_view(body).substr(begin, size))) << body << " at " << begin << ", " << size << " bytes";
+        for (const std::size_t size : {5UL, 9UL, 30UL}) ASSERT_TRUE(may_hold_grams(coded.grams, std::string_view(body).substr(begin, size))) << body << " at " << begin << ", " << size << " bytes";
       }
     }
     EXPECT_FALSE(may_hold_grams(coded.grams, "segmentation fault in libnothing")) << shape;

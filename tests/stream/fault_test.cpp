@@ -340,7 +340,7 @@ TEST_F(FaultTest, KilledProcessLosesAtMostWhatWasNotCommitted) {
   options_.commit_ns = 1'000'000;
   std::size_t told_by_stats = 0;
   for (int round = 0; round < 50; ++round) {
-    const std::int64_t together = std::array{1, 10, 70, 250}[round % 4];  // of blocks of 110, groups of 55
+    const std::int64_t together = std::array{1, 10, 70, 250}[static_cast<std::size_t>(round % 4)];  // of blocks of 110, groups of 55
     std::filesystem::remove_all(options_.folder);
     int pipe_ends[2];
     ASSERT_EQ(::pipe(pipe_ends), 0);
