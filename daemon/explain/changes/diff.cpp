@@ -159,7 +159,7 @@ DiffShape shape_of(const RecordedChange& commit) {
       if (colon == std::string_view::npos) continue;
       for (const std::string_view new_line : come) {
         double ignored = 0;
-        if (new_line.starts_with(old_line.substr(0, colon + 1)) && new_line != old_line && !value_in(new_line, ignored)) {
+        if (new_line.starts_with(old_line.substr(0, colon + 1)) && new_line != old_line && !value_in(new_line.substr(0, kLineMax), ignored)) {
           out.value_change = 1;
           out.text = fmt::format("a setting changed: {}", short_line(new_line.substr(new_line.find_first_not_of(" \t")), 80));
         }
