@@ -81,6 +81,8 @@ TEST(Commits, UnitsBehindAValueCount) {
   EXPECT_THAT(shape_of(commit("a1", 80, "", "shop.yaml", "-timeout: 5s\n+timeout: 500ms")).text, HasSubstr("10-fold"));
   EXPECT_THAT(shape_of(commit("a1", 80, "", "shop.yaml", "-timeout: 100ms\n+timeout: 900ms")).text, HasSubstr("9-fold"));
   EXPECT_THAT(shape_of(commit("a1", 80, "", "shop.yaml", "-timeout: 2 m\n+timeout: 10 s")).text, HasSubstr("12-fold"));
+  // What is a time in one line and none in the other has no ratio.
+  EXPECT_EQ(shape_of(commit("a1", 80, "", "shop.go", "-cpu(\"500m\")\n+cpu(\"1\")")).value_change, 0);
 }
 
 // A commit that went to two services is judged by the one that shows the symptom, whichever was first.

@@ -40,7 +40,7 @@ bool is_comment(std::string_view line) {
 }
 
 // The first number of a line, with the unit of time behind it if there is one, in its smallest unit.
-bool value_in(std::string_view line, double& value) {
+bool value_in(std::string_view line, double& value, bool& of_time) {
   for (std::size_t i = 0; i < line.size(); ++i) {
     if (line[i] < '0' || line[i] > '9') continue;
     if (i > 0 && ((line[i - 1] >= 'a' && line[i - 1] <= 'z') || (line[i - 1] >= 'A' && line[i - 1] <= 'Z') || line[i - 1] == '#' || line[i - 1] == '_')) {
@@ -54,7 +54,7 @@ bool value_in(std::string_view line, double& value) {
     const auto number = parse_number(digits);
     if (!number) return false;  // a version or an address
     const std::string rest = lower(line.substr(end, 24));
-    double unit = 1;
+    double unit = 0;  // none
     // "500ms", "5 s"; or spelled out near by, as in "5*time.Second".
     const auto begin = std::min(rest.find_first_not_of(' '), rest.size());
     const std::string_view suffix = std::string_view(rest).substr(begin, rest.find_first_not_of("abcdefghijklmnopqrstuvwxyz", begin) - begin);
@@ -69,7 +69,8 @@ bool value_in(std::string_view line, double& value) {
         break;
       }
     }
-    value = *number * unit;
+    of_time = unit != 0;
+    value = *number * (of_time ? unit : 1);
     return true;
   }
   return false;
@@ -90,6 +91,7 @@ struct ValueLine {
   std::string_view line;
   std::string frame;
   double value = 0;
+  bool of_time = false;
 };
 
 // The lines that hold a value above 0, up to a bound: who changes more of them changes no value, but a whole file.
@@ -97,8 +99,8 @@ std::vector<ValueLine> value_lines(const std::vector<std::string_view>& lines) {
   std::vector<ValueLine> out;
   for (const std::string_view line : lines) {
     if (out.size() >= kValueLinesMax) break;
-    ValueLine one{line.substr(0, kLineMax), {}, 0};
-    if (!value_in(one.line, one.value) || one.value <= 0) continue;
+    ValueLine one{.line = line.substr(0, kLineMax), .frame = {}};
+    if (!value_in(one.line, one.value, one.of_time) || one.value <= 0) continue;
     one.frame = frame_of(one.line);
     if (!one.frame.empty()) out.push_back(std::move(one));
   }
@@ -142,7 +144,8 @@ DiffShape shape_of(const RecordedChange& commit) {
   for (const ValueLine& was : value_lines(gone)) {
     for (const ValueLine& is : values_now) {
       // The same line but for its value; a name may have changed with it ("ctx", "callCtx").
-      if (was.value == is.value || (was.frame.find(is.frame) == std::string::npos && is.frame.find(was.frame) == std::string::npos)) continue;
+      if (was.value == is.value || was.of_time != is.of_time ||  // "500m" to "1" is a share of a CPU, "512m" to "1g" memory
+          (was.frame.find(is.frame) == std::string::npos && is.frame.find(was.frame) == std::string::npos)) continue;
       const double change = std::min(6.0, std::fabs(std::log2(is.value / was.value)));
       if (change > out.value_change) {
         out.value_change = change;
@@ -159,7 +162,8 @@ DiffShape shape_of(const RecordedChange& commit) {
       if (colon == std::string_view::npos) continue;
       for (const std::string_view new_line : come) {
         double ignored = 0;
-        if (new_line.starts_with(old_line.substr(0, colon + 1)) && new_line != old_line && !value_in(new_line.substr(0, kLineMax), ignored)) {
+        bool ignored_too = false;
+        if (new_line.starts_with(old_line.substr(0, colon + 1)) && new_line != old_line && !value_in(new_line.substr(0, kLineMax), ignored, ignored_too)) {
           out.value_change = 1;
           out.text = fmt::format("a setting changed: {}", short_line(new_line.substr(new_line.find_first_not_of(" \t")), 80));
         }
