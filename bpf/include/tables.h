@@ -23,7 +23,7 @@ enum culprit_table {
 
 #define CULPRIT_IGNORED_MAX 4	/* own processes whose system calls are not observed */
 
-#define CULPRIT_BUDGET_WINDOW_SHIFT 28	/* of the records that a CPU captures: 2^28 ns of CLOCK_BOOTTIME */
+#define CULPRIT_BUDGET_WINDOW_SHIFT 30	/* of the records that a CPU captures: 2^30 ns of CLOCK_BOOTTIME */
 #define CULPRIT_TIMED_CALLS_MAX 16384	/* rows of timed_calls */
 
 /* Which syncs of files are timed without system calls. */

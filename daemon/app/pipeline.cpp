@@ -28,9 +28,9 @@ constexpr std::int64_t kSocketsEveryNs = 30 * kNsPerSecond;
 constexpr std::int64_t kTrimEveryNs = 30 * kNsPerSecond;
 constexpr std::int64_t kPruneEveryNs = 60 * kNsPerSecond;  // what a busy host writes meanwhile is what it may go beyond retention_bytes
 constexpr std::size_t kCgroupsMax = 256;       // asked for limits in one round
-constexpr std::chrono::milliseconds kPollBusy{20};  // how often the rings are looked at (they wake us when a quarter full)
-constexpr std::chrono::milliseconds kPollIdle{50};  // not longer than records are held back
-constexpr std::int64_t kIdleAfterNs = 500 * kNsPerMs;
+// How often the rings are looked at (they wake us when a quarter full). Each time we wake takes a core from somebody; not longer than
+// records are held back, or those of a second come after it was closed.
+constexpr std::chrono::milliseconds kPoll{40};
 constexpr std::int64_t kReorderNs = 50 * kNsPerMs;  // records of two CPUs may be this far out of order
 
 struct SnapshotInput {
@@ -197,7 +197,7 @@ Result<void> Pipeline::Impl::open_client(Fd control) {
 
 void Pipeline::Impl::sensor_loop(const std::stop_token& stop) {
   while (!stop.stop_requested()) {
-    if (auto done = client->dispatch(100ms); !done) {
+    if (auto done = client->dispatch(200ms); !done) {
       fail_with("the supervisor is gone: " + done.error().message);
       return;
     }
@@ -343,7 +343,6 @@ void Pipeline::Impl::on_snapshot(sensor::Snapshot snapshot) {
 
 void Pipeline::Impl::collect_loop(const std::stop_token& stop) {
   std::shared_ptr<collect::Collector> current;
-  std::int64_t filled_at = 0;
   while (!stop.stop_requested()) {
     std::shared_ptr<collect::Collector> newest;
     {
@@ -364,12 +363,10 @@ void Pipeline::Impl::collect_loop(const std::stop_token& stop) {
       continue;
     }
     collect::RecordBatch batch;
-    const bool idle = clock.now_ns() - filled_at > kIdleAfterNs;
-    if (auto count = current->poll(idle ? kPollIdle : kPollBusy, batch); !count) {
+    if (auto count = current->poll(kPoll, batch); !count) {
       log::warn("read rings: {}; trying again", count.error().message);
       std::this_thread::sleep_for(100ms);
     } else if (!batch.empty()) {
-      filled_at = clock.now_ns();
       push(std::move(batch));
     }
   }
@@ -382,10 +379,10 @@ void Pipeline::Impl::track_loop() {
   std::int64_t taken_at = 0;
   while (true) {
     TrackInput input;
-    // Records that are held back want to go on soon; when there are none, the next tick is the next thing to do.
+    // Records that are held back go on when the next ones come, or if none do, soon; else the next tick is the next thing to do.
     const std::int64_t before = clock.now_ns();
     const std::int64_t to_tick = std::clamp<std::int64_t>(tick_at + kReorderNs - before, kNsPerMs, kNsPerSecond);
-    const auto outcome = track_in.recv(input, {.timeout_ns = before - taken_at > 2 * kReorderNs ? to_tick : std::min(to_tick, 20 * kNsPerMs)});
+    const auto outcome = track_in.recv(input, {.timeout_ns = before - taken_at > 2 * kReorderNs ? to_tick : std::min(to_tick, kReorderNs)});
     if (outcome == concurrent::Outcome::Closed) break;
     const std::int64_t now = clock.now_ns();
     if (outcome == concurrent::Outcome::Done) {

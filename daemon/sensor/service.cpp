@@ -207,7 +207,7 @@ Result<void> Service::send_reply(std::uint32_t id, std::span<const std::byte> bo
 }
 
 Result<void> Service::send_snapshot() {
-  Snapshot snapshot = snapshots_.take();
+  Snapshot snapshot = snapshots_.take(schedule_.looking_closely(clock_.now_ns()));
   schedule_.set_watching(anyone_watched());
   (void)observe_calls();
   snapshot.returns_observed_ns = returns_observed_ns_;

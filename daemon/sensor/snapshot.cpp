@@ -18,6 +18,7 @@ constexpr std::uint64_t kBusyNs = 10'000'000;             // of CPU in a second:
 constexpr std::size_t kSampledMax = 256;
 constexpr std::int64_t kTasksTookMaxNs = 5'000'000;         // slower with very many threads: then only once a snapshot
 constexpr std::size_t kBatchBytes = 1 << 20;
+constexpr std::uint64_t kSocketsEvery = 4;  // snapshots; Requests counts on it (kUnsureNs)
 
 // Calls `each(key, values)` with one value per CPU for every entry (`cpus` is 1 for a map that is not per CPU). Returns the number of entries.
 template <typename Key, typename Value, typename F>
@@ -257,7 +258,7 @@ void Snapshots::read_own(Snapshot& snapshot) const {
   }
 }
 
-Snapshot Snapshots::take() {
+Snapshot Snapshots::take(bool closely) {
   Snapshot snapshot;
   now_ns_ = clock_.now_ns();
   snapshot.time_ns = now_ns_;
@@ -266,7 +267,7 @@ Snapshot Snapshots::take() {
   read_errors(snapshot);
   read_timed(snapshot);
   read_block(snapshot);
-  if (sequence_ % 2 == 1) {
+  if (closely || sequence_ % kSocketsEvery == 1) {
     auto sockets = probes_.read_sockets();
     snapshot.has_sockets = sockets.has_value();
     if (sockets) snapshot.sockets = std::move(*sockets);

@@ -16,7 +16,7 @@ class Snapshots {
  public:
   Snapshots(const Probes& probes, const Procfs& procfs, const Clock& clock);
 
-  Snapshot take();
+  Snapshot take(bool closely);  // with the sockets, which else are in every fourth
   // Adds up who is in uninterruptible sleep, which the kernel does not keep: call it a few times between snapshots.
   void sample_tasks();
   // The last one did not arrive: the next one has every row again.

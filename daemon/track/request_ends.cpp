@@ -13,7 +13,7 @@ namespace {
 constexpr std::int64_t kQuietNs = 500'000'000;        // an answer of unknown length that rests this long is complete
 constexpr std::int64_t kImpatientCloseNs = 50'000'000;  // a client that closes after waiting this long gave up
 constexpr std::int64_t kListedNs = 500'000'000;       // the list of sockets is made within that, after the time it bears
-constexpr std::int64_t kUnsureNs = 4'000'000'000;     // by then the list of sockets has told, or will not tell
+constexpr std::int64_t kUnsureNs = 5'000'000'000;     // by then the list of sockets has told, or will not tell
 constexpr std::int64_t kSettledNs = 200'000'000;      // two views of one exchange are never this far apart
 constexpr std::size_t kPipelineMax = 16;
 constexpr std::int64_t kThreadForgetNs = 1'000'000'000;

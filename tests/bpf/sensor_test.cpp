@@ -6,9 +6,13 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <filesystem>
 #include <fstream>
+#include <iterator>
+#include <map>
 
+#include "bpf/include/tables.h"
 #include "daemon/sensor/privileges.h"
 #include "tests/bpf/live.h"
 
@@ -93,6 +97,33 @@ INSTANTIATE_TEST_SUITE_P(Loads, ConservationTest, testing::ValuesIn(kLoads), [](
   std::replace(name.begin(), name.end(), ' ', '_');
   return name;
 });
+
+// Of a flood that would spend a window's budget at once only a quarter of it is captured.
+TEST(SensorTest, AFloodIsCapturedThinly) {
+  REQUIRE_BPF();
+  constexpr std::uint32_t kRecords = 1000;
+  constexpr std::uint64_t kBudget = (std::uint64_t{kRecords} << CULPRIT_BUDGET_WINDOW_SHIFT) / 1'000'000'000;
+  auto live = Live::start({.payload_records_per_cpu = kRecords});
+  ASSERT_TRUE(live);
+  int results[2];
+  ASSERT_EQ(pipe(results), 0);
+  Child child(log_writer(milliseconds(3500), results[1]));
+  ASSERT_TRUE(live->watch(child.pid(), sensor::kCaptureLogs));
+  child.go();
+  ASSERT_TRUE(live->find<culprit_exit_event>([&](const auto& e) { return e.task.tgid == tgid_of(child); }, milliseconds(30'000)));
+  EXPECT_EQ(child.wait(), 0);
+  live->drain();
+  std::map<std::uint64_t, std::uint64_t> windows;  // records in each
+  for (const auto* line : live->all<culprit_log_event>([](const auto&) { return true; })) {
+    ++windows[line->header.time_ns >> CULPRIT_BUDGET_WINDOW_SHIFT];
+  }
+  ASSERT_GE(windows.size(), 4U);
+  windows.erase(windows.begin());  // the flood began somewhere within it, and ended within the last
+  windows.erase(std::prev(windows.end()));
+  const auto fewest = std::ranges::min_element(windows, {}, &std::pair<const std::uint64_t, std::uint64_t>::second);
+  EXPECT_GT(fewest->second, 0U);
+  EXPECT_LT(fewest->second, kBudget * 3 / 4);  // of a CPU; the writer may have been on two
+}
 
 // A process with no rights at all maps the rings and reads them.
 TEST(SensorTest, ReaderNeedsNoRights) {

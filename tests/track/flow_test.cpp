@@ -419,9 +419,9 @@ TEST(Flow, WhatMayBeAnsweredUnseenIsNotInFlight) {
     }
     host.tick(kStart + 3 * kSecond);
     EXPECT_EQ(host.out.last("service:shop", "request.inflight").value_or(0), listed ? 1.0 : 0.0);
-    host.tick(kStart + 6 * kSecond);
+    host.tick(kStart + 7 * kSecond);
     EXPECT_EQ(host.out.last("service:shop", "request.inflight").value_or(0), 1.0);
-    EXPECT_NEAR(host.out.last("service:shop", "request.inflight.age.max").value_or(0), 5, 0.2);
+    EXPECT_NEAR(host.out.last("service:shop", "request.inflight.age.max").value_or(0), 6, 0.2);
   }
 }
 
