@@ -28,12 +28,10 @@ struct {
 	__type(value, struct culprit_syscall_error_counts);
 } syscall_errors SEC(".maps");
 
-/* The last window in which a CPU had no budget left. The sensor looks, and detaches on_sys_exit for the rest of it. */
+/* Windows (__u64) in which a CPU has no budget left. Each wakes the sensor, which detaches on_sys_exit for the rest of it. */
 struct {
-	__uint(type, BPF_MAP_TYPE_ARRAY);
-	__uint(max_entries, 1);
-	__type(key, __u32);
-	__type(value, __u64);
+	__uint(type, BPF_MAP_TYPE_RINGBUF);
+	__uint(max_entries, 4096);	/* the sensor makes it, of a page */
 } budget_spent SEC(".maps");
 
 /* Calls that on_sys_enter saw. A window of it ends early when they were many (daemon/sensor/call_schedule.h). */
@@ -47,7 +45,7 @@ struct {
 /* Scratch of one CPU. The kernel does not run one program twice on a CPU at a time. */
 struct scratch {
 	__u64 window;	/* of the budget */
-	__u64 used;
+	__u64 used;	/* of it; more than there is, once the sensor was told */
 	struct user_iovec iovecs[IOVECS_MAX];
 	__u8 data[3 * CULPRIT_PAYLOAD_LARGE];	/* a third more than is used: of a bound Linux 6.1 keeps only the highest bit */
 };
@@ -140,19 +138,18 @@ struct transfer {
 static __always_inline bool within_budget(struct scratch *scratch, __u64 now)
 {
 	const __u64 length = 1ULL << CULPRIT_BUDGET_WINDOW_SHIFT;
-	__u64 window = now >> CULPRIT_BUDGET_WINDOW_SHIFT, *spent;
 	__u64 limit = (now & (length - 1)) < length / 32 ? payload_budget / 4 + 1 : payload_budget;
-	const __u32 first = 0;
+	__u64 window = now >> CULPRIT_BUDGET_WINDOW_SHIFT;
 
 	if (scratch->window != window) {
 		scratch->window = window;
 		scratch->used = 0;
 	}
 	if (scratch->used >= limit) {
-		scratch->used = payload_budget;	/* also when on_sys_exit is attached for another reason */
-		spent = bpf_map_lookup_elem(&budget_spent, &first);
-		if (spent && *spent != window)
-			*spent = window;
+		if (scratch->used <= payload_budget) {
+			scratch->used = (__u64)payload_budget + 1;
+			bpf_ringbuf_output(&budget_spent, &window, sizeof(window), BPF_RB_FORCE_WAKEUP);
+		}
 		return false;
 	}
 	scratch->used++;

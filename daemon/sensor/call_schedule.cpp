@@ -40,19 +40,9 @@ std::int64_t CallSchedule::next_change_ns(std::int64_t now_ns) const {
   return next;
 }
 
-void CallSchedule::rest(std::int64_t now_ns, std::int64_t from_ns, std::int64_t until_ns) {
-  if (rest_until_ns_ != until_ns) spent_after_ns_ = now_ns - from_ns;  // else the same window was seen again
-  rest_until_ns_ = until_ns;
-  rest_window_ns_ = until_ns - from_ns;
-}
-
 std::int64_t CallSchedule::next_look_ns(std::int64_t now_ns) const {
   const std::int64_t change = next_change_ns(now_ns);
-  const Wanted now = wanted(now_ns);
-  if (looking_closely(now_ns) || !now.returns) return change;
-  if (now.entries) return std::min(change, now_ns + kLookNs);
-  if (now_ns - rest_until_ns_ >= rest_window_ns_) return change;
-  return std::min(change, std::max(now_ns + kLookNs, rest_until_ns_ + spent_after_ns_ / 2));
+  return looking_closely(now_ns) || !wanted(now_ns).entries ? change : std::min(change, now_ns + kLookNs);
 }
 
 }  // namespace culprit::sensor

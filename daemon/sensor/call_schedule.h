@@ -35,9 +35,8 @@ class CallSchedule {
   // Observe everything until then; never shortens what was asked before.
   void look_closely(std::int64_t until_ns) { closely_until_ns_ = until_ns > closely_until_ns_ ? until_ns : closely_until_ns_; }
 
-  // The budget of the window [from, until) was found to be spent: nothing that is watched would be captured before its end, and
-  // calls need not be slowed for it.
-  void rest(std::int64_t now_ns, std::int64_t from_ns, std::int64_t until_ns);
+  // The budget of records is spent until then: nothing that is watched would be captured, and calls need not be slowed for it.
+  void rest(std::int64_t until_ns) { rest_until_ns_ = until_ns; }
 
   // So many calls were seen: the window that is open, if one is, ends now. Not so at 100 %: who asks for all gets all.
   void enough(std::int64_t now_ns) { enough_ns_ = percent_ < 100 ? now_ns : enough_ns_; }
@@ -48,8 +47,7 @@ class CallSchedule {
   bool resting(std::int64_t now_ns) const { return watching_ && !wanted(now_ns).returns; }
   // The next time at which wanted() may differ, later than now_ns.
   std::int64_t next_change_ns(std::int64_t now_ns) const;
-  // When the owner should look again, later than now_ns: at the next change, or whether enough was seen or the budget is spent. A
-  // budget that was spent in the last window is likely to be spent as fast again, and what comes after that slows calls for nothing.
+  // When the owner should look again, later than now_ns: at the next change, or whether enough was seen.
   std::int64_t next_look_ns(std::int64_t now_ns) const;
 
  private:
@@ -64,8 +62,6 @@ class CallSchedule {
   bool watching_ = false;
   std::int64_t closely_until_ns_ = 0;
   std::int64_t rest_until_ns_ = 0;
-  std::int64_t rest_window_ns_ = 0;  // length of the window that was spent last, and
-  std::int64_t spent_after_ns_ = 0;  // how far into it that was seen
   std::int64_t enough_ns_ = 0;
 };
 

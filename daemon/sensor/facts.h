@@ -42,7 +42,7 @@ struct RingGeometry {
 
 // Limits and choices the sensor was started with, given back so that status can show them.
 struct SensorSettings {
-  std::uint32_t payload_records_per_cpu = 2'000;  // a second, spent in windows of 2^28 ns; more are dropped and counted
+  std::uint32_t payload_records_per_cpu = 2'000;  // a second, spent in windows of 2^30 ns; more are dropped and counted
   std::uint32_t slow_ms = 100;                     // calls and block requests above this are reported singly
   std::uint32_t control_ring_bytes = 256 * 1024;   // each
   std::uint32_t data_ring_bytes = 1024 * 1024;

@@ -223,7 +223,9 @@ Result<void> Probes::create_maps(const SensorSettings& settings) {
          create_map(BPF_MAP_TYPE_HASH, "watched_cgroups", 8, 4, kWatchedCgroupsMax, BPF_F_NO_PREALLOC));
   ASSIGN(timed_calls_, create_map(BPF_MAP_TYPE_PERCPU_HASH, "timed_calls", sizeof(culprit_timed_call_key),
                                   sizeof(culprit_latency), CULPRIT_TIMED_CALLS_MAX, BPF_F_NO_PREALLOC));
-  ASSIGN(budget_spent_, create_map(BPF_MAP_TYPE_ARRAY, "budget_spent", 4, 8, 1));
+  ASSIGN(budget_spent_, create_map(BPF_MAP_TYPE_RINGBUF, "budget_spent", 0, 0, static_cast<std::uint32_t>(sysconf(_SC_PAGESIZE))));
+  budget_reader_.reset(ring_buffer__new(budget_spent_.get(), &Probes::on_budget_spent, this, nullptr));
+  if (!budget_reader_) return fail_errno(errno, "map the ring of spent budgets");
   ASSIGN(table_full_, create_map(BPF_MAP_TYPE_ARRAY, "table_full", 4, 8, CULPRIT_TABLES));
   return {};
 }
@@ -412,11 +414,15 @@ int Probes::map_fd(const char* family, const char* name) const {
   return -1;
 }
 
-std::uint64_t Probes::budget_spent() const {
-  const std::uint32_t first = 0;
-  std::uint64_t window = 0;
-  (void)bpf_map_lookup_elem(budget_spent_.get(), &first, &window);
-  return window;
+int Probes::on_budget_spent(void* self, void* window, std::size_t bytes) {
+  std::uint64_t& last = static_cast<Probes*>(self)->spent_window_;
+  if (bytes == sizeof(last)) last = std::max(last, *static_cast<const std::uint64_t*>(window));
+  return 0;
+}
+
+std::uint64_t Probes::budget_spent() {
+  (void)ring_buffer__consume(budget_reader_.get());
+  return spent_window_;
 }
 
 std::uint64_t Probes::entries_seen() const {

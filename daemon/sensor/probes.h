@@ -11,12 +11,15 @@
 
 #include "bpf/include/tables.h"
 #include "daemon/base/fd.h"
+#include "daemon/base/handle.h"
 #include "daemon/base/result.h"
 #include "daemon/sensor/facts.h"
 
 struct bpf_link;
 struct bpf_object;
 struct bpf_program;
+struct ring_buffer;
+extern "C" void ring_buffer__free(ring_buffer* ring);  // of libbpf
 
 namespace culprit::sensor {
 
@@ -60,8 +63,10 @@ class Probes {
   // Attaches and detaches the programs on every system call: on_sys_exit, on_sys_enter. What the kernel refuses is
   // in programs() from the start; a later failure is logged and tried again at the next call.
   void observe_calls(bool returns, bool entries);
-  // The last window (CULPRIT_BUDGET_WINDOW_SHIFT) in which a CPU captured all the records that it may; 0 before the first.
-  std::uint64_t budget_spent() const;
+  // The last window (CULPRIT_BUDGET_WINDOW_SHIFT) in which a CPU captured all the records that it may; 0 before the first. The
+  // descriptor becomes readable with each, until budget_spent() is asked.
+  std::uint64_t budget_spent();
+  int budget_spent_fd() const { return budget_spent_.get(); }
   // System calls that began while entries were observed, of all CPUs, since the start.
   std::uint64_t entries_seen() const;
   bool returns_observed() const { return returns_observed_; }
@@ -77,6 +82,7 @@ class Probes {
   void attach(Family& family, std::vector<Program>& verdicts);
   bool is_attached(const char* program) const;
   culprit_syncs timed_syncs() const;
+  static int on_budget_spent(void* self, void* window, std::size_t bytes);
   // Everything an iterator writes, as rows. T: the record that the program writes.
   template <typename T>
   Result<std::vector<T>> read_all(const char* family, const char* program) const;
@@ -85,6 +91,8 @@ class Probes {
   std::vector<Fd> control_;
   std::vector<Fd> data_;
   Fd control_rings_, data_rings_, counters_, watched_tgids_, watched_cgroups_, table_full_, timed_calls_, budget_spent_;
+  Handle<ring_buffer, ring_buffer__free> budget_reader_;
+  std::uint64_t spent_window_ = 0;
   std::vector<Program> programs_;
   std::vector<std::unique_ptr<Family>> families_;
   bool returns_observed_ = false;

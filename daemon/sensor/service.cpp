@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include <cerrno>
+#include <iterator>
 #include <utility>
 
 #include "daemon/base/log.h"
@@ -262,7 +263,7 @@ int Service::observe_calls() {
   if (resting_) rested_ns_ += passed;
   const auto spent = static_cast<std::int64_t>(probes_.budget_spent());
   const std::int64_t window = now >> CULPRIT_BUDGET_WINDOW_SHIFT;
-  if (spent == window) schedule_.rest(now, window << CULPRIT_BUDGET_WINDOW_SHIFT, (window + 1) << CULPRIT_BUDGET_WINDOW_SHIFT);
+  if (spent == window) schedule_.rest((window + 1) << CULPRIT_BUDGET_WINDOW_SHIFT);
   if (probes_.entries_observed() && probes_.entries_seen() - entries_before_ >= CallSchedule::kCallsPerCpu * cpus_) schedule_.enough(now);
   const CallSchedule::Wanted wanted = schedule_.wanted(now);
   if (wanted.entries && !probes_.entries_observed()) entries_before_ = probes_.entries_seen();
@@ -283,8 +284,8 @@ Result<void> Service::run() {
   if (timerfd_settime(timer.get(), 0, &spec, nullptr) != 0) return fail_errno(errno, "timer");
   for (std::uint64_t ticks = 0;;) {
     const int wait_ms = observe_calls();
-    pollfd wait[] = {{socket_.get(), POLLIN, 0}, {timer.get(), POLLIN, 0}};
-    if (poll(wait, 2, wait_ms) < 0 && errno != EINTR) return fail_errno(errno, "wait");
+    pollfd wait[] = {{socket_.get(), POLLIN, 0}, {timer.get(), POLLIN, 0}, {probes_.budget_spent_fd(), POLLIN, 0}};
+    if (poll(wait, std::size(wait), wait_ms) < 0 && errno != EINTR) return fail_errno(errno, "wait");
     if (wait[0].revents != 0) {
       if (auto served = serve_requests(); !served) {
         if (served.error().code == Code::NotFound) return {};

@@ -98,12 +98,13 @@ INSTANTIATE_TEST_SUITE_P(Loads, ConservationTest, testing::ValuesIn(kLoads), [](
   return name;
 });
 
-// Of a flood that would spend a window's budget at once only a quarter of it is captured.
+// Of a flood that would spend a window's budget at once only a quarter of it is captured, and for the rest of the window the one who
+// makes it is left alone.
 TEST(SensorTest, AFloodIsCapturedThinly) {
   REQUIRE_BPF();
   constexpr std::uint32_t kRecords = 1000;
   constexpr std::uint64_t kBudget = (std::uint64_t{kRecords} << CULPRIT_BUDGET_WINDOW_SHIFT) / 1'000'000'000;
-  auto live = Live::start({.payload_records_per_cpu = kRecords});
+  auto live = Live::start({.payload_records_per_cpu = kRecords, .snapshot_ms = 60'000, .calls_percent = 1});
   ASSERT_TRUE(live);
   int results[2];
   ASSERT_EQ(pipe(results), 0);
@@ -113,6 +114,10 @@ TEST(SensorTest, AFloodIsCapturedThinly) {
   ASSERT_TRUE(live->find<culprit_exit_event>([&](const auto& e) { return e.task.tgid == tgid_of(child); }, milliseconds(30'000)));
   EXPECT_EQ(child.wait(), 0);
   live->drain();
+  // No snapshot is due meanwhile: the sensor was woken.
+  std::uint64_t written = 0;
+  ASSERT_EQ(read(results[0], &written, sizeof(written)), static_cast<ssize_t>(sizeof(written)));
+  EXPECT_LT(live->collector().counts().kinds[CULPRIT_EVENT_LOG].produced, written / 10);
   std::map<std::uint64_t, std::uint64_t> windows;  // records in each
   for (const auto* line : live->all<culprit_log_event>([](const auto&) { return true; })) {
     ++windows[line->header.time_ns >> CULPRIT_BUDGET_WINDOW_SHIFT];

@@ -64,7 +64,7 @@ TEST(CallScheduleTest, LooksCloselyUntilThen) {
 // With nothing left to capture the watched are left alone, but for the windows, and not when something is wrong.
 TEST(CallScheduleTest, RestsWhenTheBudgetIsSpent) {
   CallSchedule schedule(5, 7);
-  schedule.rest(kStart, kStart, kStart + 10 * kSecond);
+  schedule.rest(kStart + 10 * kSecond);
   EXPECT_FALSE(schedule.resting(kStart));  // nothing is watched
   schedule.set_watching(true);
   const Observed rested = follow(schedule, kStart, kStart + 20 * kSecond);
@@ -95,21 +95,18 @@ TEST(CallScheduleTest, EnoughEndsTheWindow) {
   EXPECT_TRUE(always.wanted(now).entries);
 }
 
-// After a window whose budget was spent, the next one is looked at from half of the time on that it took; one that was not spent ends it.
-TEST(CallScheduleTest, LooksWhenTheBudgetMayBeSpent) {
-  CallSchedule schedule(0, 7);
+// Whether enough was seen is looked at while entries are observed for a window's sake, else only what changes.
+TEST(CallScheduleTest, LooksWhileAWindowIsOpen) {
+  CallSchedule schedule(5, 7);
   schedule.set_watching(true);
-  const auto look = [&](std::int64_t at) { return schedule.next_look_ns(kStart + at) - kStart; };
-  EXPECT_GT(look(0), 100 * kMs);  // nothing was ever spent
-  schedule.rest(kStart + 40 * kMs, kStart, kStart + 250 * kMs);
-  schedule.rest(kStart + 90 * kMs, kStart, kStart + 250 * kMs);  // the same window, seen again
-  EXPECT_GT(look(90 * kMs), 120 * kMs);  // nothing to see while it rests
-  EXPECT_EQ(look(250 * kMs), 270 * kMs);
-  EXPECT_EQ(look(270 * kMs), 271 * kMs);
-  EXPECT_EQ(look(499 * kMs), 500 * kMs);
-  EXPECT_GT(look(500 * kMs), 600 * kMs);
-  schedule.look_closely(kStart + 300 * kMs);
-  EXPECT_EQ(look(260 * kMs), 300 * kMs);
+  std::int64_t now = kStart;
+  while (!schedule.wanted(now).entries) {
+    EXPECT_EQ(schedule.next_look_ns(now), schedule.next_change_ns(now));
+    now = schedule.next_change_ns(now);
+  }
+  EXPECT_EQ(schedule.next_look_ns(now), now + CallSchedule::kLookNs);
+  schedule.look_closely(now + kSecond / 2);
+  EXPECT_EQ(schedule.next_look_ns(now), schedule.next_change_ns(now));
 }
 
 // What happens at the same moment of every second is seen now and then, not always and not never.
