@@ -3,11 +3,13 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cmath>
 
 #include "daemon/explain/changes/climb.h"
 #include "daemon/explain/changes/commits.h"
 #include "daemon/explain/changes/diff.h"
+#include "daemon/explain/changes/symptom.h"
 #include "daemon/explain/changes/words.h"
 
 namespace culprit::explain {
@@ -35,6 +37,11 @@ RecordedCase with_symptom(const std::string& metric, const std::string& error) {
   for (int i = 0; i < 20; ++i) c.logs.push_back({i * kMinute, 0, 0, 0, "INFO", "order placed"});
   for (int i = 0; i < 5; ++i) c.logs.push_back({(96 + i) * kMinute, 0, 0, 0, "ERROR", error});
   return c;
+}
+
+double score_of(const RecordedCase& c, const std::string& id) {
+  const auto ranked = score_commits(c);
+  return std::ranges::find(ranked, id, &RankedCommit::id)->score;
 }
 
 TEST(Commits, TheOneWhoseDiffSpeaksOfTheSymptomComesFirst) {
@@ -160,6 +167,93 @@ TEST(Diff, SaysWhatAChangeDoes) {
   EXPECT_NEAR(shape_of(commit("x", 0, "", "a.go", "-retries := 8\n+retries := 2")).value_change, 2, 1e-9);
   EXPECT_GE(shape_of(commit("x", 0, "", "app.yaml", "-  level: info\n+  level: debug")).value_change, 1);
   EXPECT_GT(shape_of(commit("x", 0, "", "a.go", "-register(handlers)\n+noop()")).removed, 0.3);
+}
+
+// What looks like a comment or like the name of a file, and is code.
+TEST(Diff, DirectivesFlagsAndDashesAreLines) {
+  EXPECT_FALSE(shape_of(commit("x", 0, "", "a.c", "-#include \"old.h\"\n+#include \"new.h\"")).harmless);
+  EXPECT_FALSE(shape_of(commit("x", 0, "", "run.sh", "---workers=8\n+--workers=2")).harmless);
+  EXPECT_FALSE(shape_of(commit("x", 0, "", "a.c", "--n;\n+++n;")).harmless);
+  EXPECT_TRUE(shape_of(commit("x", 0, "", "run.sh", "-# with eight\n+#with two")).harmless);
+  EXPECT_TRUE(shape_of(commit("x", 0, "", "a.sql", "--- of all\n+-- of some")).harmless);
+  EXPECT_TRUE(shape_of(commit("x", 0, "", "a.sql", "--- a/a.sql\n+++ b/a.sql\n@@ -1,2 +1,2 @@\n--- of all\n+-- of some")).harmless);
+  EXPECT_EQ(changed_lines("--- a/a.sql\n+++ b/a.sql\n@@ -1,2 +1,1 @@\n select\n--- of all\n").size(), 1U);
+  EXPECT_EQ(changed_lines("+++ n").size(), 1U);
+  EXPECT_TRUE(changed_lines("").empty());
+}
+
+TEST(Diff, TextsThatABuildReadsAreCode) {
+  EXPECT_TRUE(shape_of(commit("x", 0, "", "doc/notes.txt", "-a\n+b")).harmless);
+  EXPECT_FALSE(shape_of(commit("x", 0, "", "src/CMakeLists.txt", "-a\n+b")).harmless);
+  EXPECT_FALSE(shape_of(commit("x", 0, "", "requirements-prod.txt", "-client==1\n+client==2")).harmless);
+}
+
+// A deadline began to fail at minute 96, whatever somebody complained of once an hour before.
+TEST(Commits, TheOnsetIsWhereErrorsBecomeMore) {
+  RecordedCase c = with_symptom("rpc_error_rate", "ledger call failed: deadline exceeded");
+  c.logs.insert(c.logs.begin(), {1 * kMinute, 0, 0, 0, "ERROR", "ledger call failed: deadline exceeded"});
+  for (int i = 0; i < 30; ++i) c.logs.push_back({96 * kMinute + i * kMinute / 10, 0, 0, 0, "ERROR", "ledger call failed: deadline exceeded"});
+  EXPECT_EQ(symptom_of(c).onset_ns, 96 * kMinute);
+  RecordedCase quiet = with_symptom("rpc_error_rate", "ledger call failed: deadline exceeded");
+  EXPECT_EQ(symptom_of(quiet).onset_ns, 96 * kMinute);
+  RecordedCase one = with_symptom("rpc_error_rate", "");
+  std::erase_if(one.logs, [](const RecordedLog& line) { return line.level == "ERROR"; });
+  one.logs.push_back({97 * kMinute, 0, 0, 0, "ERROR", "ledger call failed"});
+  EXPECT_EQ(symptom_of(one).onset_ns, 97 * kMinute);
+}
+
+TEST(Commits, AMissingSampleDoesNotEndTheOnset) {
+  RecordedCase c = with_symptom("rpc_error_rate", "");
+  std::erase_if(c.logs, [](const RecordedLog& line) { return line.level == "ERROR"; });
+  MetricColumn column;
+  column.service = 0;
+  column.name = "rpc_error_rate";
+  for (int i = 0; i <= 100; ++i) {
+    c.metrics.times_ns.push_back(i * kMinute);
+    column.values.push_back(i == 97 ? std::nan("") : i >= 94 ? 0.3 : 0.001 * (i % 3));
+  }
+  c.metrics.columns.push_back(column);
+  EXPECT_EQ(symptom_of(c).onset_ns, 94 * kMinute);
+}
+
+// A sign is the beginning of a word: a full room has nothing to do with memory.
+TEST(Commits, SignsAreWords) {
+  const auto score = [](const std::string& error) {
+    RecordedCase c = with_symptom("booking_failures", error);
+    c.changes = {commit("a1", 60, "shop: keep what was asked", "shop/kept.go", "-\tverify(x)\n+\tcache.append(buffer, scope)"), deploy("a1", 60, "shop")};
+    return score_of(c, "a1");
+  };
+  EXPECT_LT(score("bedroom unavailable"), score("OOMKilled"));
+  EXPECT_LT(score("request 14018 refused"), score("answer 401 refused"));
+}
+
+TEST(Commits, OneSharedWordMayBeChance) {
+  const auto score = [](const std::string& diff) {
+    RecordedCase c = with_symptom("queue_depth", "ledger writer stuck on shard seven");
+    c.changes = {commit("a1", 60, "", "x.go", diff), deploy("a1", 60, "shop")};
+    return score_of(c, "a1");
+  };
+  EXPECT_LT(score("-\ta(x)\n+\tb(shard)") + 1, score("-\ta(x)\n+\tledger.writer(shard)"));
+}
+
+// Lines of somebody whom the case does not name say nothing of a deploy to another whom it does not name.
+TEST(Commits, TwoUnknownServicesAreNotOne) {
+  RecordedCase c = with_symptom("rpc_error_rate", "ledger call failed: deadline exceeded");
+  c.changes = {commit("a1", 60, "x", "x.go", "-a\n+b"), deploy("a1", 60, "elsewhere")};
+  const double without = score_commits(c).front().score;
+  c.logs.push_back({97 * kMinute, kNoService, 0, 0, "ERROR", "ledger call failed: deadline exceeded"});
+  EXPECT_DOUBLE_EQ(score_commits(c).front().score, without);
+}
+
+TEST(Commits, ADurationIsNoStatus) {
+  const auto outside = [](const std::string& error) {
+    return symptom_of(with_symptom("rpc_error_rate", error)).outside;
+  };
+  EXPECT_GT(outside("POST https://api.pay.example.com/v1/charge returned 503"), 0);
+  EXPECT_GT(outside("POST https://api.pay.example.com/v1/charge status=502, giving up"), 0);
+  EXPECT_EQ(outside("POST https://api.pay.example.com/v1/charge took 503 ms"), 0);
+  EXPECT_EQ(outside("POST https://api.pay.example.com/v1/charge read 500 rows"), 0);
+  EXPECT_EQ(outside("POST https://api.pay.example.com/v1/charge read 500.5"), 0);
 }
 
 TEST(Words, AreCutFromCode) {

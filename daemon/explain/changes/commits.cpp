@@ -27,36 +27,52 @@ constexpr double kTooLate = -4.0;
 constexpr double kHere = 1.6;          // deployed to a service that shows the symptom
 constexpr double kHarmless = -3.0;
 constexpr double kNoDiff = -0.5;
-constexpr double kWordsMost = 3.0;
+constexpr double kWordsMost = 3.0;     // of the commit that shares most, if it shares
+constexpr double kWordsEnough = 3;     // so many words: one or two may be chance
 constexpr double kValue = 1.0;         // a value changed two-fold or more
 constexpr double kRemoved = 1.2;
 constexpr double kMeans = 1.2;         // the kind of change that such a symptom comes from
 constexpr double kNone = 2.6;          // what a commit has to beat
 constexpr double kOutside = 2.0;       // a sign that names the reason outweighs a commit that is only near in time and words
 
-// What a symptom of a kind comes from, in words of code.
+// What a symptom of a kind comes from, in words of code. Signs of one word are beginnings of words.
 struct Means {
   std::array<std::string_view, 6> symptom;
   std::array<std::string_view, 10> change;
 };
 constexpr std::array kMeansTable = std::to_array<Means>({
     {{"oom", "memory", "heap", "rss", "", ""}, {"append", "cache", "buffer", "accumulate", "history", "retain", "pool", "global", "log", "map"}},
-    {{"deadline", "timeout", "timed out", "", "", ""}, {"timeout", "deadline", "millisecond", "second", "budget", "retry", "withtimeout", "duration", "delay", "backoff"}},
+    {{"deadline", "timeout", "timed out", "", "", ""}, {"timeout", "deadline", "millisecond", "second", "budget", "retry", "wait", "duration", "delay", "backoff"}},
     {{"latency", "slow", "p99", "duration", "", ""}, {"loop", "query", "select", "lock", "mutex", "sleep", "batch", "sync", "index", "client"}},
     {{"throttl", "throughput", "capacity", "rate limit", "quota", ""}, {"batch", "chunk", "limit", "burst", "concurrency", "retry", "write", "put", "parallel", "worker"}},
     {{"disk", "no space", "volume", "", "", ""}, {"level", "debug", "sample", "retention", "rotate", "file", "path", "dump", "trace", "size"}},
     {{"unauthorized", "401", "403", "token", "jwt", "permission"}, {"expiry", "leeway", "claim", "verify", "validate", "audience", "secret", "auth", "role", "scope"}},
-    {{"retry budget", "attempts", "contention", "election", "conflict", ""}, {"attempt", "retry", "backoff", "delay", "max", "lock", "timeout", "lease", "policy", "jitter"}},
+    {{"retry budget", "attempt", "contention", "election", "conflict", ""}, {"attempt", "retry", "backoff", "delay", "max", "lock", "timeout", "lease", "policy", "jitter"}},
     {{"not found", "does not exist", "undefined", "missing", "unknown", ""}, {"register", "migration", "table", "create", "delete", "drop", "rename", "remove", "bootstrap", "select"}},
     {{"connection", "pool", "too many", "exhaust", "", ""}, {"pool", "connection", "max", "close", "idle", "open", "limit", "leak", "defer", "release"}},
     {{"cpu", "throttling", "busy", "", "", ""}, {"loop", "regex", "parse", "compute", "hash", "compress", "poll", "sort", "encode", "scan"}},
 });
 
+// "oom" is in "OOMKilled", but not in "room".
+bool speaks_of(const SymptomWords& symptom, std::string_view sign) {
+  if (sign.empty()) return false;
+  const bool digits = sign[0] >= '0' && sign[0] <= '9';
+  if (!digits && sign.find(' ') == std::string_view::npos) {
+    const auto word = symptom.words.lower_bound(sign);
+    return word != symptom.words.end() && word->first.starts_with(sign);
+  }
+  const auto in_word = [](char c) { return (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9'); };
+  for (auto at = symptom.text.find(sign); at != std::string::npos; at = symptom.text.find(sign, at + 1)) {
+    const auto end = at + sign.size();
+    if ((at == 0 || !in_word(symptom.text[at - 1])) && (end == symptom.text.size() || !in_word(symptom.text[end]))) return true;
+  }
+  return false;
+}
+
 double mean_overlap(const SymptomWords& symptom, const Bag& changed) {
   double best = 0;
   for (const Means& row : kMeansTable) {
-    const bool fits = std::ranges::any_of(row.symptom, [&](std::string_view sign) { return !sign.empty() && symptom.text.find(sign) != std::string::npos; });
-    if (!fits) continue;
+    if (std::ranges::none_of(row.symptom, [&](std::string_view sign) { return speaks_of(symptom, sign); })) continue;
     double hits = 0;
     for (const std::string_view word : row.change) hits += changed.contains(word) ? 1 : 0;
     best = std::max(best, std::min(1.0, hits / 2));
@@ -64,35 +80,26 @@ double mean_overlap(const SymptomWords& symptom, const Bag& changed) {
   return best;
 }
 
-// The lines that a diff adds or takes away, without their context, and without those that it only moves: taken away here, added
-// there, letter for letter but for their indentation.
-std::string changed_lines(const RecordedChange& commit) {
-  std::vector<std::string_view> lines;
+// The lines that a diff changes, without those that it only moves: taken away here, added there, letter for letter but for their
+// indentation.
+std::string unmoved_lines(const RecordedChange& commit) {
+  const std::vector<DiffLine> lines = changed_lines(commit.diff);
   std::map<std::string_view, std::pair<int, int>> moved;  // (taken away, added) that are the two ends of a move
-  const auto text_of_line = [](std::string_view line) {
-    line.remove_prefix(std::min(line.size(), line.find_first_not_of(" \t", 1)));
-    return line;
-  };
-  std::string_view rest = commit.diff;
-  while (!rest.empty()) {
-    const auto end = rest.find('\n');
-    const std::string_view line = rest.substr(0, end);
-    rest.remove_prefix(end == std::string_view::npos ? rest.size() : end + 1);
-    if (!(line.starts_with('+') && !line.starts_with("+++")) && !(line.starts_with('-') && !line.starts_with("---"))) continue;
-    lines.push_back(line);
-    auto& [gone, come] = moved[text_of_line(line)];
-    ++(line[0] == '-' ? gone : come);
+  const auto unindented = [](std::string_view text) { return text.substr(std::min(text.size(), text.find_first_not_of(" \t"))); };
+  for (const DiffLine& line : lines) {
+    auto& [gone, come] = moved[unindented(line.text)];
+    ++(line.sign == '-' ? gone : come);
   }
   for (auto& [text, ends] : moved) ends.first = ends.second = std::min(ends.first, ends.second);
   std::string out;
-  for (const std::string_view line : lines) {
-    auto& [gone, come] = moved.at(text_of_line(line));
-    int& skip = line[0] == '-' ? gone : come;
+  for (const DiffLine& line : lines) {
+    auto& [gone, come] = moved.at(unindented(line.text));
+    int& skip = line.sign == '-' ? gone : come;
     if (skip > 0) {
       --skip;
       continue;
     }
-    out += line.substr(1);
+    out += line.text;
     out += '\n';
   }
   return out;
@@ -110,12 +117,12 @@ std::vector<RankedCommit> score_commits(const RecordedCase& c) {
   std::vector<Bag> bags(commits.size());
   Bag commits_with;
   for (std::size_t i = 0; i < commits.size(); ++i) {
-    add_words(bags[i], changed_lines(*commits[i]), 1);
+    add_words(bags[i], unmoved_lines(*commits[i]), 1);
     add_words(bags[i], commits[i]->text, 1);
     for (const std::string& file : commits[i]->files) add_words(bags[i], file, 0.7);
     for (const auto& [word, weight] : bags[i]) commits_with[word] += 1;
   }
-  std::vector<double> overlap(commits.size());
+  std::vector<double> overlap(commits.size()), counted(commits.size());
   std::vector<std::string> shared(commits.size());
   double most = 0;
   for (std::size_t i = 0; i < commits.size(); ++i) {
@@ -130,6 +137,7 @@ std::vector<RankedCommit> score_commits(const RecordedCase& c) {
     overlap[i] /= std::sqrt(3 + std::sqrt(static_cast<double>(bags[i].size())));
     most = std::max(most, overlap[i]);
     std::ranges::sort(parts, std::greater<>());
+    counted[i] = std::min(1.0, static_cast<double>(parts.size()) / kWordsEnough);
     for (std::size_t k = 0; k < std::min<std::size_t>(4, parts.size()); ++k) shared[i] += fmt::format("{}{}", k > 0 ? ", " : "", parts[k].second);
   }
   std::vector<RankedCommit> out;
@@ -137,10 +145,13 @@ std::vector<RankedCommit> score_commits(const RecordedCase& c) {
     const RecordedChange& commit = *commits[i];
     RankedCommit one{commit.id, 0, short_line(commit.text, 100)};
     const RecordedChange* deploy = nullptr;  // of several the first to a service that shows the symptom
-    const auto shows = [&](const RecordedChange& change) { return symptom.services.contains(c.service(change.service)); };
+    const auto shown_by = [&](const RecordedChange& change) {  // how strongly the one it was deployed to shows the symptom
+      const auto where = symptom.services.find(c.service(change.service));
+      return where == symptom.services.end() ? 0.0 : where->second;
+    };
     for (const RecordedChange& change : c.changes) {
       if (change.kind != RecordedChange::Kind::Deploy || change.id != commit.id) continue;
-      if (deploy == nullptr || (!shows(*deploy) && shows(change))) deploy = &change;
+      if (deploy == nullptr || (shown_by(*deploy) <= 0 && shown_by(change) > 0)) deploy = &change;
     }
     const std::int64_t since_ns = deploy != nullptr ? deploy->time_ns : commit.time_ns;
     const bool too_late = since_ns > symptom.onset_ns + kSlackNs;
@@ -150,8 +161,7 @@ std::vector<RankedCommit> score_commits(const RecordedCase& c) {
     }
     if (deploy != nullptr) {
       one.score += kDeployed;
-      const auto where = symptom.services.find(c.service(deploy->service));
-      if (where != symptom.services.end()) one.score += kHere * where->second;
+      one.score += kHere * shown_by(*deploy);
       one.reason += fmt::format("; deployed to {}", deploy->service);
     } else {
       one.score += kNotDeployed;
@@ -162,7 +172,7 @@ std::vector<RankedCommit> score_commits(const RecordedCase& c) {
       one.reason += fmt::format(" {} before the onset", format_seconds(before_s));
     }
     if (most > 0) {
-      one.score += kWordsMost * overlap[i] / most;
+      one.score += kWordsMost * counted[i] * overlap[i] / most;
       if (!shared[i].empty()) one.reason += fmt::format("; the symptom speaks of {} as well", shared[i]);
     }
     const DiffShape shape = shape_of(commit);

@@ -16,8 +16,11 @@ namespace culprit::explain {
 namespace {
 
 constexpr std::array kHarmlessPaths = std::to_array<std::string_view>({
-    ".md", ".txt", ".css", ".scss", ".svg", "_test.", ".test.", ".spec.", "testdata/", "tests/", "docs/", ".github/", "codeowners",
+    ".md", ".css", ".scss", ".svg", "_test.", ".test.", ".spec.", "testdata/", "tests/", "docs/", ".github/", "codeowners",
     "license", ".golangci", ".editorconfig", ".gitignore", "static/", "theme.", "golden", "makefile"});
+
+// Texts that builds read.
+constexpr std::array kBuildTexts = std::to_array<std::string_view>({"cmakelists.txt", "requirements", "constraints"});
 
 // Every line that went is compared with every one that came, so that both are bounded.
 constexpr std::size_t kValueLinesMax = 300;
@@ -36,7 +39,18 @@ bool is_comment(std::string_view line) {
   const auto begin = line.find_first_not_of(" \t");
   if (begin == std::string_view::npos) return true;
   line.remove_prefix(begin);
-  return line.starts_with("//") || line.starts_with("#") || line.starts_with("/*") || line.starts_with("* ") || line.starts_with("--") || line == "*/";
+  if (line.starts_with("#")) {  // of C it is a directive, of Rust an attribute, of a script its interpreter
+    constexpr std::array kDirectives = std::to_array<std::string_view>({"include", "define", "undef", "if", "el", "endif", "pragma", "error", "[", "!"});
+    const std::string_view word = line.substr(std::min(line.size(), line.find_first_not_of(" \t", 1)));
+    return line[1 < line.size() ? 1 : 0] == ' ' || std::ranges::none_of(kDirectives, [&](std::string_view directive) { return word.starts_with(directive); });
+  }
+  const bool dashes = line == "--" || line.starts_with("-- ");  // of SQL and Lua; "--flag" is none
+  return dashes || line.starts_with("//") || line.starts_with("/*") || line.starts_with("* ") || line == "*/" || line == "*";
+}
+
+// "--- a/shop.go", with "+++ b/shop.go" in the next line: names, while "--- x" alone is a line "-- x" that went.
+bool is_file_name(std::string_view line, std::string_view before, std::string_view after) {
+  return (line.starts_with("--- ") && after.starts_with("+++ ")) || (line.starts_with("+++ ") && before.starts_with("--- "));
 }
 
 // The first number of a line, with the unit of time behind it if there is one, in its smallest unit.
@@ -109,25 +123,36 @@ std::vector<ValueLine> value_lines(const std::vector<std::string_view>& lines) {
 
 }  // namespace
 
+std::vector<DiffLine> changed_lines(std::string_view diff) {
+  std::vector<DiffLine> out;
+  std::string_view before, line;
+  for (bool first = true, more = true; more; first = false) {
+    more = !diff.empty();
+    const auto end = diff.find('\n');
+    const std::string_view next = diff.substr(0, end);
+    diff.remove_prefix(end == std::string_view::npos ? diff.size() : end + 1);
+    const bool changes = !first && (line.starts_with('+') || line.starts_with('-'));
+    if (changes && !is_file_name(line, before, next)) out.push_back({line[0], line.substr(1)});
+    before = line;
+    line = next;
+  }
+  return out;
+}
+
 DiffShape shape_of(const RecordedChange& commit) {
   DiffShape out;
   bool code = commit.files.empty();
   for (const std::string& file : commit.files) {
     const std::string name = lower(file);
-    const bool safe = std::ranges::any_of(kHarmlessPaths, [&](std::string_view part) { return name.find(part) != std::string::npos; }) ||
+    const auto contains = [&](std::string_view part) { return name.find(part) != std::string::npos; };
+    const bool safe = std::ranges::any_of(kHarmlessPaths, contains) || (name.ends_with(".txt") && std::ranges::none_of(kBuildTexts, contains)) ||
                       name == "go.mod" || name == "go.sum" || name.ends_with("package-lock.json");
     code = code || !safe;
     for (const std::string_view ending : {".yaml", ".yml", ".toml", ".ini", ".conf", ".json", ".properties", ".env"}) out.setting = out.setting || (name.ends_with(ending) && !safe);
   }
   std::vector<std::string_view> gone, come;
-  std::string_view rest = commit.diff;
-  while (!rest.empty()) {
-    const auto end = rest.find('\n');
-    const std::string_view line = rest.substr(0, end);
-    rest.remove_prefix(end == std::string_view::npos ? rest.size() : end + 1);
-    if (line.starts_with("---") || line.starts_with("+++") || line.size() < 2) continue;
-    if (line[0] == '-' && !is_comment(line.substr(1))) gone.push_back(line.substr(1));
-    if (line[0] == '+' && !is_comment(line.substr(1))) come.push_back(line.substr(1));
+  for (const DiffLine& line : changed_lines(commit.diff)) {
+    if (!is_comment(line.text)) (line.sign == '-' ? gone : come).push_back(line.text);
   }
   out.harmless = !code || (!commit.diff.empty() && gone.empty() && come.empty());
   std::set<std::string> before, after;

@@ -17,6 +17,14 @@ struct DiffShape {
   std::string text;            // "a value from 5 to 300": the most telling change
 };
 
+struct DiffLine {
+  char sign;  // '-' it went, '+' it came
+  std::string_view text;
+};
+
+// The lines that a unified diff takes away and adds, without their context and without the names of its files.
+std::vector<DiffLine> changed_lines(std::string_view diff);
+
 DiffShape shape_of(const RecordedChange& commit);
 
 }  // namespace culprit::explain

@@ -47,6 +47,23 @@ std::string lower(std::string_view text) {
   return out;
 }
 
+// "returned 503", not "took 503 ms".
+bool has_server_status(std::string_view line) {  // in lower case
+  constexpr std::array kUnits = std::to_array<std::string_view>({"ns", "us", "ms", "s", "sec", "second", "b", "byte", "kb", "mb", "gb", "kib", "mib", "gib", "%", "row", "item", "record", "request", "time"});
+  for (const std::string_view code : {"500", "502", "503", "504"}) {
+    for (auto at = line.find(code); at != std::string_view::npos; at = line.find(code, at + 1)) {
+      const bool begins = at > 0 && std::string_view(" =:(\"").contains(line[at - 1]);
+      std::string_view behind = line.substr(at + code.size());
+      if (!begins || (!behind.empty() && (behind[0] == '.' || behind[0] == '_' || (behind[0] >= '0' && behind[0] <= '9')))) continue;
+      behind.remove_prefix(std::min(behind.size(), behind.find_first_not_of(' ')));
+      std::string_view word = behind.starts_with('%') ? behind.substr(0, 1) : behind.substr(0, behind.find_first_not_of("abcdefghijklmnopqrstuvwxyz"));
+      if (word.size() > 2 && word.ends_with('s')) word.remove_suffix(1);
+      if (std::ranges::find(kUnits, word) == kUnits.end()) return true;
+    }
+  }
+  return false;
+}
+
 // "POST https://api.example.com/v1/x returned 503": somebody else's server failed.
 bool foreign_failure(std::string_view line) {  // in lower case
   const auto at = line.find("https://");
@@ -54,10 +71,32 @@ bool foreign_failure(std::string_view line) {  // in lower case
   const std::string_view host = line.substr(at + 8, line.substr(at + 8).find_first_of(":/ \""));
   const bool own = host.find('.') == std::string_view::npos || host.ends_with(".svc") || host.ends_with(".local") || host.ends_with(".internal");
   if (own) return false;
-  for (const std::string_view sign : {" 500", " 502", " 503", " 504", "deadline", "timed out", "timeout", "unavailable"}) {
+  for (const std::string_view sign : {"deadline", "timed out", "timeout", "unavailable"}) {
     if (line.find(sign) != std::string_view::npos) return true;
   }
-  return false;
+  return has_server_status(line.substr(at));
+}
+
+// Since when there are more errors than before: of the two rates of a Poisson process that changes once, where the errors fit them best
+// (likelihood ratio). Few errors in all, or a steady trickle, begin with the first.
+std::int64_t onset_of_errors(std::vector<std::int64_t> times_ns, std::int64_t from_ns, std::int64_t until_ns) {
+  std::erase_if(times_ns, [&](std::int64_t time_ns) { return time_ns > until_ns; });
+  if (times_ns.empty()) return 0;
+  std::ranges::sort(times_ns);
+  from_ns = std::min(from_ns, times_ns.front());
+  const auto count = static_cast<double>(times_ns.size());
+  const double all_s = static_cast<double>(until_ns - from_ns) / 1e9 + 1;
+  const auto fit = [](double errors, double seconds) { return errors > 0 ? errors * std::log(errors / seconds) : 0; };
+  std::size_t best = 0;
+  double most = fit(count, all_s) + std::log(count + 1);  // what a change has to beat: it has two numbers more (Schwarz, 1978)
+  for (std::size_t i = 1; i < times_ns.size(); ++i) {
+    const double before_s = static_cast<double>(times_ns[i] - from_ns) / 1e9 + 1, after_s = all_s - before_s + 1;
+    const auto before = static_cast<double>(i), after = count - before;
+    if (after / after_s <= before / before_s) continue;
+    if (const double fits = fit(before, before_s) + fit(after, after_s); fits > most) most = fits, best = i;
+  }
+  const double first_s = static_cast<double>(times_ns.front() - from_ns) / 1e9 + 1;
+  return fit(count, all_s - first_s + 1) >= most ? times_ns.front() : times_ns[best];  // quiet, and then errors
 }
 
 // Since when the noticed series has been away from its past without a break.
@@ -74,7 +113,7 @@ std::int64_t onset_of_metric(const RecordedCase& c, std::int64_t alert_ns) {
     const double bar = 6 * (center.spread + 0.02 * std::fabs(center.median) + 1e-9);
     std::int64_t onset = 0;
     for (std::size_t i = rows; i-- > 0;) {
-      if (c.metrics.times_ns[i] > alert_ns) continue;
+      if (c.metrics.times_ns[i] > alert_ns || !std::isfinite(column.values[i])) continue;  // a sample that is missing says nothing
       if (!(std::fabs(column.values[i] - center.median) > bar)) break;
       onset = c.metrics.times_ns[i];
     }
@@ -108,22 +147,26 @@ SymptomWords symptom_of(const RecordedCase& c) {
   };
   take(c.fired.metric, 2);
   take(c.fired.text, 2);
-  if (c.fired.service != kNoService) out.services[c.fired.service] = 1;
+  const auto show = [&](ServiceId service, double how_much) {
+    if (service != kNoService) out.services[service] = std::max(out.services[service], how_much);
+  };
+  show(c.fired.service, 1);
   Bag healthy;
-  std::int64_t first_error_ns = 0;
+  std::vector<std::int64_t> errors_ns;
+  std::int64_t first_line_ns = alert_ns;
   std::map<std::string, double> foreign;
   double complaints = 0, complaints_outside = 0;  // of the service that was noticed
   for (const RecordedLog& line : c.logs) {
     std::uint8_t severity = line.level.empty() ? logs::severity_of(line.text) : logs::severity_of_level(line.level);
     if (severity == stream::kUnset) severity = 9;
+    first_line_ns = std::min(first_line_ns, line.time_ns);
     if (severity < kWarn) {
       add_words(healthy, line.text, 1);
       continue;
     }
     take(line.text, severity >= kError ? 1.6 : 1.2);
-    if (severity >= kError && first_error_ns == 0) first_error_ns = line.time_ns;
-    double& place = out.services[line.service];
-    place = std::max(place, severity >= kError ? 0.7 : 0.4);
+    if (severity >= kError) errors_ns.push_back(line.time_ns);
+    show(line.service, severity >= kError ? 0.7 : 0.4);
     const std::string text = lower(line.text);
     bool outside = foreign_failure(text);
     if (outside) ++foreign[text];
@@ -147,14 +190,13 @@ SymptomWords symptom_of(const RecordedCase& c) {
     if (!span.failed) continue;
     take(c.words[span.operation], 1.2);
     take(c.words[span.error], 1.6);
-    double& place = out.services[span.service];
-    place = std::max(place, 0.6);
+    show(span.service, 0.6);
   }
   for (auto& [word, weight] : out.words) {
     if (healthy.contains(word)) weight *= 0.5;
   }
-  const std::int64_t metric_ns = onset_of_metric(c, alert_ns);
-  out.onset_ns = metric_ns != 0 && first_error_ns != 0 ? std::min(metric_ns, first_error_ns) : metric_ns != 0 ? metric_ns : first_error_ns;
+  const std::int64_t metric_ns = onset_of_metric(c, alert_ns), errors_since_ns = onset_of_errors(std::move(errors_ns), first_line_ns, alert_ns);
+  out.onset_ns = metric_ns != 0 && errors_since_ns != 0 ? std::min(metric_ns, errors_since_ns) : metric_ns != 0 ? metric_ns : errors_since_ns;
   if (out.onset_ns == 0 || out.onset_ns > alert_ns) out.onset_ns = alert_ns;
   if (const std::int64_t climb_ns = onset_of_climb(c, out.text, alert_ns); climb_ns != 0) out.onset_ns = std::min(out.onset_ns, climb_ns);
   return out;

@@ -12,7 +12,7 @@ struct SymptomWords {
   Bag words;                        // without those that healthy lines use as well
   std::string text;                 // all of it, lower case
   std::map<ServiceId, double> services;  // that show it: the one that was noticed 1, others less
-  std::int64_t onset_ns = 0;        // of the first error after quiet; else the alert's time
+  std::int64_t onset_ns = 0;        // where errors become more, or the noticed series leaves its past; else the alert's time
   double outside = 0;               // how strongly it points to something that nobody here deploys
   std::string outside_text;
 };
