@@ -30,8 +30,8 @@ constexpr std::int64_t kPruneEveryNs = 60 * kNsPerSecond;  // what a busy host w
 constexpr std::size_t kCgroupsMax = 256;       // asked for limits in one round
 // How often the rings are looked at (they wake us when a quarter full). Each time we wake takes a core from somebody; not longer than
 // records are held back, or those of a second come after it was closed.
-constexpr std::chrono::milliseconds kPoll{40};
-constexpr std::int64_t kReorderNs = 50 * kNsPerMs;  // records of two CPUs may be this far out of order
+constexpr std::chrono::milliseconds kPoll{80};
+constexpr std::int64_t kReorderNs = 100 * kNsPerMs;  // records of two CPUs may be this far out of order
 
 struct SnapshotInput {
   sensor::Snapshot snapshot;
@@ -197,7 +197,7 @@ Result<void> Pipeline::Impl::open_client(Fd control) {
 
 void Pipeline::Impl::sensor_loop(const std::stop_token& stop) {
   while (!stop.stop_requested()) {
-    if (auto done = client->dispatch(200ms); !done) {
+    if (auto done = client->dispatch(500ms); !done) {
       fail_with("the supervisor is gone: " + done.error().message);
       return;
     }

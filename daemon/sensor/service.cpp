@@ -22,7 +22,7 @@ namespace {
 constexpr std::size_t kReplyPartBytes = 48 * 1024;
 constexpr std::size_t kRequestsPerTurn = 64;  // then snapshots get their chance
 constexpr int kSocketBytes = 4 << 20;
-constexpr std::uint32_t kTaskSamples = 4;  // readings of who is blocked, for each snapshot
+constexpr std::uint32_t kTaskSamples = 2;  // readings of who is blocked, for each snapshot
 constexpr std::uint32_t kCaptureAll = kCapturePayload | kCaptureLogs;
 
 MessageHeader header_of(MessageType type, std::uint32_t id = 0, std::uint16_t flags = 0) {
