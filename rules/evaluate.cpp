@@ -143,7 +143,7 @@ std::optional<std::string> field_of(const MatchItem& item, const stream::Event& 
   if (field == "body") return event.body;
   if (field == "value") return fmt::format("{:.6g}", event.value);
   for (const auto& [name, text] : event.attributes) {
-    if (name == field) return text;
+    if (name == field) return std::string(text);
   }
   // Whose it is, however the event says it; and whose calls to whom.
   if (field == "service" && event.entity.starts_with("service:")) return event.entity.substr(8);

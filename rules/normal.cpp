@@ -11,7 +11,7 @@ namespace culprit::rules {
 
 std::shared_ptr<const stream::Event> Normals::marked(const stream::Event& sample) {
   auto copy = std::make_shared<stream::Event>(sample);
-  std::erase_if(copy->attributes, [](const auto& attribute) { return attribute.first == kNormalAttribute; });
+  copy->attributes.erase_if([](const auto& attribute) { return attribute.first == kNormalAttribute; });
   std::string key = sample.name;
   key += '\0';
   key += sample.entity;

@@ -30,7 +30,7 @@ bool is_over(std::string_view status) {
   return status == "resolved" || status == "ok" || status == "OK" || status == "closed" || status == "inactive" || status == "recovered";
 }
 
-void read_map(JsonValue of, std::string_view key, std::string_view prefix, stream::Attributes& to, Decoded& out) {
+void read_map(JsonValue of, std::string_view key, std::string_view prefix, Labels& to, Decoded& out) {
   JsonValue map;
   JsonObject object;
   if (!member(of, key, map) || map.get(object) != simdjson::SUCCESS) return;
@@ -41,14 +41,14 @@ void read_alert(JsonValue value, const Context& context, Decoded& out) {
   ++out.records;
   stream::Event event;
   event.kind = stream::Kind::Alert;
-  stream::Attributes labels, annotations;
+  Labels labels, annotations;
   read_map(value, "labels", "", labels, out);
   read_map(value, "annotations", "", annotations, out);
   // What a generic object says flatly counts like a label.
   for (const std::string_view key : {"service", "app", "pod", "deployment", "container", "instance", "job", "host"}) {
     if (const auto text = text_of(value, key); !text.empty()) add_attribute(labels, key, text, out);
   }
-  const auto find = [](const stream::Attributes& in, std::string_view key) -> std::string_view {
+  const auto find = [](const Labels& in, std::string_view key) -> std::string_view {
     for (const auto& [name, text] : in) {
       if (name == key) return text;
     }

@@ -47,13 +47,6 @@ void read_jaeger_tags(JsonValue of, std::string_view key, stream::Attributes& to
   });
 }
 
-std::string_view find(const stream::Attributes& attributes, std::string_view wanted) {
-  for (const auto& [key, value] : attributes) {
-    if (key == wanted) return value;
-  }
-  return {};
-}
-
 void read_jaeger_trace(JsonValue trace, const Context& context, Decoded& out) {
   std::vector<std::pair<std::string, Origin>> origins;
   JsonValue processes;
@@ -79,21 +72,21 @@ void read_jaeger_trace(JsonValue trace, const Context& context, Decoded& out) {
     span.end_wall_ns = span.start_wall_ns + us_to_ns(integer_of(value, "duration"));
     if (!has_time(span, out)) return;
     read_jaeger_tags(value, "tags", span.attributes, out);
-    span.kind = kind_of(find(span.attributes, "span.kind"));
-    if (find(span.attributes, "error") == "true" || find(span.attributes, "otel.status_code") == "ERROR") span.status = 2;
-    std::erase_if(span.attributes, [](const auto& attribute) { return attribute.first == "span.kind" || attribute.first == "otel.status_code"; });
+    span.kind = kind_of(span.attributes.find("span.kind"));
+    if (span.attributes.find("error") == "true" || span.attributes.find("otel.status_code") == "ERROR") span.status = 2;
+    span.attributes.erase_if([](const auto& attribute) { return attribute.first == "span.kind" || attribute.first == "otel.status_code"; });
     each_of(value, "logs", [&](JsonValue log) {
       if (span.events.size() > kAttributesMax * 2) return;
       RawSpanEvent event;
       event.time_wall_ns = us_to_ns(integer_of(log, "timestamp"));
       read_jaeger_tags(log, "fields", event.attributes, out);
-      event.name = find(event.attributes, "event");
+      event.name = event.attributes.find("event");
       // OpenTracing's names for what OpenTelemetry calls an exception.
       if (event.name == "error") {
         event.name = "exception";
-        event.attributes.emplace_back("exception.message", std::string(find(event.attributes, "message")));
+        event.attributes.emplace_back("exception.message", std::string(event.attributes.find("message")));
       }
-      if (event.name.empty()) event.name = find(event.attributes, "message");
+      if (event.name.empty()) event.name = event.attributes.find("message");
       if (event.name.empty() && !event.attributes.empty()) event.name = event.attributes.front().second;
       span.events.push_back(std::move(event));
     });

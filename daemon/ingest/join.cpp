@@ -87,7 +87,7 @@ bool same_operation(const Event& told, const Event& kernel) {
 double waited_s(const Event& kernel) {
   double sum = 0;
   for (const auto& [key, value] : kernel.attributes) {
-    if (key.starts_with("wait.")) sum += std::strtod(value.c_str(), nullptr);
+    if (key.starts_with("wait.")) sum += std::strtod(std::string(value).c_str(), nullptr);
   }
   return sum;
 }
@@ -291,8 +291,8 @@ void Join::join(Event& event, Seen& seen, Number number, bool by_trace, std::int
   if (seen.tid != 0) put(event, "thread.id", fmt::to_string(seen.tid));
   if (seen.held) {
     put(event, "kernel.duration", fmt::format("{:.6f}", seen.event.value));
-    for (auto& [key, value] : seen.event.attributes) {
-      if (key.starts_with("wait.") || key.starts_with("run_queue") || key == "self" || key == "client.service" || key == "error.type" || key == "culprit.ambiguous") put(event, key, std::move(value));
+    for (const auto& [key, value] : seen.event.attributes) {
+      if (key.starts_with("wait.") || key.starts_with("run_queue") || key == "self" || key == "client.service" || key == "error.type" || key == "culprit.ambiguous") put(event, key, std::string(value));
     }
     if (!has_trace(event)) std::ranges::copy(seen.trace_id, event.trace_id);
     event.severity = std::max(event.severity, seen.event.severity);

@@ -25,14 +25,14 @@ std::string service_of_address(std::string_view address, const Context& context)
   return is_this_host(host, context) ? context.resolver->service_of_port(port) : std::string();
 }
 
-std::string_view label_of(const stream::Attributes& labels, std::string_view key) {
+std::string_view label_of(const Labels& labels, std::string_view key) {
   const auto found = std::ranges::find(labels, key, [](const auto& label) { return std::string_view(label.first); });
   return found == labels.end() ? std::string_view() : std::string_view(found->second);
 }
 
 std::string entity_of_job(std::string_view job) { return "service:" + std::string(job.substr(job.rfind('/') + 1).substr(0, kNameBytesMax)); }
 
-std::string entity_of_labels(const stream::Attributes& labels, const Context& context) {
+std::string entity_of_labels(const Labels& labels, const Context& context) {
   const auto value = [&](std::string_view key) { return label_of(labels, key); };
   const auto named = [](std::string_view name) { return "service:" + std::string(name.substr(0, kNameBytesMax)); };
   for (const std::string_view key : {"service", "service_name", "service.name", "app", "app_kubernetes_io_name", "deployment", "statefulset", "daemonset", "k8s_deployment_name"}) {

@@ -7,9 +7,9 @@ namespace culprit::ingest {
 
 // "service:<name>" by what names a service best: labels service, service_name, app, a Kubernetes workload or pod, a
 // container, an instance of this host whose port a known service has, job. Empty if no label says.
-std::string entity_of_labels(const stream::Attributes& labels, const Context& context);
+std::string entity_of_labels(const Labels& labels, const Context& context);
 
-std::string_view label_of(const stream::Attributes& labels, std::string_view key);  // empty if it is not there
+std::string_view label_of(const Labels& labels, std::string_view key);  // empty if it is not there
 std::string entity_of_job(std::string_view job);                                    // "namespace/web" -> "service:web"
 
 std::string_view host_of_address(std::string_view address);  // "host:port" without its port

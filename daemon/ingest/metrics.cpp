@@ -127,7 +127,7 @@ std::uint64_t Counters::refused() const {
   return refused_;
 }
 
-std::string series_name(std::string_view name, std::string_view suffix, const stream::Attributes& labels, Decoded& out) {
+std::string series_name(std::string_view name, std::string_view suffix, const Labels& labels, Decoded& out) {
   std::string text = bounded_text(name, kNameBytesMax, out);
   text += suffix;
   if (labels.empty()) return text;

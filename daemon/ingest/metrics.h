@@ -72,11 +72,11 @@ struct CounterChanges {
 };
 
 // `name` and sorted labels in Prometheus form; `suffix` goes between.
-std::string series_name(std::string_view name, std::string_view suffix, const stream::Attributes& labels, Decoded& out);
+std::string series_name(std::string_view name, std::string_view suffix, const Labels& labels, Decoded& out);
 
 struct Number {
   std::string_view entity, name;
-  const stream::Attributes* labels = nullptr;
+  const Labels* labels = nullptr;
   std::int64_t time_ns = 0, start_ns = 0;
   double value = 0;
   bool cumulative = false;  // a counter

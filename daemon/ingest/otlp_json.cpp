@@ -55,7 +55,8 @@ void value_text(JsonValue value, int depth, bool quoted, std::string& out) {
   }
 }
 
-void read_attributes(JsonValue of, stream::Attributes& to, Decoded& out) {
+template <typename To>
+void read_attributes(JsonValue of, To& to, Decoded& out) {
   each_of(of, "attributes", [&](JsonValue pair) {
     const std::string_view key = text_of(pair, "key");
     JsonValue value;

@@ -111,7 +111,8 @@ bool plain_value(WireReader reader, std::string_view& text) {
   return !reader.next() && reader.ok();
 }
 
-Result<void> read_attribute(WireReader reader, stream::Attributes& to, Decoded& out) {
+template <typename To>
+Result<void> read_attribute(WireReader reader, To& to, Decoded& out) {
   std::string_view key, plain;
   WireReader copy = reader;
   bool simple = false;
@@ -173,7 +174,6 @@ Result<void> read_span_event(WireReader reader, RawSpan& span, Decoded& out) {
 // Span: 1 trace_id 2 span_id 4 parent_span_id 5 name 6 kind 7 start 8 end 9 attributes 11 events 15 status{2 message, 3 code}.
 Result<void> read_span(WireReader reader, const Origin& origin, const Context& context, Decoded& out) {
   RawSpan span;
-  span.attributes.reserve(12);
   while (reader.next()) {
     switch (reader.field()) {
       case 1: if (reader.type() == Type::kBytes) read_trace_id(reader.bytes(), span.trace_id); break;

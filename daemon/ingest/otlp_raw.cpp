@@ -13,15 +13,6 @@ namespace {
 constexpr std::size_t kSpanEventsMax = 128;
 constexpr std::string_view kSpanKinds[] = {"", "internal", "server", "client", "producer", "consumer"};
 
-std::string_view attribute(const stream::Attributes& attributes, std::string_view wanted) {
-  for (const auto& [key, value] : attributes) {
-    if (key == wanted) return value;
-  }
-  return {};
-}
-
-void keep_origin(const Origin& origin, stream::Attributes& to) { to.insert(to.end(), origin.kept.begin(), origin.kept.end()); }
-
 }  // namespace
 
 std::string number_text(double value) {
@@ -52,8 +43,8 @@ void add_span(RawSpan&& span, const Origin& origin, const Context& context, Deco
     log.trace_id[0] = span.trace_id[0];
     log.trace_id[1] = span.trace_id[1];
     log.span_id = span.span_id;
-    const std::string_view message = attribute(said.attributes, "exception.message");
-    const std::string_view type = attribute(said.attributes, "exception.type");
+    const std::string_view message = said.attributes.find("exception.message");
+    const std::string_view type = said.attributes.find("exception.type");
     if (said.name == "exception") {
       log.severity = stream::kError;
       log.body = type.empty() ? std::string(message) : fmt::format("{}: {}", type, message);
@@ -63,7 +54,7 @@ void add_span(RawSpan&& span, const Origin& origin, const Context& context, Deco
     }
     log.attributes = std::move(said.attributes);
     log.attributes.emplace_back("event.name", said.name);
-    keep_origin(origin, log.attributes);
+    log.attributes.append(origin.kept);
     out.events.push_back(std::move(log));
   }
   stream::Event event;
@@ -78,7 +69,6 @@ void add_span(RawSpan&& span, const Origin& origin, const Context& context, Deco
   event.trace_id[1] = span.trace_id[1];
   event.span_id = span.span_id;
   event.attributes = std::move(span.attributes);
-  event.attributes.reserve(event.attributes.size() + origin.kept.size() + 4);
   if (span.kind > 0 && span.kind < std::size(kSpanKinds)) event.attributes.emplace_back("span.kind", kSpanKinds[span.kind]);
   if (span.parent_id != 0) event.attributes.emplace_back("parent.span_id", fmt::format("{:016x}", span.parent_id));
   if (span.status == 2) {
@@ -86,7 +76,7 @@ void add_span(RawSpan&& span, const Origin& origin, const Context& context, Deco
     event.attributes.emplace_back("otel.status_code", "ERROR");
     if (!span.status_message.empty()) event.body = bounded_text(span.status_message, kValueBytesMax, out);
   }
-  keep_origin(origin, event.attributes);
+  event.attributes.append(origin.kept);
   out.events.push_back(std::move(event));
 }
 
@@ -106,7 +96,7 @@ void add_log(RawLog&& log, const Origin& origin, const Context& context, Decoded
   event.attributes = std::move(log.attributes);
   event.body = std::move(log.body);
   if (event.trace_id[0] == 0 && event.trace_id[1] == 0) (void)find_trace_id(event.body, event.trace_id, event.span_id);
-  keep_origin(origin, event.attributes);
+  event.attributes.append(origin.kept);
   out.events.push_back(std::move(event));
 }
 
@@ -159,7 +149,7 @@ void add_point(RawPoint&& point, std::string_view metric, const Origin& origin, 
     }
     case MetricType::Summary: {
       for (const auto& [quantile, value] : point.quantiles) {
-        stream::Attributes labels = point.labels;
+        Labels labels = point.labels;
         labels.emplace_back("quantile", number_text(quantile));
         Number each = number;
         each.labels = &labels;

@@ -51,7 +51,7 @@ struct RawPoint {
   double zero_count = 0;
   std::vector<std::pair<double, double>> quantiles;  // of a summary
   std::uint64_t trace_id[2] = {0, 0}, span_id = 0;   // of its last exemplar
-  stream::Attributes labels;
+  Labels labels;
 };
 void add_point(RawPoint&& point, std::string_view metric, const Origin& origin, const Context& context, Decoded& out);
 

@@ -21,7 +21,7 @@ constexpr std::size_t kLabelsMax = 64;
 
 struct Sample {
   std::string name;
-  stream::Attributes labels;
+  Labels labels;
   double value = 0;
   std::int64_t time_ns = 0;
   std::uint64_t trace_id[2] = {0, 0}, span_id = 0;
@@ -52,7 +52,7 @@ std::optional<double> parse_value(std::string_view text) {
 }
 
 // {a="b",c="d\n"} at the front; false if it is none.
-bool parse_labels(std::string_view& text, stream::Attributes& to, Decoded& out) {
+bool parse_labels(std::string_view& text, Labels& to, Decoded& out) {
   text.remove_prefix(1);
   while (true) {
     skip_blanks(text);
@@ -119,7 +119,7 @@ bool parse_sample(std::string_view line, bool open_metrics, Sample& sample, cons
     sample.time_ns = stream_time(static_cast<std::int64_t>(*time * (open_metrics ? 1e9 : 1e6)), context, out);
   }
   if (exemplar.starts_with('{')) {
-    stream::Attributes of;
+    Labels of;
     if (parse_labels(exemplar, of, out)) {
       for (const auto& [key, text] : of) {
         if (key == "trace_id" || key == "traceID" || key == "traceId") (void)parse_trace_id(text, sample.trace_id);
@@ -130,7 +130,7 @@ bool parse_sample(std::string_view line, bool open_metrics, Sample& sample, cons
   return true;
 }
 
-std::string take_label(stream::Attributes& labels, std::string_view key) {
+std::string take_label(Labels& labels, std::string_view key) {
   const auto found = std::ranges::find(labels, key, [](const auto& label) { return std::string_view(label.first); });
   if (found == labels.end()) return {};
   std::string value = std::move(found->second);
@@ -337,7 +337,7 @@ Result<void> decode_remote_write(std::string_view bytes, const Context& context,
     if (reader.ok()) return {};
     return fail(Code::Invalid, fmt::format("remote write: {}: wrong bytes at offset {}", what, reader.offset()));
   };
-  const auto read_label = [&](WireReader label, stream::Attributes& to) -> Result<void> {
+  const auto read_label = [&](WireReader label, Labels& to) -> Result<void> {
     std::string_view key, value;
     while (label.next()) {
       if (label.is(1, WireReader::kBytes)) key = label.bytes();
@@ -352,7 +352,7 @@ Result<void> decode_remote_write(std::string_view bytes, const Context& context,
   while (request.next()) {
     if (!request.is(1, WireReader::kBytes)) continue;
     WireReader series = request.message();
-    stream::Attributes labels;
+    Labels labels;
     std::vector<std::pair<std::int64_t, double>> samples;
     std::uint64_t trace_id[2] = {0, 0}, span_id = 0;
     while (series.next()) {
@@ -370,7 +370,7 @@ Result<void> decode_remote_write(std::string_view bytes, const Context& context,
       }
       if (series.is(3, WireReader::kBytes)) {
         WireReader exemplar = series.message();
-        stream::Attributes of;
+        Labels of;
         while (exemplar.next()) {
           if (exemplar.is(1, WireReader::kBytes)) TRY(read_label(exemplar.message(), of));
         }

@@ -12,7 +12,7 @@ inline constexpr std::size_t kScrapeSamplesMax = 100'000;  // of one scrape; mor
 
 struct ScrapeTarget {
   std::string entity;             // of the samples that no label places
-  stream::Attributes labels;      // added to each sample
+  Labels labels;      // added to each sample
   std::string default_job = {};   // a `job` label that is only this places no sample of a target on this host
   bool honor_labels = false;      // a label that a sample has already wins, else it becomes exported_<label>
   std::vector<std::string> keep;  // globs of metric names; empty = all

@@ -71,15 +71,6 @@ std::string bounded_text(std::string_view text, std::size_t limit, Decoded& out)
   return std::string(text);
 }
 
-void add_attribute(stream::Attributes& to, std::string_view key, std::string_view value, Decoded& out) {
-  if (key.empty()) return;
-  if (to.size() >= kAttributesMax) {
-    ++out.cut;
-    return;
-  }
-  to.emplace_back(bounded_text(key, kNameBytesMax, out), bounded_text(value, kValueBytesMax, out));
-}
-
 std::string workload_of_pod(std::string_view pod) {
   const auto tail = [&](auto&& fits) {
     const std::size_t dash = pod.rfind('-');

@@ -65,7 +65,18 @@ std::int64_t stream_time(std::int64_t wall_ns, const Context& context, Decoded& 
 // At most `limit` bytes, cut at a character; bytes that are no UTF-8 are replaced.
 std::string bounded_text(std::string_view text, std::size_t limit, Decoded& out);
 
-void add_attribute(stream::Attributes& to, std::string_view key, std::string_view value, Decoded& out);
+using Labels = std::vector<std::pair<std::string, std::string>>;  // of a metric: unlike attributes they are rewritten one by one
+
+// To: stream::Attributes or Labels.
+template <typename To>
+void add_attribute(To& to, std::string_view key, std::string_view value, Decoded& out) {
+  if (key.empty()) return;
+  if (to.size() >= kAttributesMax) {
+    ++out.cut;
+    return;
+  }
+  to.emplace_back(bounded_text(key, kNameBytesMax, out), bounded_text(value, kValueBytesMax, out));
+}
 
 // What a record's origin says: OpenTelemetry resource attributes. `entity` is the service: the kernel's name for
 // the process or container if it is one of this host, else service.name, the Kubernetes workload, the container.

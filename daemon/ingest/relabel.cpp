@@ -65,13 +65,13 @@ std::string with_case(std::string text, bool upper) {
   return text;
 }
 
-std::string* find(std::string& name, stream::Attributes& labels, std::string_view label) {
+std::string* find(std::string& name, Labels& labels, std::string_view label) {
   if (label == kName) return &name;
   const auto found = std::ranges::find(labels, label, [](const auto& each) { return std::string_view(each.first); });
   return found == labels.end() ? nullptr : &found->second;
 }
 
-void put(std::string& name, stream::Attributes& labels, std::string_view label, std::string value) {
+void put(std::string& name, Labels& labels, std::string_view label, std::string value) {
   if (std::string* have = find(name, labels, label)) {
     *have = std::move(value);
     if (have->empty() && label != kName) std::erase_if(labels, [&](const auto& each) { return each.first == label; });
@@ -128,7 +128,7 @@ Result<Relabel> Relabel::create(const std::vector<RelabelStep>& steps) {
   return relabel;
 }
 
-bool Relabel::apply(std::string& name, stream::Attributes& labels) const {
+bool Relabel::apply(std::string& name, Labels& labels) const {
   for (const Step& step : steps_) {
     const re2::RE2& regex = *step.regex;
     switch (step.action) {
@@ -137,7 +137,7 @@ bool Relabel::apply(std::string& name, stream::Attributes& labels) const {
         std::erase_if(labels, [&](const auto& label) { return re2::RE2::FullMatch(label.first, regex) == (step.action == Action::LabelDrop); });
         continue;
       case Action::LabelMap: {
-        stream::Attributes mapped;
+        Labels mapped;
         for (const auto& [key, value] : labels) {
           std::vector<re2::StringPiece> groups(static_cast<std::size_t>(regex.NumberOfCapturingGroups()) + 1);
           if (!regex.Match(key, 0, key.size(), re2::RE2::ANCHOR_BOTH, groups.data(), static_cast<int>(groups.size()))) continue;

@@ -9,7 +9,7 @@
 
 #include "daemon/base/config.h"
 #include "daemon/base/result.h"
-#include "daemon/stream/event.h"
+#include "daemon/ingest/record.h"
 
 namespace culprit::ingest {
 
@@ -25,7 +25,7 @@ class Relabel {
   Relabel& operator=(Relabel&&) noexcept;
 
   // The metric's name is the label __name__. False: the sample is dropped, also when nothing is left of its name.
-  bool apply(std::string& name, stream::Attributes& labels) const;
+  bool apply(std::string& name, Labels& labels) const;
 
  private:
   struct Step;

@@ -160,7 +160,7 @@ Result<std::string> Scraper::url_of(const std::string& target) {
 
 std::optional<ScrapeOptions> Scraper::labelled(ScrapeOptions options, const std::string& job, const Relabel* relabel) {
   const std::size_t scheme = options.url.find("://"), path = std::min(options.url.find('/', scheme + 3), options.url.size());
-  stream::Attributes labels = std::move(options.target.labels);
+  Labels labels = std::move(options.target.labels);
   if (label_of(labels, "job").empty()) labels.emplace_back("job", job);
   labels.insert(labels.end(), {{"__scheme__", options.url.substr(0, scheme)}, {"__address__", options.url.substr(scheme + 3, path - scheme - 3)},
                                {"__metrics_path__", path < options.url.size() ? options.url.substr(path) : "/metrics"}});

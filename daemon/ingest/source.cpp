@@ -77,9 +77,7 @@ void Batch::settle(bool was_stored, Drop reason) {
 }
 
 std::uint64_t bytes_of(const stream::Event& event) {
-  std::uint64_t bytes = sizeof(stream::Event) + event.body.size() + event.entity.size() + event.name.size();
-  for (const auto& [key, value] : event.attributes) bytes += sizeof(event.attributes[0]) + key.size() + value.size();
-  return bytes;
+  return sizeof(stream::Event) + event.body.size() + event.entity.size() + event.name.size() + event.attributes.coded().size();
 }
 
 Result<void> Intake::submit(const SourcePtr& source, std::vector<stream::Event>&& events, int wait_ms, const std::stop_token& stop) {

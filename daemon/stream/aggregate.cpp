@@ -241,16 +241,13 @@ Result<ContrastAnswer> EventStore::contrast(const Query& filter, Window before, 
   if (before.from_ns >= before.to_ns || now.from_ns >= now.to_ns) return fail(Code::Invalid, "empty window");
   ContrastBuilder builder(before, now);
   Completeness seen[2];
-  std::string coded;
   for (int window = 0; window < 2; ++window) {
     Query query = filter;
     query.from_ns = window == 0 ? before.from_ns : now.from_ns;
     query.to_ns = window == 0 ? before.to_ns : now.to_ns;
     ASSIGN(seen[window], scan(query, [&](const Event& event) {
              builder.add(window, view_of(event));
-             coded.clear();
-             put_attributes(coded, event.attributes);
-             builder.add_attributes(window, coded, 1);
+             builder.add_attributes(window, event.attributes.coded(), 1);
              return true;
            }));
   }

@@ -334,7 +334,7 @@ Result<Event> decode_bytes(std::string_view& bytes) {
   if ((flags & 2) != 0) {
     const std::uint64_t count = in.varint();
     if (!in.ok() || count > in.left() / 2) return corrupt();  // each takes two bytes or more
-    event.attributes.reserve(count);
+    event.attributes.clear();
     for (std::uint64_t i = 0; i < count; ++i) {
       const std::string_view name = in.string();
       event.attributes.emplace_back(name, in.string());

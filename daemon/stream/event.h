@@ -5,8 +5,8 @@
 #include <cstdint>
 #include <string>
 #include <string_view>
-#include <utility>
-#include <vector>
+
+#include "daemon/stream/attributes.h"
 
 namespace culprit::stream {
 
@@ -23,8 +23,6 @@ enum class Kind : std::uint8_t {
 // OpenTelemetry severity numbers (the first of each range); 0 = not given.
 enum Severity : std::uint8_t { kUnset = 0, kTrace = 1, kDebug = 5, kInfo = 9, kWarn = 13, kError = 17, kFatal = 21 };
 
-using Attributes = std::vector<std::pair<std::string, std::string>>;  // few; names are OpenTelemetry's
-
 struct Event {
   std::int64_t time_ns = 0;  // CLOCK_BOOTTIME
   Kind kind = Kind::Sample;
@@ -34,15 +32,10 @@ struct Event {
   double value = 0;
   std::uint64_t trace_id[2] = {0, 0};  // 0 = none
   std::uint64_t span_id = 0;
-  Attributes attributes = {};
+  Attributes attributes = {};  // names are OpenTelemetry's
   std::string body = {};
 
-  std::string_view attribute(std::string_view key) const {  // empty if absent
-    for (const auto& [name_of, text] : attributes) {
-      if (name_of == key) return text;
-    }
-    return {};
-  }
+  std::string_view attribute(std::string_view key) const { return attributes.find(key); }  // empty if absent
 };
 
 }  // namespace culprit::stream

@@ -19,10 +19,7 @@ namespace {
 char lower(char c) { return c >= 'A' && c <= 'Z' ? static_cast<char>(c - 'A' + 'a') : c; }
 
 std::string_view find_attribute(const void* attributes, std::string_view name) {
-  for (const auto& [key, text] : *static_cast<const Attributes*>(attributes)) {
-    if (key == name) return text;
-  }
-  return {};
+  return static_cast<const Attributes*>(attributes)->find(name);
 }
 
 // The texts that stand for "service": an entity names one or, for an edge, two.

@@ -67,7 +67,7 @@ class Filter {
     std::uint32_t kinds = ~0u;  // bit n: Kind n may match
     std::uint8_t severity_min = 0;
     std::vector<std::string> entities, names;  // one of these; exact, or a prefix if it ends in '*'
-    Attributes attributes;                     // all of these
+    std::vector<std::pair<std::string, std::string>> attributes;  // all of these
     std::vector<std::string> texts;            // all of these are in the body; ASCII case does not matter
   };
   const Bounds& bounds() const;

@@ -60,7 +60,7 @@ inline void put_line_mark(Event& event, const LineMark& mark) {
     text.append(digits, std::to_chars(digits, digits + sizeof(digits), number, 16).ptr);
     text += ' ';
   }
-  event.attributes.emplace_back(LineMark::kAttribute, std::move(text));
+  event.attributes.emplace_back(LineMark::kAttribute, text);
 }
 
 inline std::optional<LineMark> parse_line_mark(std::string_view text) {
@@ -80,13 +80,9 @@ inline std::optional<LineMark> line_mark(const Event& event) { return parse_line
 
 // The same, and takes it off the event.
 inline std::optional<LineMark> take_line_mark(Event& event) {
-  for (auto at = event.attributes.begin(); at != event.attributes.end(); ++at) {
-    if (at->first != LineMark::kAttribute) continue;
-    const std::string text = std::move(at->second);
-    event.attributes.erase(at);
-    return parse_line_mark(text);
-  }
-  return std::nullopt;
+  const auto mark = line_mark(event);
+  event.attributes.erase_if([](const auto& attribute) { return attribute.first == LineMark::kAttribute; });
+  return mark;
 }
 
 }  // namespace culprit::stream

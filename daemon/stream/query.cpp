@@ -66,7 +66,7 @@ Matcher::Matcher(const Query& query)
 
 bool Matcher::detail(const Attributes& attributes, std::string_view body) const {
   for (const auto& wanted : attributes_) {
-    if (std::find(attributes.begin(), attributes.end(), wanted) == attributes.end()) return false;
+    if (!holds_attribute(attributes.coded(), wanted.first, wanted.second)) return false;
   }
   return text_.in(body);
 }

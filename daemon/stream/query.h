@@ -73,7 +73,7 @@ class Matcher {
   std::uint8_t severity_min_;
   TextFilter entities_, names_, bound_entities_, bound_names_;
   LowerText text_;
-  Attributes attributes_, bound_attributes_;
+  std::vector<std::pair<std::string, std::string>> attributes_, bound_attributes_;  // all must be equal
   std::vector<LowerText> bound_texts_;
   std::uint32_t sample_;
   bool minutes_;

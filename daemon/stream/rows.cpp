@@ -11,8 +11,6 @@ namespace {
 
 constexpr std::size_t kCacheLineBytes = 64;
 
-char* write_string(char* to, std::string_view text) { return write_text(write_varint(to, text.size()), text); }
-
 // As memcmp(), which costs a call: names are short.
 bool equal(const char* at, std::string_view text) {
   const auto differ = [](const char* a, const char* b) {
@@ -83,25 +81,6 @@ std::uint32_t KeyTable::intern(std::uint64_t hash, std::string_view entity, std:
   return id;
 }
 
-void put_attributes(std::string& out, const Attributes& attributes) {
-  std::size_t bytes_max = 0;
-  for (const auto& [name, text] : attributes) bytes_max += name.size() + text.size() + 2 * kVarintBytesMax;
-  append_with(out, bytes_max, [&](char* to) {
-    for (const auto& [name, text] : attributes) to = write_string(write_string(to, name), text);
-    return to;
-  });
-}
-
-Attributes attributes_of(std::string_view coded) {
-  Attributes attributes;
-  Reader in(coded);
-  while (in.left() > 0 && in.ok()) {
-    const std::string_view name = in.string();
-    attributes.emplace_back(name, in.string());
-  }
-  return attributes;
-}
-
 bool well_formed_attributes(std::string_view coded) {
   Reader in(coded);
   while (in.left() > 0 && in.ok()) {
@@ -121,13 +100,9 @@ bool holds_attribute(std::string_view coded, std::string_view name, std::string_
 }
 
 void DetailStore::prepare(std::span<const Event> events) {
-  scratch_.clear();
   for (std::size_t i = 0; i < events.size(); ++i) {
-    const std::size_t begin = scratch_.size();
-    put_attributes(scratch_, events[i].attributes);
-    prepared_[i].end = scratch_.size();
-    if (scratch_.size() > begin) {
-      prepared_[i].list_hash = table_hash(std::string_view(scratch_).substr(begin), table_seed());
+    if (!events[i].attributes.empty()) {
+      prepared_[i].list_hash = table_hash(events[i].attributes.coded(), table_seed());
       list_index_.prefetch(prepared_[i].list_hash);
     }
     if (has_ids(events[i])) {
@@ -135,8 +110,8 @@ void DetailStore::prepare(std::span<const Event> events) {
       ids_index_.prefetch(prepared_[i].ids_hash);
     }
   }
-  for (std::size_t i = 0, begin = 0; i < events.size(); begin = prepared_[i++].end) {
-    if (const auto known = prepared_[i].end == begin ? std::nullopt : list_index_.candidate(prepared_[i].list_hash)) {
+  for (std::size_t i = 0; i < events.size(); ++i) {
+    if (const auto known = events[i].attributes.empty() ? std::nullopt : list_index_.candidate(prepared_[i].list_hash)) {
       const char* const text = lists_[*known].coded.data();
       for (std::size_t ahead = 0; ahead < 3; ++ahead) __builtin_prefetch(text + ahead * kCacheLineBytes);
     }
@@ -147,9 +122,7 @@ void DetailStore::prepare(std::span<const Event> events) {
 const Detail* DetailStore::take(const Event& event, std::size_t place) {
   Detail detail;
   if (!event.body.empty()) detail.set_body(texts_.copy(event.body));
-  const std::size_t begin = place == 0 ? 0 : prepared_[place - 1].end;
-  const std::string_view coded = std::string_view(scratch_).substr(begin, prepared_[place].end - begin);
-  if (!coded.empty()) {
+  if (const std::string_view coded = event.attributes.coded(); !coded.empty()) {
     const auto next = static_cast<std::uint32_t>(lists_.size());
     const std::uint32_t known = list_index_.find_or_add(prepared_[place].list_hash, next, [&](std::uint32_t other) { return lists_[other].coded == coded; });
     detail.list = known == next ? add_list(lists_of_.copy(coded)) : &lists_[known];
@@ -208,7 +181,7 @@ Event Hit::event() const {
       event.trace_id[1] = detail->ids->trace[1];
       event.span_id = detail->ids->span;
     }
-    event.attributes = attributes_of(detail->attributes());
+    event.attributes = Attributes::of(detail->attributes());
     event.body = detail->body();
   }
   return event;

@@ -102,9 +102,7 @@ class KeyTable {
   HashIndex index_;
 };
 
-// Attributes as bytes: name and text of each, every one a string of bytes.h.
-void put_attributes(std::string& out, const Attributes& attributes);
-Attributes attributes_of(std::string_view coded);
+// Attributes as bytes (Attributes::coded).
 bool well_formed_attributes(std::string_view coded);  // the others need it
 bool holds_attribute(std::string_view coded, std::string_view name, std::string_view text);
 
@@ -180,11 +178,9 @@ class DetailStore {
   Slabs<Ids> ids_;
   HashIndex list_index_, ids_index_;
   struct Prepared {
-    std::size_t end = 0;  // of its attributes in scratch_
     std::uint64_t list_hash = 0, ids_hash = 0;
   };
   std::array<Prepared, kTogether> prepared_;
-  std::string scratch_;
 };
 
 // One row as the active rows keep it.

@@ -100,7 +100,6 @@ Result<void> SqliteStore::State::insert(std::span<const Event> events) {
   TRY(database.execute("SAVEPOINT batch"));
   auto done = [&]() -> Result<void> {
     ASSIGN(Statement insert, database.prepare("INSERT INTO events VALUES(?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"));
-    std::string attributes;
     std::int64_t next = sequence;
     for (const Event& event : events) {
       insert.bind(1, ++next).bind(2, event.time_ns).bind(3, static_cast<std::int64_t>(event.kind));
@@ -108,9 +107,7 @@ Result<void> SqliteStore::State::insert(std::span<const Event> events) {
       const std::uint64_t ids[3] = {event.trace_id[0], event.trace_id[1], event.span_id};
       insert.bind(7, event.value);
       if (ids[0] != 0 || ids[1] != 0 || ids[2] != 0) insert.bind_blob(8, {reinterpret_cast<const char*>(ids), sizeof ids});
-      attributes.clear();
-      put_attributes(attributes, event.attributes);
-      if (!attributes.empty()) insert.bind_blob(9, attributes);
+      if (!event.attributes.empty()) insert.bind_blob(9, event.attributes.coded());
       if (!event.body.empty()) insert.bind_text(10, event.body);
       TRY(insert.run());
     }

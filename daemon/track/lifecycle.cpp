@@ -83,7 +83,7 @@ void Directory::change(std::int64_t time_ns, Service& service, std::string_view 
       if (!process->facts.script.empty()) event.attributes.emplace_back("process.script", sanitize_utf8(process->facts.script));
     }
   }
-  for (auto& attribute : attributes) event.attributes.push_back(std::move(attribute));
+  event.attributes.append(attributes);
   output_.add(std::move(event));
 }
 

@@ -205,7 +205,7 @@ void Requests::span(const Request& request, std::int64_t end_ns, bool failed, do
   event.trace_id[1] = request.trace.trace_id[1];
   event.span_id = request.trace.span_id;
   auto& attributes = event.attributes;
-  attributes.reserve(16);
+  attributes.reserve_bytes(512);
   attributes.emplace_back("service", service->name);
   attributes.emplace_back("http.request.method", request.method);
   attributes.emplace_back("url.path", request.path);

@@ -34,12 +34,12 @@ Event span_of(const Call& call) {
   event.span_id = call.span;
   event.attributes = {{"http.request.method", "GET"}, {"url.path", call.path}};
   if (call.parent != 0) event.attributes.emplace_back("parent.span_id", fmt::format("{:016x}", call.parent));
-  event.attributes.insert(event.attributes.end(), call.more.begin(), call.more.end());
+  event.attributes.append(call.more);
   return event;
 }
 
 Event kernel(Call call) {
-  call.more.insert(call.more.end(), {{"process.pid", "4211"}, {"thread.id", "4212"}, {"wait.postgres", "0.012000"}, {"self", "0.028000"}, {"client.port", "40001"}});
+  call.more.append({{"process.pid", "4211"}, {"thread.id", "4212"}, {"wait.postgres", "0.012000"}, {"self", "0.028000"}, {"client.port", "40001"}});
   return span_of(call);
 }
 
@@ -285,9 +285,8 @@ TEST(JoinTest, LinesFindTheirRequest) {
   // Two at once: nobody knows whose it is, unless the thread tells; and after a join it is the program's span.
   Joined of;
   Event second = kernel({.start_ns = start + 5 * kMs, .trace = 0x33, .span = 8});
-  for (auto& [key, value] : second.attributes) {
-    if (key == "thread.id") value = "4213";
-  }
+  second.attributes.erase_if([](const auto& attribute) { return attribute.first == "thread.id"; });
+  second.attributes.emplace_back("thread.id", "4213");
   of.see({kernel({.start_ns = start, .parent = 0xabc}), second});
   of.tell({told({.start_ns = start, .parent = 0xabc})});
   of.stored.clear();

@@ -10,9 +10,9 @@ namespace culprit::ingest {
 namespace {
 
 TEST(Relabel, EachAction) {
-  const stream::Attributes labels = {{"code", "500"}, {"method", "get"}, {"__meta_pod", "cart-1"}, {"__meta_node", "n1"}};
+  const Labels labels = {{"code", "500"}, {"method", "get"}, {"__meta_pod", "cart-1"}, {"__meta_node", "n1"}};
   using Steps = std::vector<RelabelStep>;
-  const struct { const char* name; Steps steps; const char* renamed; stream::Attributes expected; } cases[] = {
+  const struct { const char* name; Steps steps; const char* renamed; Labels expected; } cases[] = {
       {"none", {}, "http_requests", labels},
       {"replace", {{.source_labels = {"code", "method"}, .separator = "-", .target_label = "both"}}, "http_requests", {labels[0], labels[1], labels[2], labels[3], {"both", "500-get"}}},
       {"replace a part", {{.source_labels = {"code"}, .regex = "(.)..", .target_label = "class", .replacement = "${1}xx"}}, "http_requests", {labels[0], labels[1], labels[2], labels[3], {"class", "5xx"}}},
@@ -37,7 +37,7 @@ TEST(Relabel, EachAction) {
     const auto relabel = Relabel::create(c.steps);
     ASSERT_TRUE(relabel) << relabel.error().message;
     std::string name = "http_requests";
-    stream::Attributes now = labels;
+    Labels now = labels;
     EXPECT_EQ(relabel->apply(name, now), c.renamed != nullptr);
     if (c.renamed == nullptr) continue;
     EXPECT_EQ(name, c.renamed);
@@ -78,7 +78,7 @@ TEST(Relabel, Targets) {
     const char* name;
     const char* steps;
     const char* url;  // empty: dropped
-    stream::Attributes labels;
+    Labels labels;
   } cases[] = {
       {"none", "[]", "http://10.0.0.7:9100/metrics?a=1", {{"rack", "7"}, {"tmp", "x"}, {"job", "shops"}, {"instance", "10.0.0.7:9100"}}},
       {"keep", "[{source_labels: [rack], regex: '[78]', action: keep}]", "http://10.0.0.7:9100/metrics?a=1", {{"rack", "7"}, {"tmp", "x"}, {"job", "shops"}, {"instance", "10.0.0.7:9100"}}},
@@ -133,7 +133,7 @@ TEST(Relabel, TargetsHaveTheirJobAndInstance) {
   const struct {
     const char* target;
     const char* entity;
-    stream::Attributes labels;
+    Labels labels;
     const char* name;
     const char* of;
   } cases[] = {

@@ -171,7 +171,7 @@ int run_join(std::string_view what, int rate) {
     event.span_id = kernel ? id : id << 32U;
     event.attributes = {{"http.request.method", "GET"}, {"url.path", "/orders/{id}"}, {"http.response.status_code", "200"}, {"client.port", fmt::to_string(40'000 + slot)}};
     if (traced) event.attributes.emplace_back("parent.span_id", fmt::format("{:016x}", id << 16U));
-    if (kernel) event.attributes.insert(event.attributes.end(), {{"process.pid", "4711"}, {"thread.id", fmt::to_string(4711 + slot)}, {"wait.postgres", "0.000300"}, {"self", "0.000700"}});
+    if (kernel) event.attributes.append({{"process.pid", "4711"}, {"thread.id", fmt::to_string(4711 + slot)}, {"wait.postgres", "0.000300"}, {"self", "0.000700"}});
     else event.attributes.emplace_back("span.kind", "server");
     return event;
   };
