@@ -188,6 +188,26 @@ TEST(Diff, TextsThatABuildReadsAreCode) {
   EXPECT_FALSE(shape_of(commit("x", 0, "", "requirements-prod.txt", "-client==1\n+client==2")).harmless);
 }
 
+// A path is harmless by its folders and by the whole name of its file, not by letters in it.
+TEST(Diff, PathsAreReadByTheirParts) {
+  for (const char* path : {"LICENSE", "LICENSE.txt", "a/README.txt", "tests/run.py", "a/docs/x.yaml", ".github/ci.yml", "CODEOWNERS", ".golangci.yml", "Makefile", "a/x_test.go", "web/static/a.js"}) {
+    EXPECT_TRUE(shape_of(commit("x", 0, "", path, "-a\n+b")).harmless) << path;
+  }
+  for (const char* path : {"internal/license/check.go", "license.go", "contests/join.go", "etc/hosts.allow.txt", "golden_path.go", "latests/x.go", "notes.go", "", "/"}) {
+    EXPECT_FALSE(shape_of(commit("x", 0, "", path, "-a\n+b")).harmless) << path;
+  }
+}
+
+TEST(Diff, CodeBehindACommentIsCode) {
+  EXPECT_FALSE(shape_of(commit("x", 0, "", "a.c", "-/* limit */ n = 8;\n+/* limit */ n = 2;")).harmless);
+  EXPECT_FALSE(shape_of(commit("x", 0, "", "a.c", "-*/ n = 8;\n+*/ n = 2;")).harmless);
+  EXPECT_FALSE(shape_of(commit("x", 0, "", "a.go", "-//go:build linux\n+//go:build darwin")).harmless);
+  EXPECT_TRUE(shape_of(commit("x", 0, "", "a.c", "-/* limit */\n+/* of\n+ * all */")).harmless);
+  std::string many = "+";
+  for (int i = 0; i < 300'000; ++i) many += "/**/";
+  EXPECT_TRUE(shape_of(commit("x", 0, "", "a.c", many)).harmless);
+}
+
 // A deadline began to fail at minute 96, whatever somebody complained of once an hour before.
 TEST(Commits, TheOnsetIsWhereErrorsBecomeMore) {
   RecordedCase c = with_symptom("rpc_error_rate", "ledger call failed: deadline exceeded");

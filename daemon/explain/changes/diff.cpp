@@ -15,12 +15,31 @@ namespace culprit::explain {
 
 namespace {
 
-constexpr std::array kHarmlessPaths = std::to_array<std::string_view>({
-    ".md", ".css", ".scss", ".svg", "_test.", ".test.", ".spec.", "testdata/", "tests/", "docs/", ".github/", "codeowners",
-    "license", ".golangci", ".editorconfig", ".gitignore", "static/", "theme.", "golden", "makefile"});
+// Folders of what does not run in the service.
+constexpr std::array kHarmlessFolders = std::to_array<std::string_view>({"testdata", "test", "tests", "__tests__", "golden", "doc", "docs", "static", ".github"});
+constexpr std::array kHarmlessEndings = std::to_array<std::string_view>({".md", ".rst", ".adoc", ".css", ".scss", ".svg", ".golden", ".editorconfig", ".gitignore"});
+constexpr std::array kHarmlessInfixes = std::to_array<std::string_view>({"_test.", ".test.", ".spec."});
+constexpr std::array kHarmlessStems = std::to_array<std::string_view>({"makefile", "theme", ".golangci"});
+// Of these texts (with .txt, or without an ending) we know that people read them; any other .txt may be what a build (CMakeLists,
+// requirements) or the service reads.
+constexpr std::array kProse = std::to_array<std::string_view>({
+    "authors", "changelog", "changes", "codeowners", "contributing",
+    "contributors", "copying", "licence", "license", "news", "notes", "notice", "readme", "todo"});
 
-// Texts that builds read.
-constexpr std::array kBuildTexts = std::to_array<std::string_view>({"cmakelists.txt", "requirements", "constraints"});
+// A file of this path does not change what the service does.
+bool is_harmless(std::string_view path) {  // in lower case
+  const std::string_view file = path.substr(path.find_last_of('/') + 1);  // npos + 1 is 0
+  const auto in = [](std::string_view word) { return [word](std::string_view part) { return word == part; }; };
+  for (std::string_view folders = path.substr(0, path.size() - file.size()); !folders.empty();) {
+    const auto end = folders.find('/');
+    if (std::ranges::any_of(kHarmlessFolders, in(folders.substr(0, end)))) return true;
+    folders.remove_prefix(end + 1);
+  }
+  const std::string_view stem = file.substr(0, file.find('.', 1)), ending = file.substr(stem.size());
+  return std::ranges::any_of(kHarmlessEndings, [&](std::string_view one) { return file.ends_with(one); }) ||
+         std::ranges::any_of(kHarmlessInfixes, [&](std::string_view one) { return file.find(one) != std::string_view::npos; }) ||
+         std::ranges::any_of(kHarmlessStems, in(stem)) || ((ending.empty() || ending == ".txt") && std::ranges::any_of(kProse, in(stem)));
+}
 
 // Every line that went is compared with every one that came, so that both are bounded.
 constexpr std::size_t kValueLinesMax = 300;
@@ -36,16 +55,22 @@ std::string lower(std::string_view text) {
 }
 
 bool is_comment(std::string_view line) {
-  const auto begin = line.find_first_not_of(" \t");
-  if (begin == std::string_view::npos) return true;
-  line.remove_prefix(begin);
+  while (true) {  // "/* limit */ n = 8" is code behind a comment
+    line.remove_prefix(std::min(line.size(), line.find_first_not_of(" \t")));
+    if (line.empty()) return true;
+    if (!line.starts_with("/*") && !line.starts_with("*/")) break;
+    const auto end = line.find("*/", line[0] == '/' ? 2 : 0);
+    if (end == std::string_view::npos) return true;
+    line.remove_prefix(end + 2);
+  }
   if (line.starts_with("#")) {  // of C it is a directive, of Rust an attribute, of a script its interpreter
     constexpr std::array kDirectives = std::to_array<std::string_view>({"include", "define", "undef", "if", "el", "endif", "pragma", "error", "[", "!"});
     const std::string_view word = line.substr(std::min(line.size(), line.find_first_not_of(" \t", 1)));
     return line[1 < line.size() ? 1 : 0] == ' ' || std::ranges::none_of(kDirectives, [&](std::string_view directive) { return word.starts_with(directive); });
   }
   const bool dashes = line == "--" || line.starts_with("-- ");  // of SQL and Lua; "--flag" is none
-  return dashes || line.starts_with("//") || line.starts_with("/*") || line.starts_with("* ") || line == "*/" || line == "*";
+  const bool directive = line.starts_with("//go:") || line.starts_with("// +build");  // of Go
+  return dashes || (line.starts_with("//") && !directive) || line.starts_with("* ") || line == "*";
 }
 
 // "--- a/shop.go", with "+++ b/shop.go" in the next line: names, while "--- x" alone is a line "-- x" that went.
@@ -144,9 +169,7 @@ DiffShape shape_of(const RecordedChange& commit) {
   bool code = commit.files.empty();
   for (const std::string& file : commit.files) {
     const std::string name = lower(file);
-    const auto contains = [&](std::string_view part) { return name.find(part) != std::string::npos; };
-    const bool safe = std::ranges::any_of(kHarmlessPaths, contains) || (name.ends_with(".txt") && std::ranges::none_of(kBuildTexts, contains)) ||
-                      name == "go.mod" || name == "go.sum" || name.ends_with("package-lock.json");
+    const bool safe = is_harmless(name) || name == "go.mod" || name == "go.sum" || name.ends_with("package-lock.json");
     code = code || !safe;
     for (const std::string_view ending : {".yaml", ".yml", ".toml", ".ini", ".conf", ".json", ".properties", ".env"}) out.setting = out.setting || (name.ends_with(ending) && !safe);
   }
