@@ -247,6 +247,22 @@ TEST(Commits, SignsAreWords) {
   EXPECT_LT(score("request 14018 refused"), score("answer 401 refused"));
 }
 
+// A service that rents out rooms fills no memory.
+TEST(Commits, ARoomDoesNotClimb) {
+  const auto onset_min = [](const std::string& error) {
+    RecordedCase c = with_symptom("booking_failures", error);
+    MetricColumn rss{0, "memory_rss", {}};
+    for (int minute = 0; minute < 100; ++minute) {
+      c.metrics.times_ns.push_back(minute * kMinute);
+      rss.values.push_back(200 + minute % 3 + 5 * std::max(0, minute - 40));
+    }
+    c.metrics.columns = {rss};
+    return symptom_of(c).onset_ns / kMinute;
+  };
+  EXPECT_LT(onset_min("OOMKilled"), 60);
+  EXPECT_EQ(onset_min("no cheap bedroom"), 96);
+}
+
 TEST(Commits, OneSharedWordMayBeChance) {
   const auto score = [](const std::string& diff) {
     RecordedCase c = with_symptom("queue_depth", "ledger writer stuck on shard seven");
@@ -272,12 +288,16 @@ TEST(Commits, ADurationIsNoStatus) {
   EXPECT_GT(outside("POST https://api.pay.example.com/v1/charge returned 503"), 0);
   EXPECT_GT(outside("POST https://api.pay.example.com/v1/charge status=502, giving up"), 0);
   EXPECT_EQ(outside("POST https://api.pay.example.com/v1/charge took 503 ms"), 0);
+  EXPECT_EQ(outside("POST https://api.pay.example.com/v1/charge took 500 milliseconds"), 0);
   EXPECT_EQ(outside("POST https://api.pay.example.com/v1/charge read 500 rows"), 0);
   EXPECT_EQ(outside("POST https://api.pay.example.com/v1/charge read 500.5"), 0);
 }
 
 TEST(Words, AreCutFromCode) {
   EXPECT_THAT(words_of("getLedgerItems(HTTPClient, oom_killed) 503"), ElementsAre("get", "ledger", "item", "client", "oom", "killed"));
+  EXPECT_THAT(words_of("p99Latency utf8Decoder"), ElementsAre("p99", "latency", "utf8", "decoder"));
+  EXPECT_THAT(words_of("retries batches caches indexes processes cookies status redis"),
+              ElementsAre("retry", "batch", "cache", "index", "process", "cookie", "status", "redis"));
 }
 
 }  // namespace

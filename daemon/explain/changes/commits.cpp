@@ -35,7 +35,7 @@ constexpr double kMeans = 1.2;         // the kind of change that such a symptom
 constexpr double kNone = 2.6;          // what a commit has to beat
 constexpr double kOutside = 2.0;       // a sign that names the reason outweighs a commit that is only near in time and words
 
-// What a symptom of a kind comes from, in words of code. Signs of one word are beginnings of words.
+// What a symptom of a kind comes from, in words of code.
 struct Means {
   std::array<std::string_view, 6> symptom;
   std::array<std::string_view, 10> change;
@@ -52,22 +52,6 @@ constexpr std::array kMeansTable = std::to_array<Means>({
     {{"connection", "pool", "too many", "exhaust", "", ""}, {"pool", "connection", "max", "close", "idle", "open", "limit", "leak", "defer", "release"}},
     {{"cpu", "throttling", "busy", "", "", ""}, {"loop", "regex", "parse", "compute", "hash", "compress", "poll", "sort", "encode", "scan"}},
 });
-
-// "oom" is in "OOMKilled", but not in "room".
-bool speaks_of(const SymptomWords& symptom, std::string_view sign) {
-  if (sign.empty()) return false;
-  const bool digits = sign[0] >= '0' && sign[0] <= '9';
-  if (!digits && sign.find(' ') == std::string_view::npos) {
-    const auto word = symptom.words.lower_bound(sign);
-    return word != symptom.words.end() && word->first.starts_with(sign);
-  }
-  const auto in_word = [](char c) { return (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9'); };
-  for (auto at = symptom.text.find(sign); at != std::string::npos; at = symptom.text.find(sign, at + 1)) {
-    const auto end = at + sign.size();
-    if ((at == 0 || !in_word(symptom.text[at - 1])) && (end == symptom.text.size() || !in_word(symptom.text[end]))) return true;
-  }
-  return false;
-}
 
 double mean_overlap(const SymptomWords& symptom, const Bag& changed) {
   double best = 0;

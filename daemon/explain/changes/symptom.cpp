@@ -49,7 +49,9 @@ std::string lower(std::string_view text) {
 
 // "returned 503", not "took 503 ms".
 bool has_server_status(std::string_view line) {  // in lower case
-  constexpr std::array kUnits = std::to_array<std::string_view>({"ns", "us", "ms", "s", "sec", "second", "b", "byte", "kb", "mb", "gb", "kib", "mib", "gib", "%", "row", "item", "record", "request", "time"});
+  constexpr std::array kUnits = std::to_array<std::string_view>({
+      "ns", "us", "ms", "s", "sec", "second", "millisecond", "microsecond", "nanosecond", "m", "min", "minute", "h", "hour", "b", "byte",
+      "kb", "mb", "gb", "kib", "mib", "gib", "%", "row", "item", "record", "request", "time"});
   for (const std::string_view code : {"500", "502", "503", "504"}) {
     for (auto at = line.find(code); at != std::string_view::npos; at = line.find(code, at + 1)) {
       const bool begins = at > 0 && std::string_view(" =:(\"").contains(line[at - 1]);
@@ -123,9 +125,9 @@ std::int64_t onset_of_metric(const RecordedCase& c, std::int64_t alert_ns) {
 }
 
 // What fills up is noticed when it is full, long after what made it fill: since when, if the symptom speaks of such a thing. 0 = it does not.
-std::int64_t onset_of_climb(const RecordedCase& c, std::string_view symptom, std::int64_t alert_ns) {
+std::int64_t onset_of_climb(const RecordedCase& c, const SymptomWords& symptom, std::int64_t alert_ns) {
   static constexpr std::array<std::string_view, 8> kFills = {"oom", "memory", "heap", "rss", "disk", "no space", "volume", "storage"};
-  if (std::ranges::none_of(kFills, [&](std::string_view word) { return symptom.find(word) != std::string_view::npos; })) return 0;
+  if (std::ranges::none_of(kFills, [&](std::string_view sign) { return speaks_of(symptom, sign); })) return 0;
   std::int64_t onset = 0;
   for (const MetricColumn& column : c.metrics.columns) {
     const Family family = family_of(column.name);
@@ -137,6 +139,21 @@ std::int64_t onset_of_climb(const RecordedCase& c, std::string_view symptom, std
 }
 
 }  // namespace
+
+bool speaks_of(const SymptomWords& symptom, std::string_view sign) {
+  if (sign.empty()) return false;
+  const bool digits = sign[0] >= '0' && sign[0] <= '9';
+  if (!digits && sign.find(' ') == std::string_view::npos) {
+    const auto word = symptom.words.lower_bound(sign);
+    return word != symptom.words.end() && word->first.starts_with(sign);
+  }
+  const auto in_word = [](char c) { return (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9'); };
+  for (auto at = symptom.text.find(sign); at != std::string::npos; at = symptom.text.find(sign, at + 1)) {
+    const auto end = at + sign.size();
+    if ((at == 0 || !in_word(symptom.text[at - 1])) && (end == symptom.text.size() || !in_word(symptom.text[end]))) return true;
+  }
+  return false;
+}
 
 SymptomWords symptom_of(const RecordedCase& c) {
   SymptomWords out;
@@ -198,7 +215,7 @@ SymptomWords symptom_of(const RecordedCase& c) {
   const std::int64_t metric_ns = onset_of_metric(c, alert_ns), errors_since_ns = onset_of_errors(std::move(errors_ns), first_line_ns, alert_ns);
   out.onset_ns = metric_ns != 0 && errors_since_ns != 0 ? std::min(metric_ns, errors_since_ns) : metric_ns != 0 ? metric_ns : errors_since_ns;
   if (out.onset_ns == 0 || out.onset_ns > alert_ns) out.onset_ns = alert_ns;
-  if (const std::int64_t climb_ns = onset_of_climb(c, out.text, alert_ns); climb_ns != 0) out.onset_ns = std::min(out.onset_ns, climb_ns);
+  if (const std::int64_t climb_ns = onset_of_climb(c, out, alert_ns); climb_ns != 0) out.onset_ns = std::min(out.onset_ns, climb_ns);
   return out;
 }
 

@@ -19,4 +19,8 @@ struct SymptomWords {
 
 SymptomWords symptom_of(const RecordedCase& c);
 
+// Does it speak of a sign, such as "oom" or "no space"? One word is the beginning of a word ("oom" is in "OOMKilled", but not in "room"),
+// a number or several words stand alone. None if the sign is empty.
+bool speaks_of(const SymptomWords& symptom, std::string_view sign);
+
 }  // namespace culprit::explain
