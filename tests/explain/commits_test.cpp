@@ -272,6 +272,17 @@ TEST(Commits, OneSharedWordMayBeChance) {
   EXPECT_LT(score("-\ta(x)\n+\tb(shard)") + 1, score("-\ta(x)\n+\tledger.writer(shard)"));
 }
 
+// What every commit says, as the name of the one service that all of them change, tells nothing for any.
+TEST(Commits, WordsThatEveryCommitSaysAreWeak) {
+  const auto score = [](const std::string& others) {
+    RecordedCase c = with_symptom("queue_depth", "ledger writer stuck on shard seven");
+    c.changes = {commit("a1", 60, "", "x.go", "-\ta(x)\n+\tledger.writer(shard)"), deploy("a1", 60, "shop")};
+    for (int i = 0; i < 15; ++i) c.changes.push_back(commit(fmt::format("z{}", i), 60, "", "x.go", others));
+    return score_of(c, "a1");
+  };
+  EXPECT_LT(score("-\ta(x)\n+\tledger.writer(shard)") + 1, score("-\ta(x)\n+\tb(y)"));
+}
+
 // Lines of somebody whom the case does not name say nothing of a deploy to another whom it does not name.
 TEST(Commits, TwoUnknownServicesAreNotOne) {
   RecordedCase c = with_symptom("rpc_error_rate", "ledger call failed: deadline exceeded");

@@ -28,7 +28,7 @@ constexpr double kHere = 1.6;          // deployed to a service that shows the s
 constexpr double kHarmless = -3.0;
 constexpr double kNoDiff = -0.5;
 constexpr double kWordsMost = 3.0;     // of the commit that shares most, if it shares
-constexpr double kWordsEnough = 3;     // so many words: one or two may be chance
+constexpr double kWordsEnough = 3;     // so many words that this commit alone shares: one or two, or what every commit says, may be chance
 constexpr double kValue = 1.0;         // a value changed two-fold or more
 constexpr double kRemoved = 1.2;
 constexpr double kMeans = 1.2;         // the kind of change that such a symptom comes from
@@ -111,17 +111,19 @@ std::vector<RankedCommit> score_commits(const RecordedCase& c) {
   double most = 0;
   for (std::size_t i = 0; i < commits.size(); ++i) {
     std::vector<std::pair<double, std::string_view>> parts;
+    double strength = 0;
     for (const auto& [word, weight] : bags[i]) {
       const auto said = symptom.words.find(word);
       if (said == symptom.words.end()) continue;
       const double part = weight * said->second * std::log(1 + static_cast<double>(commits.size()) / commits_with[word]);
       overlap[i] += part;
+      strength += part;
       parts.emplace_back(part, word);
     }
     overlap[i] /= std::sqrt(3 + std::sqrt(static_cast<double>(bags[i].size())));
     most = std::max(most, overlap[i]);
     std::ranges::sort(parts, std::greater<>());
-    counted[i] = std::min(1.0, static_cast<double>(parts.size()) / kWordsEnough);
+    counted[i] = std::min(1.0, strength / (kWordsEnough * std::log(1 + static_cast<double>(commits.size()))));
     for (std::size_t k = 0; k < std::min<std::size_t>(4, parts.size()); ++k) shared[i] += fmt::format("{}{}", k > 0 ? ", " : "", parts[k].second);
   }
   std::vector<RankedCommit> out;
