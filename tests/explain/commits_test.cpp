@@ -179,6 +179,10 @@ TEST(Diff, DirectivesFlagsAndDashesAreLines) {
   EXPECT_TRUE(shape_of(commit("x", 0, "", "a.sql", "--- a/a.sql\n+++ b/a.sql\n@@ -1,2 +1,2 @@\n--- of all\n+-- of some")).harmless);
   EXPECT_EQ(changed_lines("--- a/a.sql\n+++ b/a.sql\n@@ -1,2 +1,1 @@\n select\n--- of all\n").size(), 1U);
   EXPECT_EQ(changed_lines("+++ n").size(), 1U);
+  // In the middle of a hunk two such lines are code, before a hunk or at the beginning they are names, however long the last one claims to be.
+  EXPECT_EQ(changed_lines("--- a/a\n+++ b/a\n@@ -1,3 +1,3 @@\n x\n--- n;\n+++ n;\n y\n--- a/b\n+++ b/b\n@@ -1 +1 @@\n-x\n+y").size(), 4U);
+  EXPECT_EQ(changed_lines("@@ -1,90 +1,90 @@\n-x\n+y\n--- a/b\n+++ b/b\n@@ -1 +1 @@\n-x\n+y").size(), 4U);
+  EXPECT_EQ(changed_lines("diff --git a/b b/b\n--- a/b\n+++ b/b\n-x\n+y\n").size(), 2U);
   EXPECT_TRUE(changed_lines("").empty());
 }
 

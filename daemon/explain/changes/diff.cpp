@@ -6,6 +6,7 @@
 #include <array>
 #include <cmath>
 #include <set>
+#include <span>
 
 #include "daemon/explain/changes/words.h"
 #include "daemon/explain/draft.h"
@@ -73,9 +74,12 @@ bool is_comment(std::string_view line) {
   return dashes || (line.starts_with("//") && !directive) || line.starts_with("* ") || line == "*";
 }
 
-// "--- a/shop.go", with "+++ b/shop.go" in the next line: names, while "--- x" alone is a line "-- x" that went.
-bool is_file_name(std::string_view line, std::string_view before, std::string_view after) {
-  return (line.starts_with("--- ") && after.starts_with("+++ ")) || (line.starts_with("+++ ") && before.starts_with("--- "));
+// Do two lines name the file of what follows, as "--- a/shop.go" and "+++ b/shop.go" do? "--n;" that became "++n;" looks alike, but is in the
+// middle of a hunk. (The lengths in the heads of hunks would tell as well, but diffs that were shortened keep the old ones.)
+bool are_names(std::span<const std::string_view> lines, std::size_t at) {
+  if (at + 1 >= lines.size() || !lines[at].starts_with("--- ") || !lines[at + 1].starts_with("+++ ")) return false;
+  const bool in_hunk = at > 0 && !lines[at - 1].empty() && std::string_view(" +-\\").contains(lines[at - 1][0]);
+  return !in_hunk || (at + 2 < lines.size() && lines[at + 2].starts_with("@@"));
 }
 
 // The first number of a line, with the unit of time behind it if there is one, in its smallest unit.
@@ -149,17 +153,19 @@ std::vector<ValueLine> value_lines(const std::vector<std::string_view>& lines) {
 }  // namespace
 
 std::vector<DiffLine> changed_lines(std::string_view diff) {
+  std::vector<std::string_view> lines;
+  while (!diff.empty()) {
+    const auto end = std::min(diff.find('\n'), diff.size());
+    lines.push_back(diff.substr(0, end));
+    diff.remove_prefix(std::min(diff.size(), end + 1));
+  }
   std::vector<DiffLine> out;
-  std::string_view before, line;
-  for (bool first = true, more = true; more; first = false) {
-    more = !diff.empty();
-    const auto end = diff.find('\n');
-    const std::string_view next = diff.substr(0, end);
-    diff.remove_prefix(end == std::string_view::npos ? diff.size() : end + 1);
-    const bool changes = !first && (line.starts_with('+') || line.starts_with('-'));
-    if (changes && !is_file_name(line, before, next)) out.push_back({line[0], line.substr(1)});
-    before = line;
-    line = next;
+  for (std::size_t i = 0; i < lines.size(); ++i) {
+    if (are_names(lines, i)) {
+      ++i;
+    } else if (lines[i].starts_with('+') || lines[i].starts_with('-')) {
+      out.push_back({lines[i][0], lines[i].substr(1)});
+    }
   }
   return out;
 }
