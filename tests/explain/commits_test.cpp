@@ -192,6 +192,16 @@ TEST(Diff, TextsThatABuildReadsAreCode) {
   EXPECT_FALSE(shape_of(commit("x", 0, "", "requirements-prod.txt", "-client==1\n+client==2")).harmless);
 }
 
+// Another release of a library is another service. Its checksum alone is not.
+TEST(Diff, ADependencyIsCode) {
+  EXPECT_FALSE(shape_of(commit("x", 0, "", "shop/go.mod", "-client v1.2.0\n+client v1.3.0")).harmless);
+  EXPECT_FALSE(shape_of(commit("x", 0, "", "go.mod", "-client v1.2.0\n+client v1.3.0")).harmless);
+  const DiffShape lock = shape_of(commit("x", 0, "", "package-lock.json", "-\"integrity\": \"sha-a\"\n+\"integrity\": \"sha-b\""));
+  EXPECT_FALSE(lock.harmless);
+  EXPECT_FALSE(lock.setting);
+  EXPECT_TRUE(shape_of(commit("x", 0, "", "shop/go.sum", "-client h1:a\n+client h1:b")).harmless);
+}
+
 // A path is harmless by its folders and by the whole name of its file, not by letters in it.
 TEST(Diff, PathsAreReadByTheirParts) {
   for (const char* path : {"LICENSE", "LICENSE.txt", "a/README.txt", "tests/run.py", "a/docs/x.yaml", ".github/ci.yml", "CODEOWNERS", ".golangci.yml", "Makefile", "a/x_test.go", "web/static/a.js"}) {

@@ -18,7 +18,7 @@ namespace {
 
 // Folders of what does not run in the service.
 constexpr std::array kHarmlessFolders = std::to_array<std::string_view>({"testdata", "test", "tests", "__tests__", "golden", "doc", "docs", "static", ".github"});
-constexpr std::array kHarmlessEndings = std::to_array<std::string_view>({".md", ".rst", ".adoc", ".css", ".scss", ".svg", ".golden", ".editorconfig", ".gitignore"});
+constexpr std::array kHarmlessEndings = std::to_array<std::string_view>({".md", ".rst", ".adoc", ".css", ".scss", ".svg", ".golden", ".editorconfig", ".gitignore", "go.sum"});
 constexpr std::array kHarmlessInfixes = std::to_array<std::string_view>({"_test.", ".test.", ".spec."});
 constexpr std::array kHarmlessStems = std::to_array<std::string_view>({"makefile", "theme", ".golangci"});
 // Of these texts (with .txt, or without an ending) we know that people read them; any other .txt may be what a build (CMakeLists,
@@ -175,9 +175,9 @@ DiffShape shape_of(const RecordedChange& commit) {
   bool code = commit.files.empty();
   for (const std::string& file : commit.files) {
     const std::string name = lower(file);
-    const bool safe = is_harmless(name) || name == "go.mod" || name == "go.sum" || name.ends_with("package-lock.json");
+    const bool safe = is_harmless(name);
     code = code || !safe;
-    for (const std::string_view ending : {".yaml", ".yml", ".toml", ".ini", ".conf", ".json", ".properties", ".env"}) out.setting = out.setting || (name.ends_with(ending) && !safe);
+    for (const std::string_view ending : {".yaml", ".yml", ".toml", ".ini", ".conf", ".json", ".properties", ".env"}) out.setting = out.setting || (name.ends_with(ending) && !safe && !name.ends_with("package-lock.json"));
   }
   std::vector<std::string_view> gone, come;
   for (const DiffLine& line : changed_lines(commit.diff)) {
