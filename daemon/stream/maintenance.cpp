@@ -104,6 +104,17 @@ Result<void> copy_file(const std::filesystem::path& path, const std::string& cop
   return written && ::fsync(written.get()) == 0 ? Result<void>() : fail_errno(errno, fmt::format("sync '{}'", copy));
 }
 
+// False: there is none.
+Result<bool> next_line(std::istream& in, std::uint64_t number, std::string& line) {
+  line.clear();
+  for (int c = in.get(); c != std::istream::traits_type::eof(); c = in.get()) {
+    if (c == '\n') return true;
+    if (line.size() >= kLineBytesMax) return fail(Code::Invalid, fmt::format("line {} has more than {} bytes", number, kLineBytesMax));
+    line.push_back(static_cast<char>(c));
+  }
+  return !line.empty();
+}
+
 }  // namespace
 
 Result<std::vector<FileReport>> verify_store(const std::filesystem::path& folder) {
@@ -177,30 +188,25 @@ Result<std::uint64_t> export_events(const EventStore& store, const Query& query,
   return count;
 }
 
-Result<std::uint64_t> import_events(std::istream& in, EventStore& store, const Clock& clock) {
+Result<std::int64_t> read_export_header(std::istream& in) {
   std::string line;
-  std::uint64_t number = 1, count = 0;
-  const auto next_line = [&]() -> Result<bool> {
-    line.clear();
-    for (int c = in.get(); c != std::istream::traits_type::eof(); c = in.get()) {
-      if (c == '\n') return true;
-      if (line.size() >= kLineBytesMax) return fail(Code::Invalid, fmt::format("line {} has more than {} bytes", number, kLineBytesMax));
-      line.push_back(static_cast<char>(c));
-    }
-    return !line.empty();
-  };
-  ASSIGN(const bool any, next_line());
+  ASSIGN(const bool any, next_line(in, 1, line));
   const nlohmann::json header = any ? nlohmann::json::parse(line, nullptr, false) : nlohmann::json();
   if (!header.is_object() || header.value("culprit", nlohmann::json()) != "events" || !header.value("wall_offset_ns", nlohmann::json()).is_number_integer()) {
     return fail(Code::Invalid, "line 1 is no header of an export: {\"culprit\":\"events\",\"version\":1,\"wall_offset_ns\":...}");
   }
   if (header.value("version", nlohmann::json()) != 1) return fail(Code::Unsupported, "written by a newer release");
-  const auto shift = static_cast<std::int64_t>(static_cast<std::uint64_t>(header["wall_offset_ns"].get<std::int64_t>()) -
-                                               static_cast<std::uint64_t>(clock.wall_offset_ns()));
+  return header["wall_offset_ns"].get<std::int64_t>();
+}
+
+Result<std::uint64_t> import_events(std::istream& in, std::int64_t exported_offset_ns, EventStore& store, const Clock& clock) {
+  const auto shift = static_cast<std::int64_t>(static_cast<std::uint64_t>(exported_offset_ns) - static_cast<std::uint64_t>(clock.wall_offset_ns()));
+  std::string line;
+  std::uint64_t number = 1, count = 0;
   std::vector<Event> batch;
   for (;;) {
     ++number;
-    ASSIGN(const bool more, next_line());
+    ASSIGN(const bool more, next_line(in, number, line));
     if (!more || batch.size() >= kImportBatch) {
       count += batch.size();
       if (!batch.empty()) TRY(store.append(std::exchange(batch, {})));

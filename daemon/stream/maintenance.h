@@ -40,8 +40,11 @@ Result<std::uint64_t> backup_store(const std::filesystem::path& folder, const st
 // JSON lines, oldest first, in the times of the boot that the header's offset belongs to. Answers how many.
 Result<std::uint64_t> export_events(const EventStore& store, const Query& query, const Clock& clock, std::ostream& out);
 
-// Appends such a file's events, moved into this boot's times by both wall clocks. Invalid: "line 7: ...", with
-// what came before it already appended (durable after flush()).
-Result<std::uint64_t> import_events(std::istream& in, EventStore& store, const Clock& clock);
+// The first line of such a file: its wall_offset_ns. Errors: Invalid (it is none), Unsupported (a newer one).
+Result<std::int64_t> read_export_header(std::istream& in);
+
+// Appends the events of such a file, read up to behind its header, moved into this boot's times by both wall clocks. Invalid: "line 7:
+// ...", with what came before it already appended (durable after flush()).
+Result<std::uint64_t> import_events(std::istream& in, std::int64_t exported_offset_ns, EventStore& store, const Clock& clock);
 
 }  // namespace culprit::stream

@@ -35,6 +35,20 @@ std::function<int()> log_writer(milliseconds time, int result_fd) {
   };
 }
 
+// A watched child writes lines for some windows of the budget. How many; everything it left in the rings is read.
+std::optional<std::uint64_t> flood(Live& live) {
+  int results[2];
+  std::uint64_t written = 0;
+  if (pipe(results) != 0) return std::nullopt;
+  Child child(log_writer(milliseconds(3500), results[1]));
+  if (!live.watch(child.pid(), sensor::kCaptureLogs)) return std::nullopt;
+  child.go();
+  if (!live.find<culprit_exit_event>([&](const auto& e) { return e.task.tgid == tgid_of(child); }, milliseconds(30'000))) return std::nullopt;
+  if (child.wait() != 0 || read(results[0], &written, sizeof(written)) != static_cast<ssize_t>(sizeof(written))) return std::nullopt;
+  live.drain();
+  return written;
+}
+
 void expect_conserved(const collect::CollectorCounts& counts) {
   for (std::uint32_t kind = 1; kind < CULPRIT_EVENT_KINDS; ++kind) {
     const auto& row = counts.kinds[kind];
@@ -98,26 +112,14 @@ INSTANTIATE_TEST_SUITE_P(Loads, ConservationTest, testing::ValuesIn(kLoads), [](
   return name;
 });
 
-// Of a flood that would spend a window's budget at once only a quarter of it is captured, and for the rest of the window the one who
-// makes it is left alone.
+// Of a flood that would spend a window's budget at once only a quarter of it is captured, also while calls are observed without a pause.
 TEST(SensorTest, AFloodIsCapturedThinly) {
   REQUIRE_BPF();
   constexpr std::uint32_t kRecords = 1000;
   constexpr std::uint64_t kBudget = (std::uint64_t{kRecords} << CULPRIT_BUDGET_WINDOW_SHIFT) / 1'000'000'000;
-  auto live = Live::start({.payload_records_per_cpu = kRecords, .snapshot_ms = 60'000, .calls_percent = 1});
+  auto live = Live::start({.payload_records_per_cpu = kRecords});
   ASSERT_TRUE(live);
-  int results[2];
-  ASSERT_EQ(pipe(results), 0);
-  Child child(log_writer(milliseconds(3500), results[1]));
-  ASSERT_TRUE(live->watch(child.pid(), sensor::kCaptureLogs));
-  child.go();
-  ASSERT_TRUE(live->find<culprit_exit_event>([&](const auto& e) { return e.task.tgid == tgid_of(child); }, milliseconds(30'000)));
-  EXPECT_EQ(child.wait(), 0);
-  live->drain();
-  // No snapshot is due meanwhile: the sensor was woken.
-  std::uint64_t written = 0;
-  ASSERT_EQ(read(results[0], &written, sizeof(written)), static_cast<ssize_t>(sizeof(written)));
-  EXPECT_LT(live->collector().counts().kinds[CULPRIT_EVENT_LOG].produced, written / 10);
+  ASSERT_TRUE(flood(*live));
   std::map<std::uint64_t, std::uint64_t> windows;  // records in each
   for (const auto* line : live->all<culprit_log_event>([](const auto&) { return true; })) {
     ++windows[line->header.time_ns >> CULPRIT_BUDGET_WINDOW_SHIFT];
@@ -128,6 +130,17 @@ TEST(SensorTest, AFloodIsCapturedThinly) {
   const auto fewest = std::ranges::min_element(windows, {}, &std::pair<const std::uint64_t, std::uint64_t>::second);
   EXPECT_GT(fewest->second, 0U);
   EXPECT_LT(fewest->second, kBudget * 3 / 4);  // of a CPU; the writer may have been on two
+}
+
+// Nothing else makes the sensor look meanwhile: no snapshot is due, and windows are rare.
+TEST(SensorTest, ASpentBudgetWakesIt) {
+  REQUIRE_BPF();
+  auto live = Live::start({.payload_records_per_cpu = 1000, .snapshot_ms = 60'000, .calls_percent = 1});
+  ASSERT_TRUE(live);
+  const auto written = flood(*live);
+  ASSERT_TRUE(written);
+  EXPECT_GT(live->collector().counts().kinds[CULPRIT_EVENT_LOG].produced, 0U);
+  EXPECT_LT(live->collector().counts().kinds[CULPRIT_EVENT_LOG].produced, *written / 10);
 }
 
 // A process with no rights at all maps the rings and reads them.

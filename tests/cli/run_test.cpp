@@ -160,6 +160,12 @@ TEST_F(RunTest, StoreFilesOffline) {
     out << "{\"culprit\":\"events\",\"version\":1,\"wall_offset_ns\":0}\n"
         << R"({"time_ns":1000000000,"kind":"log","entity":"service:shop","body":"hello"})" << "\n";
   }
+  const std::string wrong = folder_ / "wrong.jsonl";
+  std::ofstream(wrong) << "{}\n";
+  for (const auto& [name, says] : {std::pair(wrong, "no header of an export"), std::pair(std::string(folder_ / "absent"), "No such file")}) {
+    EXPECT_THAT(run({"store", "import", name, "--folder", folder}).err, HasSubstr(says));
+    EXPECT_FALSE(std::filesystem::exists(folder)) << "a refused import leaves nothing behind";
+  }
   EXPECT_THAT(run({"store", "import", file, "--folder", folder}).err, HasSubstr("1 event taken"));
   const Outcome verified = run({"store", "verify", "--folder", folder});
   EXPECT_EQ(verified.code, kAnswered) << verified.err;

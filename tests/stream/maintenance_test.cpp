@@ -206,7 +206,9 @@ TEST_F(MaintenanceTest, ExportedEventsReplay) {
   {
     auto store = EmbeddedStore::open(options_, clock_);
     ASSERT_TRUE(store);
-    EXPECT_EQ(*import_events(file, **store, clock_), expected_.size());
+    const auto offset_ns = read_export_header(file);
+    ASSERT_TRUE(offset_ns);
+    EXPECT_EQ(*import_events(file, *offset_ns, **store, clock_), expected_.size());
     std::vector<std::string> moved;
     EXPECT_TRUE((*store)->scan({}, [&](Event event) {
       event.time_ns += 950 * kNsPerSecond;
@@ -226,7 +228,8 @@ TEST_F(MaintenanceTest, ExportedEventsReplay) {
                {"{\"culprit\":\"events\",\"version\":1,\"wall_offset_ns\":0}\n{\"time_ns\":1,\"kind\":\"log\",\"entity\":\"a\",\"name\":\"b\"}\n7\n", "1 events before it were taken"}};
   for (const auto& c : cases) {
     std::istringstream in(c.text);
-    const auto done = import_events(in, **store, clock_);
+    const auto offset_ns = read_export_header(in);
+    const auto done = offset_ns ? import_events(in, *offset_ns, **store, clock_) : std::unexpected(offset_ns.error());
     ASSERT_FALSE(done) << c.text;
     EXPECT_THAT(done.error().message, HasSubstr(c.says));
   }

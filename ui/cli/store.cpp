@@ -84,17 +84,21 @@ Result<Exit> export_to(const Session& session, const Options& options) {
 }
 
 Result<Exit> import_from(const Session& session, const Options& options) {
-  std::error_code error;
-  std::filesystem::create_directories(options.folder, error);  // a state folder that is new is what an import is for
-  if (error) return fail_errno(error.value(), fmt::format("create folder '{}'", options.folder));
-  ASSIGN(const auto store, open_store(session, options, false));
   std::ifstream file;
   if (options.file != "-") {
     file.open(options.file, std::ios::binary);
     if (!file) return fail_errno(errno, fmt::format("open '{}'", options.file));
   }
-  auto count = stream::import_events(options.file == "-" ? std::cin : file, *store, session.clock);
-  if (!count) return std::unexpected(count.error().context(fmt::format("'{}'", options.file)));
+  std::istream& in = options.file == "-" ? std::cin : file;
+  const auto of_file = [&](const Error& why) { return std::unexpected(why.context(fmt::format("'{}'", options.file))); };
+  const auto offset_ns = stream::read_export_header(in);  // before there is a store: what is refused leaves nothing behind
+  if (!offset_ns) return of_file(offset_ns.error());
+  std::error_code error;
+  std::filesystem::create_directories(options.folder, error);  // a state folder that is new is what an import is for
+  if (error) return fail_errno(error.value(), fmt::format("create folder '{}'", options.folder));
+  ASSIGN(const auto store, open_store(session, options, false));
+  auto count = stream::import_events(in, *offset_ns, *store, session.clock);
+  if (!count) return of_file(count.error());
   session.err << fmt::format("{} taken from '{}'\n", counted(*count, "event"), options.file);
   return kAnswered;
 }
