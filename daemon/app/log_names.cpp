@@ -62,7 +62,7 @@ void LogNames::name(std::vector<stream::Event>& events, std::int64_t wall_offset
     const logs::Match match = miner_.add(given ? shape : std::string_view(event.body));
     event.name = logs::template_name(match.template_id);
     if (event.severity == stream::kUnset) event.severity = match.severity;
-    if (!given) event.attributes.emplace_back("template", std::string(match.text));
+    if (!given) event.attributes.emplace_back("template", match.text);
     for (const auto& [from, into] : miner_.take_merges()) sightings_.merge(from, into);
     sightings_.add(match.template_id, event.entity, event.time_ns + wall_offset_ns);
     if (match.is_new) event.attributes.emplace_back("template.new", "1");

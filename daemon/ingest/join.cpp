@@ -46,8 +46,8 @@ std::uint64_t parent_of(const Event& event) {
 
 bool has_trace(const Event& event) { return event.trace_id[0] != 0 || event.trace_id[1] != 0; }
 
-void put(Event& event, std::string_view key, std::string value) {
-  if (event.attribute(key).empty()) event.attributes.emplace_back(std::string(key), std::move(value));
+void put(Event& event, std::string_view key, std::string_view value) {
+  if (event.attribute(key).empty()) event.attributes.emplace_back(key, value);
 }
 
 std::string_view next_segment(std::string_view& path) {
@@ -292,7 +292,7 @@ void Join::join(Event& event, Seen& seen, Number number, bool by_trace, std::int
   if (seen.held) {
     put(event, "kernel.duration", fmt::format("{:.6f}", seen.event.value));
     for (const auto& [key, value] : seen.event.attributes) {
-      if (key.starts_with("wait.") || key.starts_with("run_queue") || key == "self" || key == "client.service" || key == "error.type" || key == "culprit.ambiguous") put(event, key, std::string(value));
+      if (key.starts_with("wait.") || key.starts_with("run_queue") || key == "self" || key == "client.service" || key == "error.type" || key == "culprit.ambiguous") put(event, key, value);
     }
     if (!has_trace(event)) std::ranges::copy(seen.trace_id, event.trace_id);
     event.severity = std::max(event.severity, seen.event.severity);

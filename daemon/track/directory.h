@@ -187,7 +187,7 @@ class Directory {
   void newcomers();
   void questions();
   void change(std::int64_t time_ns, Service& service, std::string_view name, const Process* process,
-              stream::Attributes attributes);
+              const stream::Attributes& attributes);
 
   const TrackerOptions& options_;
   TrackStats& stats_;

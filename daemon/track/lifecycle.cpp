@@ -67,7 +67,7 @@ bool Directory::busy(const Usage& usage) const {
 }
 
 void Directory::change(std::int64_t time_ns, Service& service, std::string_view name, const Process* process,
-                       stream::Attributes attributes) {
+                       const stream::Attributes& attributes) {
   stream::Event event;
   event.time_ns = time_ns > 0 ? time_ns : now_ns_;  // 0: the start of a process that nobody told us
   event.kind = stream::Kind::Change;
