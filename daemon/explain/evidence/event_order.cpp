@@ -199,20 +199,20 @@ void event_order(const RecordedCase& c, const SpanForest& forest, const CaseTemp
   };
   Signal amount = make_signal(c, "traces.event_order", Modality::Traces, "code");
   Signal share = make_signal(c, "traces.event_share", Modality::Traces, "code");
+  // As many surprises as healthy requests had.
+  const auto expected = [](const Count& count) { return count.spans_now * (count.base + 0.5) / (count.spans_base + 1); };
   double total = 0;
   for (auto& [service, count] : counts) {
-    const double expected = count.spans_base > 0 ? count.spans_now * (count.base + 0.5) / (count.spans_base + 1) : 0.5;
-    count.now = std::max(0.0, count.now - expected);
+    count.now = std::max(0.0, count.now - expected(count));
     total += count.now;
   }
   for (const auto& [service, count] : counts) {
     if (count.now < 1) continue;
     const auto most = std::ranges::max_element(count.pairs, {}, [](const auto& entry) { return entry.second; });
-    const double expected = count.spans_now * (count.base + 0.5) / (count.spans_base + 1);
     const auto& [lacks, from, to] = most->first;
     const std::string reason = lacks ? fmt::format("in {} requests {} is missing, which is always there in healthy ones", most->second, words(from))
                                      : fmt::format("in {} requests {} was followed by {}, which it is not in healthy ones", most->second, words(from), words(to));
-    raise(amount, c, service, std::log1p(count.now / std::sqrt(expected + 1)), reason, c.onset_ns);
+    raise(amount, c, service, std::log1p(count.now / std::sqrt(expected(count) + 1)), reason, c.onset_ns);
     raise(share, c, service, count.now / total, reason, c.onset_ns);
   }
   out.push_back(std::move(amount));
