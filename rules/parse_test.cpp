@@ -2,6 +2,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <cmath>
 #include <fstream>
 #include <iterator>
 #include <sstream>
@@ -49,7 +50,7 @@ Result<void> add_series(std::string_view text, const stream::Event& first, std::
     const std::string_view value_text = trim(part.substr(0, x));
     const auto value = number_of(value_text);
     const auto times = x == std::string_view::npos ? std::optional<double>(1) : graph::parse_number(trim(part.substr(x + 2)));
-    if ((!value && value_text != "-") || !times || *times < 1 || *times != static_cast<double>(static_cast<std::int64_t>(*times))) {
+    if ((!value && value_text != "-") || !times || *times < 1 || *times != std::trunc(*times)) {
       return fail(Code::Invalid, fmt::format("a series is 'VALUE xCOUNT, …' such as '3ms x60, 400ms x30', not '{}'", part.substr(0, 80)));
     }
     if (static_cast<double>(events.size()) + *times > static_cast<double>(kTestEventsMax)) return fail(Code::Invalid, fmt::format("more than {} events in a test", kTestEventsMax));

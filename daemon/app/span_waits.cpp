@@ -81,7 +81,7 @@ Result<SpanWaitsReader> SpanWaitsReader::read(const stream::EventStore& store, s
   query.to_ns = to_ns;
   query.limit = kSlowMax;
   TRY(store.scan(query, [&](const stream::Event& event) {
-    reader.slow_.push_back({event.time_ns - static_cast<std::int64_t>(event.value * kNsPerSecond), event.time_ns, std::string(event.attribute("process.pid")), std::string(event.attribute("thread.id"))});
+    reader.slow_.push_back({event.start_ns(), event.time_ns, std::string(event.attribute("process.pid")), std::string(event.attribute("thread.id"))});
     return true;
   }));
   return reader;

@@ -40,8 +40,6 @@ std::uint64_t parent_of(const stream::Event& event) {
 // Kernel spans name the thread that handled the request; OTLP's name their kind.
 bool seen_by_kernel(const stream::Event& event) { return !event.attribute("thread.id").empty() && event.attribute("span.kind").empty(); }
 
-std::int64_t start_ns(const stream::Event& event) { return event.time_ns - static_cast<std::int64_t>(event.value * kNsPerSecond); }
-
 // The event with what the kernel saw of it: its own, or, after both were joined, the program's.
 const stream::Event* kernel_view(const Node& node) {
   if (node.kernel != nullptr) return node.kernel;
@@ -59,7 +57,7 @@ Json kernel_json(const std::vector<Node>& nodes, std::size_t at, const SpanWaits
     };
     const OwnTime own = {.self_s = std::min(seconds("self", 0), node.event->value), .run_queue_s = seconds("run_queue", -1), .run_queue_calls_s = seconds("run_queue.in_calls", 0)};
     const std::string_view tid = seen->attribute("culprit.ambiguous").empty() ? seen->attribute("thread.id") : std::string_view();
-    const SpanWaits waits = reader.of(node.event->entity, seen->attribute("process.pid"), tid, start_ns(*node.event), node.event->time_ns, own);
+    const SpanWaits waits = reader.of(node.event->entity, seen->attribute("process.pid"), tid, node.event->start_ns(), node.event->time_ns, own);
     return {{"network_s", waits.network_s}, {"run_queue_s", waits.run_queue_s}, {"run_queue_exact", waits.run_queue_exact}, {"disk_s", waits.disk_s}, {"disk_timed_s", waits.timed_s}, {"lock_s", waits.lock_s}, {"cpu_s", waits.cpu_s},
             {"estimated", true}, {"of_second", reader.knows(node.event->entity)}};
   }
@@ -98,7 +96,7 @@ Result<void> add_lines_of_processes(const stream::EventStore& store, const std::
     if (!pid.empty() && (processes.size() < kThreadsMax || processes.contains(pid))) processes[pid].push_back(&span);
   }
   const auto works_at = [&](const stream::Event& span, const stream::Event& line) {
-    return start_ns(span) < line.time_ns + ingest::grain_of(line.time_ns + wall_offset_ns) && line.time_ns <= span.time_ns + ingest::kAfterAnswerNs;
+    return span.start_ns() < line.time_ns + ingest::grain_of(line.time_ns + wall_offset_ns) && line.time_ns <= span.time_ns + ingest::kAfterAnswerNs;
   };
   for (const auto& [pid, of] : processes) {
     stream::Query query;
@@ -106,7 +104,7 @@ Result<void> add_lines_of_processes(const stream::EventStore& store, const std::
     query.from_ns = INT64_MAX;
     query.to_ns = INT64_MIN;
     for (const stream::Event* span : of) {
-      query.from_ns = std::min(query.from_ns, start_ns(*span) - kNsPerSecond);  // the coarsest grain
+      query.from_ns = std::min(query.from_ns, span->start_ns() - kNsPerSecond);  // the coarsest grain
       query.to_ns = std::max(query.to_ns, span->time_ns + ingest::kAfterAnswerNs);
     }
     query.budget_ns = std::max(kNsPerMs, budget_ns / static_cast<std::int64_t>(2 * processes.size()));
@@ -134,7 +132,7 @@ Result<void> add_lines_of_processes(const stream::EventStore& store, const std::
       if (found.size() >= kLinesMax || std::ranges::any_of(others, [&](const stream::Event& span) { return works_at(span, line); })) continue;
       const stream::Event* inner = nullptr;
       for (const stream::Event* span : of) {
-        if (works_at(*span, line) && (inner == nullptr || start_ns(*span) > start_ns(*inner))) inner = span;
+        if (works_at(*span, line) && (inner == nullptr || span->start_ns() > inner->start_ns())) inner = span;
       }
       line.span_id = inner->span_id;
       line.attributes.emplace_back("joined_by", "process");
@@ -163,7 +161,7 @@ Result<std::vector<stream::Event>> LiveBackend::lines_of_threads(const std::vect
     query.from_ns = INT64_MAX;
     query.to_ns = INT64_MIN;
     for (const stream::Event* span : of) {
-      query.from_ns = std::min(query.from_ns, start_ns(*span));
+      query.from_ns = std::min(query.from_ns, span->start_ns());
       query.to_ns = std::max(query.to_ns, span->time_ns + ingest::kAfterAnswerNs);
     }
     query.limit = kLinesMax;
@@ -172,8 +170,8 @@ Result<std::vector<stream::Event>> LiveBackend::lines_of_threads(const std::vect
       if (line.trace_id[0] != 0 || line.trace_id[1] != 0 || found.size() >= kLinesMax) return true;
       const stream::Event* inner = nullptr;
       for (const stream::Event* span : of) {
-        if (line.time_ns < start_ns(*span) || line.time_ns > span->time_ns + ingest::kAfterAnswerNs) continue;
-        if (inner == nullptr || start_ns(*span) > start_ns(*inner)) inner = span;
+        if (line.time_ns < span->start_ns() || line.time_ns > span->time_ns + ingest::kAfterAnswerNs) continue;
+        if (inner == nullptr || span->start_ns() > inner->start_ns()) inner = span;
       }
       if (inner == nullptr) return true;
       found.push_back(line);
@@ -259,7 +257,7 @@ Result<Json> LiveBackend::trace(const std::string& id) {
         break;
       }
       if (!node.event->attribute("kernel.span_id").empty()) continue;
-      const bool overlap = start_ns(*node.event) < event.time_ns && start_ns(event) < node.event->time_ns;
+      const bool overlap = node.event->start_ns() < event.time_ns && event.start_ns() < node.event->time_ns;
       if (node.event->entity == event.entity && overlap && (parent == 0 || node.parent == parent || node.event->span_id == event.span_id)) twin = &node;
     }
     if (twin != nullptr) {
@@ -279,12 +277,12 @@ Result<Json> LiveBackend::trace(const std::string& id) {
       roots.push_back(i);
     }
   }
-  const auto by_start = [&](std::size_t a, std::size_t b) { return std::pair(start_ns(*nodes[a].event), a) < std::pair(start_ns(*nodes[b].event), b); };
+  const auto by_start = [&](std::size_t a, std::size_t b) { return std::pair(nodes[a].event->start_ns(), a) < std::pair(nodes[b].event->start_ns(), b); };
   std::ranges::sort(roots, by_start);
   for (Node& node : nodes) std::ranges::sort(node.children, by_start);
   std::int64_t begin = INT64_MAX, end = INT64_MIN;
   for (const Node& node : nodes) {
-    begin = std::min(begin, start_ns(*node.event));
+    begin = std::min(begin, node.event->start_ns());
     end = std::max(end, node.event->time_ns);
   }
   std::vector<std::string> entities;
@@ -307,7 +305,7 @@ Result<Json> LiveBackend::trace(const std::string& id) {
       }
     }
     rows.push_back({{"depth", depth}, {"service", event.entity.starts_with("service:") ? event.entity.substr(8) : event.entity}, {"name", event.name},
-                    {"kind", event.attribute("span.kind")}, {"start", wall(start_ns(event))}, {"offset_s", static_cast<double>(start_ns(event) - begin) / kNsPerSecond},
+                    {"kind", event.attribute("span.kind")}, {"start", wall(event.start_ns())}, {"offset_s", static_cast<double>(event.start_ns() - begin) / kNsPerSecond},
                     {"duration_s", event.value}, {"error", event.severity >= stream::kError || !event.attribute("error.type").empty()}, {"text", event.body},
                     {"span_id", fmt::format("{:016x}", event.span_id)}, {"seen_by", nodes[at].kernel != nullptr || event.attribute("seen_by") == "both" ? "both" : seen_by_kernel(event) ? "kernel" : "program"},
                     {"waits", waits}, {"kernel", kernel_json(nodes, at, kernel)}, {"attributes", attributes}});

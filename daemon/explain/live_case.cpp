@@ -98,8 +98,8 @@ void take_span(const Event& event, const RecordedCase& c, std::vector<SpanRow>& 
   span.parent = hex_of(event.attribute("parent.span_id"));
   span.service = c.service(service_of(event.entity));
   if (span.service == kNoService) return;
-  span.duration_ns = static_cast<std::int64_t>(std::llround(event.value * 1e9));
-  span.start_ns = event.time_ns - span.duration_ns;
+  span.duration_ns = whole(std::round(event.value * 1e9));
+  span.start_ns = event.start_ns();
   span.failed = event.severity >= stream::kError;
   const std::string_view kind = event.attribute("span.kind");
   span.own_ns = own_ns_of(event.attribute("self"));

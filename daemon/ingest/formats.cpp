@@ -7,6 +7,7 @@
 #include <charconv>
 #include <cmath>
 
+#include "daemon/base/whole.h"
 #include "daemon/ingest/json.h"
 #include "daemon/ingest/line_time.h"
 #include "daemon/logs/header.h"
@@ -119,7 +120,7 @@ void take_field(std::string_view key, std::string_view value, bool is_text, cons
   if (among(kLevelNames, key)) {
     event.severity = logs::severity_of_level(value);
     if (!is_text && is_number(value, number)) {  // pino and bunyan: 10 trace ... 60 fatal
-      const int tens = static_cast<int>(number / 10);
+      const int tens = whole<int>(number / 10);
       static constexpr std::uint8_t kLevels[] = {0, stream::kTrace, stream::kDebug, stream::kInfo, stream::kWarn, stream::kError, stream::kFatal};
       if (tens >= 1 && tens <= 6) event.severity = kLevels[tens];
     }

@@ -36,8 +36,6 @@ std::string_view first_of(const Event& event, std::initializer_list<std::string_
   return {};
 }
 
-std::int64_t start_of(const Event& event) { return event.time_ns - static_cast<std::int64_t>(event.value * kNsPerSecond); }
-
 std::uint64_t parent_of(const Event& event) {
   std::uint64_t parent = 0;
   (void)parse_span_id(event.attribute("parent.span_id"), parent);
@@ -179,7 +177,7 @@ void Join::kernel(std::vector<Event>& events, std::int64_t now_ns) {
     if (event.kind != stream::Kind::Span || !event.attribute("span.kind").empty()) return false;
     if (const auto found = kernel_sees_.find(event.entity); found != kernel_sees_.end()) found->second = now_ns;
     else if (kernel_sees_.size() < kNamesMax) kernel_sees_.emplace(event.entity, now_ns);
-    Seen seen{.entity = event.entity, .span_id = event.span_id, .parent = parent_of(event), .start_ns = start_of(event), .end_ns = event.time_ns,
+    Seen seen{.entity = event.entity, .span_id = event.span_id, .parent = parent_of(event), .start_ns = event.start_ns(), .end_ns = event.time_ns,
               .pid = number_of(event.attribute("process.pid")), .tid = number_of(event.attribute("thread.id")), .port = number_of(event.attribute("client.port")), .by_kernel = true};
     seen.trace_id[0] = event.trace_id[0];
     seen.trace_id[1] = event.trace_id[1];
@@ -229,8 +227,8 @@ Join::Seen* Join::find_by_trace(const Event& event, Number& number) {
     const bool same = seen.entity == event.entity;
     // Somebody else's request with the same header: a proxy that passes it on. It waits at least as long as the program works.
     if (!same && (own_name || (seen.held ? waited_s(seen.event) : 0) >= event.value)) continue;
-    const std::int64_t apart = std::abs(seen.start_ns - start_of(event)) + std::abs(seen.end_ns - event.time_ns);
-    if (start_of(event) > seen.end_ns + kConnectionNs || event.time_ns < seen.start_ns - kConnectionNs) continue;
+    const std::int64_t apart = std::abs(seen.start_ns - event.start_ns()) + std::abs(seen.end_ns - event.time_ns);
+    if (event.start_ns() > seen.end_ns + kConnectionNs || event.time_ns < seen.start_ns - kConnectionNs) continue;
     if (best != nullptr && (same ? best->entity == event.entity : true) && apart >= best_ns) continue;
     best = &seen;
     best_ns = apart;
@@ -244,7 +242,7 @@ Join::Seen* Join::find_by_time(const Event& event, Number& number) {
   const auto held = by_service_.find(event.entity);
   if (held == by_service_.end()) return nullptr;
   const std::uint32_t port = number_of(first_of(event, {"client.port", "network.peer.port", "net.peer.port", "net.sock.peer.port"}));
-  const std::int64_t start_ns = start_of(event);
+  const std::int64_t start_ns = event.start_ns();
   Seen* best = nullptr;
   std::int64_t best_ns = INT64_MAX;
   const auto look = [&](ByTime& among, std::int64_t around_ns, bool connection) {
@@ -368,7 +366,7 @@ void Join::told(std::vector<Event>& events, std::int64_t now_ns, std::int64_t wa
     if (event.kind != stream::Kind::Span || !event.attribute("seen_by").empty() || !of_this_host(event) || !event.attribute("container.id").empty()) continue;
     const std::uint32_t pid = number_of(event.attribute("process.pid")), tid = number_of(event.attribute("thread.id"));
     if (pid == 0 || tid == 0 || now_ns - event.time_ns > kRememberNs) continue;
-    Seen seen{.entity = event.entity, .span_id = event.span_id, .start_ns = start_of(event), .end_ns = event.time_ns, .pid = pid, .tid = tid};
+    Seen seen{.entity = event.entity, .span_id = event.span_id, .start_ns = event.start_ns(), .end_ns = event.time_ns, .pid = pid, .tid = tid};
     std::ranges::copy(event.trace_id, seen.trace_id);
     (void)remember(std::move(seen));
   }

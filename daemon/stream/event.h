@@ -3,9 +3,12 @@
 #pragma once
 
 #include <cstdint>
+#include <limits>
 #include <string>
 #include <string_view>
 
+#include "daemon/base/clock.h"
+#include "daemon/base/whole.h"
 #include "daemon/stream/attributes.h"
 
 namespace culprit::stream {
@@ -36,6 +39,12 @@ struct Event {
   std::string body = {};
 
   std::string_view attribute(std::string_view key) const { return attributes.find(key); }  // empty if absent
+  // When it began, of what `value` says the duration of in seconds (spans, slow calls): held at the ends of time if that is absurd.
+  std::int64_t start_ns() const {
+    std::int64_t start = 0;
+    if (!__builtin_sub_overflow(time_ns, whole(value * kNsPerSecond), &start)) return start;
+    return value > 0 ? std::numeric_limits<std::int64_t>::min() : std::numeric_limits<std::int64_t>::max();
+  }
 };
 
 }  // namespace culprit::stream

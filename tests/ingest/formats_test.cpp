@@ -88,6 +88,7 @@ TEST(StructuredLines, JsonAndLogfmt) {
   EXPECT_EQ(json.event.trace_id[1], 0x090a0b0c0d0e0f10U);
   EXPECT_EQ(at(json.event, "n"), "3");
   EXPECT_EQ(read("json", R"({"level":50,"msg":"x","time":1700000000000})").event.severity, stream::kError);
+  EXPECT_EQ(read("json", R"({"level":10203000000,"msg":"x"})").event.severity, stream::kUnset);  // no int holds it
   const Read logfmt = read("logfmt", R"(time=2023-11-14T22:13:20Z level=warn msg="slow \"query\"" took=1.2s)");
   EXPECT_TRUE(logfmt.fits);
   EXPECT_EQ(logfmt.event.body, "slow \"query\"");

@@ -71,6 +71,7 @@ TEST(Loader, MistakesAreNamed) {
       {"unknown macro", with("text: broken", "text: broken, use: slow"), "there is no macro 'slow'"},
       {"disables nobody", kGood + "---\ndisable: toi\nreason: noisy\n", "'disable: toi' names no rule; did you mean 'toy'?"},
       {"series", kGood + "tests: [{name: t, events: [{metric: x, entity: s, series: '3ms y60'}], expect: none}]", "a series is 'VALUE xCOUNT"},
+      {"series without end", kGood + "tests: [{name: t, events: [{metric: x, entity: s, series: '3ms x1e300'}], expect: none}]", "events in a test"},
       {"recording elsewhere", kGood + "tests: [{name: t, replay: ../../etc/passwd, expect: none}]", "leaves the folder of the rule"},
       {"edge", kGood + "tests: [{name: t, events: [], topology: [shop to db], expect: none}]", "an edge is"},
       {"empty", "", "toy.yaml:1: no rule in this file"},
