@@ -162,14 +162,16 @@ std::vector<std::filesystem::path> day_files(const std::filesystem::path& folder
   return files;
 }
 
+std::uint64_t log_bytes(const std::filesystem::path& file) {
+  std::error_code error;
+  const auto size = std::filesystem::file_size(file.string() + "-wal", error);
+  return error ? 0 : size;
+}
+
 std::uint64_t file_bytes(const std::filesystem::path& file) {
-  std::uint64_t total = 0;
-  for (const char* suffix : {"", "-wal"}) {
-    std::error_code error;
-    const auto size = std::filesystem::file_size(file.string() + suffix, error);
-    if (!error) total += size;
-  }
-  return total;
+  std::error_code error;
+  const auto size = std::filesystem::file_size(file, error);
+  return (error ? 0 : size) + log_bytes(file);
 }
 
 void set_aside(const std::filesystem::path& file, const Error& why) {

@@ -79,6 +79,7 @@ std::string day_of(std::int64_t wall_ns);
 std::vector<std::filesystem::path> day_files(const std::filesystem::path& folder, std::string_view prefix);
 // Bytes of a database file with its write-ahead log; 0 if it is not there.
 std::uint64_t file_bytes(const std::filesystem::path& file);
+std::uint64_t log_bytes(const std::filesystem::path& file);  // of the write-ahead log alone
 // Renames a damaged file (and what belongs to it) to `*.corrupt-N` and says so.
 void set_aside(const std::filesystem::path& file, const Error& why);
 void remove_file(const std::filesystem::path& file);

@@ -270,9 +270,12 @@ Result<std::uint64_t> DayFile::live_bytes() {
   return static_cast<std::uint64_t>((pages - free) * size);
 }
 
-void DayFile::checkpoint() const {
+// A failure leaves the log, for the next time.
+void DayFile::checkpoint(Log log) const {
   auto database = Database::open(path_, Database::Mode::Write, vfs_);
-  if (database) (void)database->execute("PRAGMA wal_checkpoint(PASSIVE)");  // a failure leaves the log, for the next one
+  if (!database) return;
+  (void)database->execute("PRAGMA wal_checkpoint(PASSIVE)");  // what takes long goes first, since the other keeps the writer waiting
+  if (log == Log::Empty) (void)database->execute("PRAGMA wal_checkpoint(TRUNCATE)");
 }
 
 void DayFile::finish() {

@@ -72,9 +72,11 @@ class DayFile {
   // Writes the block and deletes the groups [first, last] in one transaction.
   Result<std::int64_t> commit_block(const Origin& origin, const Block& block, const Columns& columns, std::int64_t first_group,
                                     std::int64_t last_group);
-  void checkpoint() const;  // on any thread: moves the log into the file as far as readers allow
+  // On any thread: moves the log into the file as far as readers allow; Log::Empty then cuts it to nothing, if nobody reads it.
+  enum class Log { Keep, Empty };
+  void checkpoint(Log log) const;
   Result<void> delete_block(std::int64_t id);
-  Result<std::uint64_t> live_bytes();
+  Result<std::uint64_t> live_bytes();  // of the pages that hold something; the log is not among them
   void finish();  // no more writes: moves the log into the file and closes the writing connection
 
   // Reads columns of a block, on any thread. NotFound if retention deleted it meanwhile; Corrupt, Io.

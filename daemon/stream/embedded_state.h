@@ -145,6 +145,7 @@ struct EmbeddedStore::State {
   bool awaits_block(const std::shared_ptr<DayFile>& file) const;
   Result<void> save_blocks(Encodings encodings_wanted);
   void maybe_checkpoint(std::size_t weight);
+  void start_checkpoint(DayFile::Log log);
   Result<void> open_current(std::int64_t now_ns);
   Result<void> save(BlockRef& ref);
   void seal_rows();

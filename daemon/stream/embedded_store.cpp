@@ -370,10 +370,14 @@ Result<void> EmbeddedStore::State::save_blocks(Encodings encodings_wanted) {
 // SQLite would do it within a commit, with two fsync, in the owner's way.
 void EmbeddedStore::State::maybe_checkpoint(std::size_t weight) {
   commits_since_checkpoint += weight;
-  if (!options.background || commits_since_checkpoint < kCheckpointCommits) return;
+  if (options.background && commits_since_checkpoint >= kCheckpointCommits) start_checkpoint(DayFile::Log::Keep);
+}
+
+void EmbeddedStore::State::start_checkpoint(DayFile::Log log) {
+  if (!options.background) return current->checkpoint(log);
   if (checkpoint.valid() && checkpoint.wait_for(std::chrono::seconds(0)) != std::future_status::ready) return;
   commits_since_checkpoint = 0;
-  checkpoint = std::async(std::launch::async, [file = current] { file->checkpoint(); });
+  checkpoint = std::async(std::launch::async, [file = current, log] { file->checkpoint(log); });
 }
 
 Result<void> EmbeddedStore::State::open_current(std::int64_t now_ns) {

@@ -48,16 +48,19 @@ Result<void> EmbeddedStore::State::prune(std::int64_t older_than_ns) {
   return prune_to_limit();
 }
 
-// Whole days first, then the oldest blocks of the day being written.
+// Whole days first, then the oldest blocks of the day being written. A log that would go beyond the limit is emptied, but
+// no event goes for it: deleting makes it longer.
 Result<void> EmbeddedStore::State::prune_to_limit() {
   if (options.disk_bytes == 0) return {};
   std::uint64_t total = 0;
   for (const auto& file : files) {
     if (file != current) total += file_bytes(file->path());
   }
+  for (const auto& file : minute_files) total += file_bytes(file->path());
   if (current != nullptr) {
     ASSIGN(const std::uint64_t live, current->live_bytes());
     total += live;
+    if (total + log_bytes(current->path()) > options.disk_bytes) start_checkpoint(DayFile::Log::Empty);
   }
   for (const auto& file : std::vector(files)) {
     if (total <= options.disk_bytes) return {};
@@ -65,7 +68,6 @@ Result<void> EmbeddedStore::State::prune_to_limit() {
     total -= file_bytes(file->path());
     remove_day(file);
   }
-  for (const auto& file : minute_files) total += file_bytes(file->path());
   for (const auto& file : std::vector(minute_files)) {  // raw data goes first, but if nothing else is left these go too
     if (total <= options.disk_bytes) return {};
     total -= file_bytes(file->path());
@@ -77,7 +79,7 @@ Result<void> EmbeddedStore::State::prune_to_limit() {
     TRY(current->delete_block(oldest->id));
     const std::uint64_t serial = oldest->serial;
     remove_refs([&](const BlockRef& ref) { return ref.serial == serial; });
-    ASSIGN(total, current->live_bytes());
+    ASSIGN(total, current->live_bytes());  // all that counts here: of what is older nothing is left but days that wait to be removed
   }
   return {};
 }

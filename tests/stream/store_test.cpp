@@ -2,6 +2,7 @@
 
 #include <fstream>
 
+#include "daemon/stream/day_file.h"
 #include "tests/stream/support.h"
 
 namespace culprit::stream {
@@ -234,6 +235,35 @@ TEST_F(StoreTest, LimitInBytesAlsoHoldsWithinADay) {
   EXPECT_EQ(stats.appended, 40'000u);
   expect_conserved(stats);
   EXPECT_EQ(scan_all(*store).size(), stats.stored - stats.pruned);
+}
+
+// The log counts as well, and is emptied before any event goes for it.
+TEST_F(StoreTest, LogBeyondTheLimitIsEmptied) {
+  options_.block_rows = 1000;
+  options_.disk_bytes = 1 << 20;
+  options_.background = false;  // prune() itself empties the log then
+  const auto store = open();
+  RandomEvents random(7);
+  const auto second = [&](std::size_t lines) {
+    std::vector<Event> events;
+    for (std::size_t j = 0; j < lines; ++j) {
+      std::string body(300, '\0');
+      for (char& c : body) c = static_cast<char>('a' + random.below(26));
+      events.push_back(log_line(clock_.now_ns(), "a", body));
+    }
+    ASSERT_TRUE(store->append(std::move(events)));
+    ASSERT_TRUE(store->flush());
+    clock_.advance(kNsPerSecond);
+  };
+  for (int i = 0; i < 5; ++i) second(500);
+  const auto path = day_files(options_.folder, kDayFilePrefix).at(0);
+  ASSERT_GT(log_bytes(path), 300'000U);  // as much as the file itself will hold, in a log that is not cut when it is moved there
+  ASSERT_GT(file_bytes(path), options_.disk_bytes);
+  ASSERT_TRUE(store->prune(INT64_MIN));
+  EXPECT_EQ(log_bytes(path), 0U);
+  EXPECT_LE(file_bytes(path), options_.disk_bytes);
+  EXPECT_EQ(store->stats().pruned, 0U);
+  EXPECT_EQ(scan_all(*store).size(), 2500U);
 }
 
 TEST_F(StoreTest, MemoryOnlyDropsTheOldestAndCountsThem) {
