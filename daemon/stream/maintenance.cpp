@@ -6,6 +6,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <algorithm>
+#include <fstream>
 #include <nlohmann/json.hpp>
 
 #include "daemon/base/fd.h"
@@ -104,6 +106,8 @@ Result<void> copy_file(const std::filesystem::path& path, const std::string& cop
   return written && ::fsync(written.get()) == 0 ? Result<void>() : fail_errno(errno, fmt::format("sync '{}'", copy));
 }
 
+constexpr const char* kImportsFile = "imports.jsonl";
+
 // False: there is none.
 Result<bool> next_line(std::istream& in, std::uint64_t number, std::string& line) {
   line.clear();
@@ -197,6 +201,52 @@ Result<std::int64_t> read_export_header(std::istream& in) {
   }
   if (header.value("version", nlohmann::json()) != 1) return fail(Code::Unsupported, "written by a newer release");
   return header["wall_offset_ns"].get<std::int64_t>();
+}
+
+Result<CheckedExport> check_export(std::istream& in) {
+  CheckedExport checked;
+  ASSIGN(const std::int64_t offset_ns, read_export_header(in));
+  std::string line;
+  std::uint32_t sum = 0;
+  std::uint64_t bytes = 0;
+  for (std::uint64_t number = 2;; ++number) {
+    ASSIGN(const bool more, next_line(in, number, line));
+    if (!more) break;
+    line.push_back('\n');  // so that a last line without one is no other file
+    sum = checksum(line, sum);
+    bytes += line.size();
+    line.pop_back();
+    if (line.empty()) continue;
+    if (auto event = decode_json(line); !event) return std::unexpected(event.error().context(fmt::format("line {}", number)));
+    ++checked.events;
+  }
+  checked.mark = fmt::format("crc32:{:08x}:{}:{}", sum, bytes, offset_ns);
+  return checked;
+}
+
+Result<void> note_import(const std::filesystem::path& folder, const ImportNote& note) {
+  const nlohmann::json json = {{"mark", note.mark}, {"file", note.file}, {"wall_ns", note.wall_ns}, {"events", note.events}, {"whole", note.whole}};
+  const std::string path = folder / kImportsFile, line = json.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace) + "\n";
+  const Fd file(::open(path.c_str(), O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600));
+  if (!file) return fail_errno(errno, fmt::format("open '{}'", path));
+  if (::write(file.get(), line.data(), line.size()) != static_cast<ssize_t>(line.size())) return fail_errno(errno, fmt::format("write '{}'", path));
+  return {};
+}
+
+std::optional<ImportNote> noted_import(const std::filesystem::path& folder, std::string_view mark) {
+  std::ifstream file(folder / kImportsFile, std::ios::binary);
+  std::optional<ImportNote> last;
+  std::string line;
+  for (std::uint64_t number = 1;; ++number) {
+    const auto more = next_line(file, number, line);
+    if (!more || !*more) return last;
+    const nlohmann::json json = nlohmann::json::parse(line, nullptr, false);  // one that a full disk cut off says nothing
+    if (!json.is_object() || json.value("mark", nlohmann::json()) != mark) continue;
+    const auto number_of = [&](const char* name) { return json.value(name, nlohmann::json()).is_number_integer() ? json[name].get<std::int64_t>() : 0; };
+    const nlohmann::json name = json.value("file", nlohmann::json());
+    last = ImportNote{.mark = std::string(mark), .file = name.is_string() ? name.get<std::string>() : "", .wall_ns = number_of("wall_ns"),
+                      .events = static_cast<std::uint64_t>(std::max<std::int64_t>(0, number_of("events"))), .whole = json.value("whole", nlohmann::json()) == true};
+  }
 }
 
 Result<std::uint64_t> import_events(std::istream& in, std::int64_t exported_offset_ns, EventStore& store, const Clock& clock) {

@@ -6,6 +6,7 @@
 
 #include <filesystem>
 #include <istream>
+#include <optional>
 #include <ostream>
 #include <string>
 #include <vector>
@@ -42,6 +43,25 @@ Result<std::uint64_t> export_events(const EventStore& store, const Query& query,
 
 // The first line of such a file: its wall_offset_ns. Errors: Invalid (it is none), Unsupported (a newer one).
 Result<std::int64_t> read_export_header(std::istream& in);
+
+// Reads such a file to its end, so that one which is wrong anywhere is refused before anything of it is taken. Errors: as
+// read_export_header(), and Invalid: "line 7: ...".
+struct CheckedExport {
+  std::uint64_t events = 0;
+  std::string mark;  // of what it says: another file hardly has the same
+};
+Result<CheckedExport> check_export(std::istream& in);
+
+// What a folder's store took, in imports.jsonl beside its files, so that nothing is taken twice unawares: a line when an
+// import begins, and one when all of it is durable.
+struct ImportNote {
+  std::string mark, file;
+  std::int64_t wall_ns = 0;
+  std::uint64_t events = 0;
+  bool whole = false;  // else it was cut off, and some of its events may be there
+};
+Result<void> note_import(const std::filesystem::path& folder, const ImportNote& note);
+std::optional<ImportNote> noted_import(const std::filesystem::path& folder, std::string_view mark);  // the last one of this mark
 
 // Appends the events of such a file, read up to behind its header, moved into this boot's times by both wall clocks. Invalid: "line 7:
 // ...", with what came before it already appended (durable after flush()).

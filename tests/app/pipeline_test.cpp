@@ -5,6 +5,7 @@
 #include <gtest/gtest.h>
 #include <sys/socket.h>
 
+#include <atomic>
 #include <thread>
 
 #include "daemon/stream/embedded_store.h"
@@ -109,6 +110,63 @@ TEST(PipelineTest, RulesAreToldWhatOtherToolsSend) {
   std::uint64_t stored = 0;
   ASSERT_TRUE(store->scan({.kinds = {stream::Kind::Span}}, [&](const stream::Event&) { return ++stored, true; }));
   EXPECT_EQ(stored, kEvents);
+}
+
+// A clock that goes on by itself and jumps when told, and a store that only notes what it is asked.
+class JumpingClock final : public Clock {
+ public:
+  std::int64_t now_ns() const override { return system_.now_ns() + jumped_ns; }
+  std::int64_t wall_offset_ns() const override { return system_.wall_offset_ns(); }
+  std::atomic<std::int64_t> jumped_ns = 0;
+
+ private:
+  SystemClock system_;
+};
+class NotingStore final : public stream::EventStore {
+ public:
+  Result<void> append(std::vector<stream::Event>) override { return {}; }
+  Result<stream::Completeness> scan(const stream::Query&, const std::function<bool(const stream::Event&)>&) const override { return stream::Completeness{}; }
+  Result<std::vector<stream::Series>> series(const stream::Query&) const override { return std::vector<stream::Series>{}; }
+  Result<std::vector<stream::Group>> group(const stream::Query&) const override { return std::vector<stream::Group>{}; }
+  Result<std::vector<stream::Difference>> differs(const stream::Query&, std::int64_t, std::int64_t, std::int64_t, std::int64_t) const override { return std::vector<stream::Difference>{}; }
+  Result<void> flush() override { return ++flushes, Result<void>(); }
+  Result<void> prune(std::int64_t older_than_ns) override {
+    kept_from_ns = older_than_ns;
+    return ++prunes, Result<void>();
+  }
+  stream::StoreStats stats() const override { return {}; }
+  std::atomic<std::uint64_t> flushes = 0, prunes = 0;
+  std::atomic<std::int64_t> kept_from_ns = 0;
+};
+
+// Retention is looked after once a minute, by the days that the configuration gives.
+TEST(PipelineTest, PrunesOnceAMinute) {
+  JumpingClock clock;
+  Config config;
+  config.retention_days = 2;
+  NotingStore store;
+  concurrent::Registry registry;
+  Accounting accounting;
+  DetectChannel detect({.name = "detect", .capacity = 1024});
+  auto [supervisor, control] = silent_supervisor();
+  auto pipeline = Pipeline::start({config, clock, store, registry, accounting, detect, std::move(control), {}, [] { return false; }}).value();
+  const auto more_than = [](const std::atomic<std::uint64_t>& count, std::uint64_t before) {
+    for (int i = 0; i < 3'000 && count <= before; ++i) std::this_thread::sleep_for(std::chrono::milliseconds(10));
+    return count > before;
+  };
+  ASSERT_TRUE(more_than(store.flushes, 1));
+  EXPECT_EQ(store.prunes, 0U);
+  for (std::uint64_t minute = 0; minute < 2; ++minute) {
+    const std::int64_t before_ns = clock.now_ns();
+    clock.jumped_ns += 61 * kNsPerSecond;
+    ASSERT_TRUE(more_than(store.prunes, minute));
+    const std::uint64_t flushes = store.flushes;
+    ASSERT_TRUE(more_than(store.flushes, flushes + 1));  // two seconds on: not at each
+    EXPECT_EQ(store.prunes, minute + 1);
+    EXPECT_GE(store.kept_from_ns, before_ns + (61 - 2 * 86'400) * kNsPerSecond);
+    EXPECT_LE(store.kept_from_ns, clock.now_ns() - 2 * 86'400 * kNsPerSecond);
+  }
+  (void)detect.close();
 }
 
 // A bug in one thread ends the daemon: nobody waits for that thread, neither with events nor for room.

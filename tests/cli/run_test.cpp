@@ -162,11 +162,20 @@ TEST_F(RunTest, StoreFilesOffline) {
   }
   const std::string wrong = folder_ / "wrong.jsonl";
   std::ofstream(wrong) << "{}\n";
-  for (const auto& [name, says] : {std::pair(wrong, "no header of an export"), std::pair(std::string(folder_ / "absent"), "No such file")}) {
+  const std::string cut = folder_ / "cut.jsonl";
+  std::ofstream(cut) << std::ifstream(file).rdbuf() << "{\"time_ns\":1000";
+  for (const auto& [name, says] : {std::pair(wrong, "no header of an export"), std::pair(cut, "line 3: "), std::pair(std::string(folder_ / "absent"), "No such file")}) {
     EXPECT_THAT(run({"store", "import", name, "--folder", folder}).err, HasSubstr(says));
     EXPECT_FALSE(std::filesystem::exists(folder)) << "a refused import leaves nothing behind";
   }
   EXPECT_THAT(run({"store", "import", file, "--folder", folder}).err, HasSubstr("1 event taken"));
+  const auto stored = [&] { return run({"store", "export", "", "/dev/null", "--folder", folder}).err; };
+  const Outcome twice = run({"store", "import", file, "--folder", folder});
+  EXPECT_EQ(twice.code, kBadInput);
+  EXPECT_THAT(twice.err, AllOf(HasSubstr("taken already on "), HasSubstr("(1 event from "), HasSubstr("--again")));
+  EXPECT_THAT(stored(), HasSubstr("1 event written"));
+  EXPECT_THAT(run({"store", "import", file, "--again", "--folder", folder}).err, HasSubstr("1 event taken"));
+  EXPECT_THAT(stored(), HasSubstr("2 events written"));
   const Outcome verified = run({"store", "verify", "--folder", folder});
   EXPECT_EQ(verified.code, kAnswered) << verified.err;
   EXPECT_THAT(verified.out, HasSubstr("sound"));
@@ -202,7 +211,7 @@ TEST_F(RunTest, StoreFilesOffline) {
     EXPECT_EQ(refused.code, kUsage) << refused.err;
     EXPECT_THAT(refused.err, HasSubstr("culprit"));
   }
-  EXPECT_THAT(run({"store", "prune", "1s", "--state", state}).err, HasSubstr("1 event removed"));
+  EXPECT_THAT(run({"store", "prune", "1s", "--state", state}).err, HasSubstr("2 events removed"));
 }
 
 // -o json is the API's document, byte for byte, wherever the flag stands.

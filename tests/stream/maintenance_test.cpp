@@ -235,6 +235,39 @@ TEST_F(MaintenanceTest, ExportedEventsReplay) {
   }
 }
 
+TEST_F(MaintenanceTest, AnExportIsCheckedWholeAndNoted) {
+  const std::string header = "{\"culprit\":\"events\",\"version\":1,\"wall_offset_ns\":5}\n", event = R"({"time_ns":1,"kind":"log","entity":"a","body":"b"})";
+  const auto check = [](const std::string& text) {
+    std::istringstream in(text);
+    return check_export(in);
+  };
+  const auto whole = check(header + event + "\n" + event + "\n");
+  ASSERT_TRUE(whole) << whole.error().message;
+  EXPECT_EQ(whole->events, 2U);
+  EXPECT_EQ(check(header + event + "\n" + event)->mark, whole->mark);  // an editor took the last line's end
+  EXPECT_NE(check(header + event + "\n")->mark, whole->mark);
+  std::string moved = header;
+  moved.replace(moved.find(":5}"), 3, ":6}");
+  EXPECT_NE(check(moved + event + "\n" + event + "\n")->mark, whole->mark);
+  EXPECT_THAT(check(header + event + "\n" + event.substr(0, 20)).error().message, HasSubstr("line 3: "));
+  EXPECT_THAT(check("").error().message, HasSubstr("line 1 is no header"));
+
+  const auto folder = folder_.path();
+  EXPECT_FALSE(noted_import(folder, whole->mark));
+  ASSERT_TRUE(note_import(folder, {.mark = whole->mark, .file = "a\xff.jsonl", .wall_ns = 7}));
+  ASSERT_TRUE(noted_import(folder, whole->mark));
+  EXPECT_FALSE(noted_import(folder, whole->mark)->whole);
+  ASSERT_TRUE(note_import(folder, {.mark = "another", .file = "b", .wall_ns = 8, .events = 1, .whole = true}));
+  ASSERT_TRUE(note_import(folder, {.mark = whole->mark, .file = "a.jsonl", .wall_ns = 9, .events = 2, .whole = true}));
+  std::ofstream(folder / "imports.jsonl", std::ios::app) << "[]\n{\"mark\":[1]}\n{\"mark\":\"" << whole->mark << "\",\"events\":-1,\"file\":3";
+  const auto noted = noted_import(folder, whole->mark);
+  ASSERT_TRUE(noted);
+  EXPECT_TRUE(noted->whole);
+  EXPECT_EQ(noted->events, 2U);
+  EXPECT_EQ(noted->file, "a.jsonl");
+  EXPECT_EQ(noted->wall_ns, 9);
+}
+
 TEST_F(MaintenanceTest, BackupIsAStoreOfItsOwn) {
   fill(true);
   const auto running = EmbeddedStore::open(options_, clock_);

@@ -19,6 +19,7 @@ std::string counted(std::uint64_t number, std::string_view what) { return fmt::f
 
 struct Options {
   std::string folder, filter, since, until, file, to, keep;
+  bool again = false;
 };
 
 Result<std::unique_ptr<stream::EmbeddedStore>> open_store(const Session& session, const Options& options, bool read_only) {
@@ -91,14 +92,33 @@ Result<Exit> import_from(const Session& session, const Options& options) {
   }
   std::istream& in = options.file == "-" ? std::cin : file;
   const auto of_file = [&](const Error& why) { return std::unexpected(why.context(fmt::format("'{}'", options.file))); };
-  const auto offset_ns = stream::read_export_header(in);  // before there is a store: what is refused leaves nothing behind
-  if (!offset_ns) return of_file(offset_ns.error());
+  // Before there is a store: what is refused leaves nothing behind. What cannot be read twice is taken as far as it is right.
   std::error_code error;
+  std::optional<stream::CheckedExport> checked;
+  if (options.file != "-" && std::filesystem::is_regular_file(options.file, error)) {
+    auto all = stream::check_export(file);
+    if (!all) return of_file(all.error());
+    checked = std::move(*all);
+    file.clear();
+    file.seekg(0);
+  }
+  const auto offset_ns = stream::read_export_header(in);
+  if (!offset_ns) return of_file(offset_ns.error());
   std::filesystem::create_directories(options.folder, error);  // a state folder that is new is what an import is for
   if (error) return fail_errno(error.value(), fmt::format("create folder '{}'", options.folder));
   ASSIGN(const auto store, open_store(session, options, false));
+  if (checked) {
+    const auto before = stream::noted_import(options.folder, checked->mark);
+    if (before && !options.again) {
+      const std::string when = format_wall(before->wall_ns);
+      return of_file({Code::Invalid, before->whole ? fmt::format("taken already on {} ({} from '{}'); --again takes it once more", when, counted(before->events, "event"), before->file)
+                                                   : fmt::format("an import of it was cut off on {}: some of its events may be there; --again takes all of them", when)});
+    }
+    TRY(stream::note_import(options.folder, {.mark = checked->mark, .file = options.file, .wall_ns = session.now_wall_ns()}));
+  }
   auto count = stream::import_events(in, *offset_ns, *store, session.clock);
   if (!count) return of_file(count.error());
+  if (checked) TRY(stream::note_import(options.folder, {.mark = checked->mark, .file = options.file, .wall_ns = session.now_wall_ns(), .events = *count, .whole = true}));
   session.err << fmt::format("{} taken from '{}'\n", counted(*count, "event"), options.file);
   return kAnswered;
 }
@@ -132,6 +152,7 @@ void add_store(CLI::App& app, Session& session) {
   save->add_option("--until", options->until, "Before")->type_name("TIME")->check(check_when);
   CLI::App* load = add("import", "* Append an exported file's events");
   load->add_option("FILE", options->file, "What `export` wrote; - is standard input")->required();
+  load->add_flag("--again", options->again, "Even if this file was taken before: its events are then there twice");
   CLI::App* old = add("prune", "* Remove whole days of events that are older than this");
   old->add_option("KEEP", options->keep, "How much to keep: 12h, 3d")->required()->check(check_window);
   CLI::App* copy = add("backup", "* Copy the files, each as of one moment");
