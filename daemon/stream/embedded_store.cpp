@@ -17,7 +17,6 @@ namespace {
 constexpr std::size_t kEncodingsMax = 3;         // blocks being encoded at a time; the owner waits for the oldest then
 constexpr std::size_t kCheckpointCommits = 400;  // groups; a block counts as kBlockCommits
 constexpr std::size_t kBlockCommits = 80;
-constexpr std::size_t kAddedTogether = 64;
 constexpr std::size_t kGroupRowsShare = 2;       // a group holds at most this part of a block's rows: more become a block
 constexpr std::int64_t kBackoffMaxNs = 30 * kNsPerSecond;
 
@@ -57,11 +56,21 @@ Columns IdleEncoders::encode(const Block& block) {
   return columns;
 }
 
+// What an event to come points at: made a batch ago, it is in no near cache any more.
+[[gnu::always_inline]] inline void fetch_texts(const Event& event) {
+  constexpr std::size_t kLine = 64;
+  __builtin_prefetch(event.name.data());
+  const std::string_view coded = event.attributes.coded(), body = event.body;
+  for (std::size_t at = 0; at < coded.size(); at += kLine) __builtin_prefetch(coded.data() + at);
+  for (std::size_t at = 0; at < body.size(); at += kLine) __builtin_prefetch(body.data() + at);
+}
+
 // Some events at a time: the tables are larger than a core's cache, and one event's look-ups alone would wait for each other.
 void Active::add(std::span<const Event> events, std::uint64_t sequence) {
   constexpr std::size_t kStep = DetailStore::kTogether;
   for (; !events.empty(); events = events.subspan(std::min(kStep, events.size()))) {
     const auto some = events.first(std::min(kStep, events.size()));
+    for (const Event& event : events.subspan(some.size(), std::min(kStep, events.size() - some.size()))) fetch_texts(event);
     std::array<std::uint64_t, kStep> hashes;
     for (std::size_t i = 0; i < some.size(); ++i) {
       hashes[i] = KeyTable::hash(some[i].entity, some[i].name, some[i].kind);
@@ -258,7 +267,7 @@ Result<void> EmbeddedStore::State::append(std::vector<Event> events) {
       const std::unique_lock lock(mutex);
       if (active->rows.empty()) active->born_ns = now_ns;
       while (next < events.size() && active->rows.size() < options.block_rows) {
-        const std::span some(&events[next], std::min({kAddedTogether, events.size() - next, options.block_rows - active->rows.size()}));
+        const std::span some(&events[next], std::min(events.size() - next, options.block_rows - active->rows.size()));
         active->add(some, next_sequence);
         next_sequence += some.size();
         next += some.size();
