@@ -119,75 +119,70 @@ struct MutexDeque {
   }
 };
 
-// M items a second through the channel; a failed sum ends the benchmark.
+// M items a second through the channel; a failed sum ends the benchmark. The first thread receives.
 template <typename Q, std::size_t kBatch = 64>
 void throughput(const char* workload, const char* name, int producers, std::size_t items) {
-  auto queue = std::make_unique<Q>();
+  const auto queue = std::make_unique<Q>();
   const std::size_t each = items / static_cast<std::size_t>(producers) / kBatch * kBatch;
   const std::size_t total = each * static_cast<std::size_t>(producers);
-  std::atomic<bool> go{false};
-  std::vector<std::jthread> threads;
-  for (int p = 0; p < producers; ++p) {
-    threads.emplace_back([&] {
-      std::array<Item, kBatch> batch{};
-      auto&& end = [&]() -> decltype(auto) {
-        if constexpr (requires { queue->end(); }) {
-          return queue->end();
-        } else {
-          return *queue;
-        }
-      }();
-      while (!go) std::this_thread::yield();
-      for (std::size_t i = 0; i < each; i += kBatch) {
-        for (std::size_t j = 0; j < kBatch; ++j) batch[j].number = i + j;
-        end.send(batch.data(), kBatch);
-      }
-    });
-  }
-  std::array<Item, kBatch> batch{};
   std::uint64_t sum = 0;
-  const double start = wall_s();
-  go = true;
-  for (std::size_t got = 0; got < total;) {
-    const std::size_t n = queue->receive(batch.data(), kBatch);
-    for (std::size_t i = 0; i < n; ++i) sum += batch[i].number;
-    got += n;
-  }
-  const double seconds = wall_s() - start;
-  threads.clear();
+  const auto produce = [](auto&& end, std::size_t count) {
+    std::array<Item, kBatch> batch{};
+    for (std::size_t i = 0; i < count; i += kBatch) {
+      for (std::size_t j = 0; j < kBatch; ++j) batch[j].number = i + j;
+      end.send(batch.data(), kBatch);
+    }
+  };
+  const auto consume = [](Q& from, std::size_t count) {
+    std::array<Item, kBatch> batch{};
+    std::uint64_t all = 0;
+    for (std::size_t got = 0; got < count;) {
+      const std::size_t n = from.receive(batch.data(), kBatch);
+      for (std::size_t i = 0; i < n; ++i) all += batch[i].number;
+      got += n;
+    }
+    return all;
+  };
+  const Parts parts = together(producers + 1, [&](int thread) {
+    if (thread == 0) {
+      sum = consume(*queue, total);
+    } else if constexpr (requires { queue->end(); }) {
+      produce(queue->end(), each);
+    } else {
+      produce(*queue, each);
+    }
+  });
   if (sum != static_cast<std::uint64_t>(producers) * (each * (each - 1) / 2)) std::abort();
-  report(workload, name, static_cast<double>(total) / seconds / 1e6);
+  report(workload, name, static_cast<double>(total) / parts[0].wall_s / 1e6, parts);
 }
 
 // An item every 100 us: median time from before the send to after the receive, and the receiver's CPU share.
 template <typename Q>
 void low_rate(const char* name) {
-  auto queue = std::make_unique<Q>();
+  const auto queue = std::make_unique<Q>();
   constexpr std::size_t kItems = 3000;
-  std::vector<double> took;
-  double cpu = 0;
-  const double start = wall_s();
-  {
-    std::jthread receiver([&] {
-      const double before = thread_s();
+  std::vector<double> delays;
+  const Parts parts = together(2, [&](int thread) {
+    if (thread == 0) {
+      std::vector<double> took;
       Item item{};
       while (took.size() < kItems) {
         queue->receive(&item, 1);
         took.push_back(wall_s() * 1e9 - static_cast<double>(item.time_ns));
       }
-      cpu = thread_s() - before;
-    });
+      delays = std::move(took);
+      return;
+    }
     for (std::size_t i = 0; i < kItems; ++i) {
       timespec pause{0, 100'000};
       clock_nanosleep(CLOCK_MONOTONIC, 0, &pause, nullptr);
       Item item{static_cast<std::uint64_t>(wall_s() * 1e9), i, {}};
       queue->send(&item, 1);
     }
-  }
-  const double wall = wall_s() - start;
-  std::ranges::sort(took);
-  report("C5 wake-up p50 at 10,000 items/s, us", name, took[took.size() / 2] / 1e3);
-  report("C5 receiver's CPU at 10,000 items/s, %", name, cpu / wall * 100);
+  });
+  std::ranges::sort(delays);
+  report("C5 wake-up p50 at 10,000 items/s, us", name, delays[delays.size() / 2] / 1e3, parts);
+  report("C5 receiver's CPU at 10,000 items/s, %", name, parts[0].of_a_core() * 100, parts);
 }
 
 // Capacities compared: items at a steady rate to a receiver that pauses now and then, for a second. What does not fit
@@ -199,16 +194,18 @@ void capacity(const char* name, std::size_t fixed, std::size_t bytes_max) {
   std::size_t largest = 0;
   {
     std::jthread receiver([&] {
+      std::vector<double> took;
       std::array<Item, 64> batch;
       double pause_at = wall_s() + 0.1;
       while (const std::size_t n = channel.recv_n(std::span(batch)).count) {
         const double now = wall_s();
-        for (std::size_t i = 0; i < n; ++i) delays.push_back(now * 1e6 - static_cast<double>(batch[i].time_ns) / 1e3);
+        for (std::size_t i = 0; i < n; ++i) took.push_back(now * 1e6 - static_cast<double>(batch[i].time_ns) / 1e3);
         if (now < pause_at) continue;
         pause_at = now + 0.1;
         const timespec pause{0, 10'000'000};
         clock_nanosleep(CLOCK_MONOTONIC, 0, &pause, nullptr);
       }
+      delays = std::move(took);
     });
     const double start = wall_s();
     std::array<Item, 20> batch{};
@@ -280,7 +277,7 @@ void channel_round(const Plan& plan) {
   if (plan.any({"C3"})) throughput<Ours<Ends::OneToOne>, 16>("C3 blocking, woken a batch of 16, M/s", "ours", 1, items);
   if (plan.any({"C4"})) {
     constexpr const char* kBusy = "C4 beside a third busy thread, M/s";
-    std::atomic<bool> stop{false};
+    alignas(64) std::atomic<bool> stop{false};
     std::jthread busy([&] {
       while (!stop) asm volatile("");
     });

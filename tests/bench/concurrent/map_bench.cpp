@@ -44,9 +44,10 @@ std::unique_ptr<M> filled(std::uint64_t series) {
 // ns an update, over a stream of events; the first pass warms.
 template <typename M>
 void updates(const char* workload, const char* name, M& map, const std::vector<std::vector<Event>>& streams) {
-  const auto threads = static_cast<int>(streams.size());
-  const double seconds = timed(threads, [&](int t) { feed(map, streams[static_cast<std::size_t>(t)]); });
-  report(workload, name, seconds / static_cast<double>(streams[0].size()) * 1e9);
+  const double each = static_cast<double>(streams[0].size());
+  if (streams.size() == 1) return report(workload, name, cpu_s([&] { feed(map, streams[0]); }) / each * 1e9);
+  const Parts parts = together(static_cast<int>(streams.size()), [&](int t) { feed(map, streams[static_cast<std::size_t>(t)]); });
+  report(workload, name, std::ranges::max(parts, {}, &Part::wall_s).wall_s / each * 1e9, parts);
 }
 
 struct Candidates {
@@ -110,7 +111,7 @@ void update_round(Candidates& c, const std::string& id, std::uint64_t series, st
 template <typename M>
 void mixed(const char* workload, const char* name, M& map, const std::vector<Event>& events, unsigned reads_percent) {
   std::uint64_t sum = 0;
-  const double seconds = timed(1, [&](int) {
+  const double seconds = cpu_s([&] {
     std::uint32_t lcg = 12345;
     Aggregate out;
     for (const Event& event : events) {
@@ -128,7 +129,7 @@ void mixed(const char* workload, const char* name, M& map, const std::vector<Eve
 template <typename M>
 void batch_reads(const char* workload, const char* name, M& map, const std::vector<Key>& keys) {
   std::uint64_t sum = 0;
-  const double seconds = timed(1, [&](int) {
+  const double seconds = cpu_s([&] {
     for (std::size_t i = 0; i + kBatch <= keys.size(); i += kBatch) sum += map.read_n(&keys[i], kBatch);
   });
   asm volatile("" ::"r"(sum));
@@ -167,41 +168,41 @@ void read_round(Candidates& c, const std::string& size, std::uint64_t series, st
   run_shuffled(jobs);
 }
 
-// A scan beside an updater for half a second: ns a series of the scan, and the updater's ns an update.
+// A scan beside an updater for 0.4 s: ns a series of the scan, and the updater's ns an update.
 template <typename M>
 void scan_beside(const char* name, M& map, const std::vector<Event>& events, double alone_ns) {
-  std::atomic<bool> stop{false};
-  double scan_ns = 0;
-  double update_ns = 0;
-  {
-    // What the scanner counts is on its own stack: on the writer's, each entry it counts would take a line from the
-    // writer, whatever the map.
-    std::jthread scanner([&] {
-      std::uint64_t scanned = 0;
-      std::uint64_t sum = 0;
-      const double start = wall_s();
+  alignas(64) std::atomic<bool> stop{false};
+  struct alignas(64) Count {
+    std::uint64_t done = 0;
+  };
+  std::array<Count, 2> counts;
+  const Parts parts = together(2, [&](int thread) {
+    std::uint64_t done = 0;
+    std::uint64_t sum = 0;
+    if (thread == 0) {
       while (!stop) {
         map.scan([&](const Key& key, const Aggregate& a) {
           sum += key.words[0] + a.count;
-          ++scanned;
+          ++done;
         });
       }
-      scan_ns = (wall_s() - start) / static_cast<double>(scanned) * 1e9;
-      asm volatile("" ::"r"(sum));
-    });
-    const double start = wall_s();
-    std::size_t done = 0;
-    while (wall_s() - start < 0.4) {
-      map.update(&events[done % (events.size() - kBatch)], kBatch);
-      done += kBatch;
+    } else {
+      const double start = wall_s();
+      while (wall_s() - start < 0.4) {
+        map.update(&events[done % (events.size() - kBatch)], kBatch);
+        done += kBatch;
+      }
+      stop = true;
     }
-    update_ns = (wall_s() - start) / static_cast<double>(done) * 1e9;
-    stop = true;
-  }
-  report("M6 scan beside updates, ns a series", name, scan_ns);
+    asm volatile("" ::"r"(sum));
+    counts[static_cast<std::size_t>(thread)].done = done;
+  });
+  const double scan_ns = parts[0].wall_s / static_cast<double>(counts[0].done) * 1e9;
+  const double update_ns = parts[1].wall_s / static_cast<double>(counts[1].done) * 1e9;
+  report("M6 scan beside updates, ns a series", name, scan_ns, parts);
   report("M6 writer alone, ns an update", name, alone_ns);
-  report("M6 writer beside the scan, ns an update", name, update_ns);
-  report("M6 writer's speed kept", name, alone_ns / update_ns);
+  report("M6 writer beside the scan, ns an update", name, update_ns, parts);
+  report("M6 writer's speed kept", name, alone_ns / update_ns, parts);
 }
 template <typename M>
 void scan_job(const char* name, M& map, const std::vector<Event>& events) {
@@ -220,10 +221,10 @@ void sweep_and_churn(const char* name, M& map, std::uint64_t series) {
     touch[0] = {make_key(i), 1, 2, 0};
     map.update(touch.data(), 1);
   }
-  const double swept = timed(1, [&](int) { map.sweep(2); });
+  const double swept = cpu_s([&] { map.sweep(2); });
   report("M8 sweep, ns a series", name, swept / static_cast<double>(series) * 1e9);
   const std::uint64_t rounds = std::min<std::uint64_t>(series / 2, 300'000);
-  const double churned = timed(1, [&](int) {
+  const double churned = cpu_s([&] {
     for (std::uint64_t i = 0; i < rounds; ++i) {
       const Event event{make_key(series + i), 1, 3, 0};
       map.update(&event, 1);

@@ -50,9 +50,14 @@ struct Reader {
   }
 };
 
+enum Thread { kCaller, kCollector, kUpdater, kThreads };
+
 struct Cost {
-  double reader_s = 0, updater_s = 0, wall = 0;
+  Parts parts = Parts(kThreads);
   std::uint64_t produced = 0, received = 0, dropped = 0, updated = 0;
+
+  double of(Thread thread) const { return parts[thread].cpu_s; }
+  double wall() const { return std::ranges::max(parts, {}, &Part::wall_s).wall_s; }
 };
 
 Program open_program() {
@@ -69,38 +74,14 @@ Cost run(const std::vector<std::uint32_t>& series, Map<Key, Aggregate, SeededHas
   const Program program = open_program();
   if (!program) return {};
   Events channel({.name = "bench", .capacity = 16'384});
-  Reader reader{.channel = map != nullptr ? &channel : nullptr, .batch = {}};
   auto ring = culprit::collect::Ring::open(culprit::Fd(dup(bpf_map__fd(program->maps.ring))), bpf_map__max_entries(program->maps.ring));
   if (!ring) return {};
   Cost cost;
-  std::atomic<bool> done{false};
-  const double start = wall_s();
-  {
-    std::jthread updater([&] {
-      const double before = thread_s();
-      std::array<Event, 64> batch;
-      while (const std::size_t n = channel.recv_n(std::span(batch)).count) {
-        map->update_n(std::span<const Event>(batch).first(n), [](const Event& e) -> const Key& { return e.key; },
-                      [&](std::size_t i, Aggregate& a, bool) { a.add(batch[i].value, batch[i].time); });
-        cost.updated += n;
-      }
-      cost.updater_s = thread_s() - before;
-    });
-    std::jthread collector([&] {
-      const double before = thread_s();
-      bool last = false;
-      while (!last) {
-        last = done;  // read before the drain: what was made before it is in the ring
-        (void)ring->each(~std::size_t{0}, [&](culprit::collect::RecordBytes bytes) { return reader.take(bytes); });
-        reader.flush();
-        const timespec pause{0, 5'000'000};
-        clock_nanosleep(CLOCK_MONOTONIC, 0, &pause, nullptr);
-      }
-      (void)channel.close();
-      cost.reader_s = thread_s() - before;
-    });
+  alignas(64) std::atomic<bool> done{false};
+  const auto call = [&] {
     std::size_t at = 0;
-    for (double slot = wall_s(); slot - start < seconds; slot += 1e-3) {
+    const double start = wall_s();
+    for (double slot = start; slot - start < seconds; slot += 1e-3) {
       for (std::size_t i = 0; i < a_millisecond; ++i, at = at + 1 == series.size() ? 0 : at + 1) {
         program->bss->next = series[at];
         (void)syscall(SYS_getppid);
@@ -108,11 +89,33 @@ Cost run(const std::vector<std::uint32_t>& series, Map<Key, Aggregate, SeededHas
       while (wall_s() < slot + 1e-3) sched_yield();
     }
     done = true;
-  }
-  cost.wall = wall_s() - start;
+  };
+  const auto collect = [&] {
+    Reader reader{.channel = map != nullptr ? &channel : nullptr, .batch = {}};
+    bool last = false;
+    while (!last) {
+      last = done;  // read before the drain: what was made before it is in the ring
+      (void)ring->each(~std::size_t{0}, [&](culprit::collect::RecordBytes bytes) { return reader.take(bytes); });
+      reader.flush();
+      const timespec pause{0, 5'000'000};
+      clock_nanosleep(CLOCK_MONOTONIC, 0, &pause, nullptr);
+    }
+    (void)channel.close();
+    cost.received = reader.received;
+  };
+  const auto update = [&] {
+    std::uint64_t updated = 0;
+    std::array<Event, 64> batch;
+    while (const std::size_t n = channel.recv_n(std::span(batch)).count) {
+      map->update_n(std::span<const Event>(batch).first(n), [](const Event& e) -> const Key& { return e.key; },
+                    [&](std::size_t i, Aggregate& a, bool) { a.add(batch[i].value, batch[i].time); });
+      updated += n;
+    }
+    cost.updated = updated;
+  };
+  cost.parts = together(kThreads, [&](int thread) { thread == kCaller ? call() : thread == kCollector ? collect() : update(); });
   cost.produced = program->bss->produced;
   cost.dropped = program->bss->dropped;
-  cost.received = reader.received;
   return cost;
 }
 
@@ -135,12 +138,13 @@ void ring_round(const Plan& plan) {
     map.update(key, [](Aggregate&, bool) {});
   }
   const Cost alone = run(series, nullptr, 1.5, 1'000);
-  report("B1 ring alone, ns an event", "ours", alone.reader_s / static_cast<double>(alone.received) * 1e9);
+  report("B1 ring alone, ns an event", "ours", alone.of(kCollector) / static_cast<double>(alone.received) * 1e9, alone.parts);
   const Cost all = run(series, &map, 1.5, 1'050);  // the time of starting and ending counts
   const double events = static_cast<double>(all.received);
-  report("B1 ring to map, ns an event", "ours", (all.reader_s + all.updater_s) / events * 1e9);
-  report("B1 events a second, M/s", "ours", events / all.wall / 1e6);
-  report("B1 share of a core at that rate, %", "ours", (all.reader_s + all.updater_s) / all.wall * 100);
+  const double cpu_s = all.of(kCollector) + all.of(kUpdater);
+  report("B1 ring to map, ns an event", "ours", cpu_s / events * 1e9, all.parts);
+  report("B1 events a second, M/s", "ours", events / all.wall() / 1e6, all.parts);
+  report("B1 share of a core at that rate, %", "ours", cpu_s / all.wall() * 100, all.parts);
   for (const Cost& cost : {alone, all}) {
     if (cost.produced != cost.received + cost.dropped) std::abort();
   }

@@ -124,34 +124,51 @@ inline double clock_s(clockid_t clock) {
 inline double wall_s() { return clock_s(CLOCK_MONOTONIC); }
 inline double thread_s() { return clock_s(CLOCK_THREAD_CPUTIME_ID); }
 
-// Runs body(thread) on n threads that start together. Answers the CPU time for one thread, else the wall time.
+// What one of the threads of a row took. On a line of its own: what one thread writes is not beside what another uses.
+struct alignas(64) Part {
+  double wall_s = 0;
+  double cpu_s = 0;
+  double of_a_core() const { return cpu_s / wall_s; }  // below 1: it slept, or something else had the core
+};
+using Parts = std::vector<Part>;
+
+// Runs body(thread) on n threads that start together. What a body counts belongs on its own stack: a count on another's
+// takes that line from it each time, whatever is measured.
 template <typename F>
-double timed(int n, F&& body) {
-  if (n == 1) {
-    const double start = thread_s();
-    body(0);
-    return thread_s() - start;
-  }
-  std::atomic<int> ready{0};
-  std::atomic<bool> go{false};
+Parts together(int n, F&& body) {
+  Parts parts(static_cast<std::size_t>(n));
+  alignas(64) std::atomic<int> ready{0};
+  alignas(64) std::atomic<bool> go{false};
   std::vector<std::jthread> threads;
   for (int i = 0; i < n; ++i) {
     threads.emplace_back([&, i] {
       ++ready;
       while (!go.load()) std::this_thread::yield();
+      const double wall = wall_s();
+      const double cpu = thread_s();
       body(i);
+      parts[static_cast<std::size_t>(i)] = {.wall_s = wall_s() - wall, .cpu_s = thread_s() - cpu};
     });
   }
   while (ready != n) std::this_thread::yield();
-  const double start = wall_s();
   go = true;
   threads.clear();
-  return wall_s() - start;
+  return parts;
 }
 
-// One raw measurement; run joins them into ratios.
-inline void report(const char* workload, const char* candidate, double value) {
-  std::printf("%s;%s;%.4f\n", workload, candidate, value);
+// The CPU time of body, on this thread.
+template <typename F>
+double cpu_s(F&& body) {
+  const double start = thread_s();
+  body();
+  return thread_s() - start;
+}
+
+// One raw measurement; run joins them into ratios. Of rows with more threads than one also what each had of a core.
+inline void report(const char* workload, const char* candidate, double value, const Parts& parts = {}) {
+  std::printf("%s;%s;%.4f;", workload, candidate, value);
+  for (const Part& part : parts) std::printf("%s%.2f", &part == parts.data() ? "" : " ", part.of_a_core());
+  std::printf("\n");
   std::fflush(stdout);
 }
 

@@ -10,6 +10,7 @@ import (
 	"strconv"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"time"
 )
 
@@ -18,8 +19,21 @@ type item struct {
 	rest   [7]uint64
 }
 
-func report(workload string, candidate string, value float64) {
-	fmt.Printf("%s;%s;%.4f\n", workload, candidate, value)
+// Of rows with more goroutines than one, cores is what the process had of one or more cores; else 0.
+func report(workload string, candidate string, value float64, cores float64) {
+	fmt.Printf("%s;%s;%.4f;", workload, candidate, value)
+	if cores != 0 {
+		fmt.Printf("%.2f", cores)
+	}
+	fmt.Println()
+}
+
+func cpuSeconds() float64 {
+	var usage syscall.Rusage
+	if syscall.Getrusage(syscall.RUSAGE_SELF, &usage) != nil {
+		panic("no resource usage")
+	}
+	return time.Duration(usage.Utime.Nano() + usage.Stime.Nano()).Seconds()
 }
 
 func throughput(workload string, producers, items int) {
@@ -35,18 +49,19 @@ func throughput(workload string, producers, items int) {
 			senders.Done()
 		}()
 	}
-	start := time.Now()
+	start, cpu := time.Now(), cpuSeconds()
 	var sum uint64
 	for i := 0; i < each*producers; i++ {
 		one := <-c
 		sum += one.number
 	}
 	seconds := time.Since(start).Seconds()
+	cores := (cpuSeconds() - cpu) / seconds
 	senders.Wait()
 	if sum != uint64(producers)*uint64(each)*uint64(each-1)/2 {
 		panic("lost items")
 	}
-	report(workload, "go", float64(each*producers)/seconds/1e6)
+	report(workload, "go", float64(each*producers)/seconds/1e6, cores)
 }
 
 type key [5]uint64
@@ -97,7 +112,7 @@ func maps(name string, series uint64, ops int) {
 			}
 			mutex.Unlock()
 		}
-		report(workload, "go-map-mutex", time.Since(start).Seconds()/float64(ops)*1e9)
+		report(workload, "go-map-mutex", time.Since(start).Seconds()/float64(ops)*1e9, 0)
 		start = time.Now()
 		for i, k := range keys {
 			v, _ := s.Load(k)
@@ -110,7 +125,7 @@ func maps(name string, series uint64, ops int) {
 			}
 			mutex.Unlock()
 		}
-		report(workload, "go-sync.Map", time.Since(start).Seconds()/float64(ops)*1e9)
+		report(workload, "go-sync.Map", time.Since(start).Seconds()/float64(ops)*1e9, 0)
 		runtime.KeepAlive(sum)
 	}
 }
