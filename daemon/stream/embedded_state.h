@@ -158,6 +158,7 @@ struct EmbeddedStore::State {
   void drop_day(const std::shared_ptr<DayFile>& file);
   Result<void> prune(std::int64_t older_than_ns);
   Result<void> prune_to_limit();
+  Result<std::uint64_t> remove_beyond_limit();
   Origin origin() const { return {options.boot_id, clock.wall_offset_ns()}; }
 
   BlockRef ref_of(const std::shared_ptr<DayFile>& file, StoredBlock block);

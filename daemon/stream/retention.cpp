@@ -48,40 +48,48 @@ Result<void> EmbeddedStore::State::prune(std::int64_t older_than_ns) {
   return prune_to_limit();
 }
 
-// Whole days first, then the oldest blocks of the day being written. A log that would go beyond the limit is emptied, but
-// no event goes for it: deleting makes it longer.
+// Whole days first, then the oldest blocks of the day being written. A log that goes beyond the limit is emptied
+// afterwards, since deleting makes it longer; no event goes for it.
 Result<void> EmbeddedStore::State::prune_to_limit() {
   if (options.disk_bytes == 0) return {};
-  std::uint64_t total = 0;
+  ASSIGN(const std::uint64_t total, remove_beyond_limit());
+  if (current != nullptr && total + log_bytes(current->path()) > options.disk_bytes) start_checkpoint(DayFile::Log::Empty);
+  return {};
+}
+
+// Returns the bytes that are left, but for the log of the day being written and days that only wait to be removed.
+Result<std::uint64_t> EmbeddedStore::State::remove_beyond_limit() {
+  std::uint64_t total = 0, live = 0;
   for (const auto& file : files) {
     if (file != current) total += file_bytes(file->path());
   }
   for (const auto& file : minute_files) total += file_bytes(file->path());
   if (current != nullptr) {
-    ASSIGN(const std::uint64_t live, current->live_bytes());
+    ASSIGN(live, current->live_bytes());
     total += live;
-    if (total + log_bytes(current->path()) > options.disk_bytes) start_checkpoint(DayFile::Log::Empty);
   }
   for (const auto& file : std::vector(files)) {
-    if (total <= options.disk_bytes) return {};
-    if (file == current || awaits_block(file)) continue;
+    if (total <= options.disk_bytes) return total;
+    if (file == current) continue;
     total -= file_bytes(file->path());
-    remove_day(file);
+    if (!awaits_block(file)) remove_day(file);  // else a later look does; nothing that is newer goes in its place
   }
   for (const auto& file : std::vector(minute_files)) {  // raw data goes first, but if nothing else is left these go too
-    if (total <= options.disk_bytes) return {};
+    if (total <= options.disk_bytes) return total;
     total -= file_bytes(file->path());
     remove_minutes(file);
   }
   while (total > options.disk_bytes && current != nullptr) {
     const auto oldest = std::find_if(refs.begin(), refs.end(), [&](const BlockRef& ref) { return ref.file == current; });
-    if (oldest == refs.end()) return {};
+    if (oldest == refs.end()) return total;
     TRY(current->delete_block(oldest->id));
     const std::uint64_t serial = oldest->serial;
     remove_refs([&](const BlockRef& ref) { return ref.serial == serial; });
-    ASSIGN(total, current->live_bytes());  // all that counts here: of what is older nothing is left but days that wait to be removed
+    total -= live;
+    ASSIGN(live, current->live_bytes());
+    total += live;
   }
-  return {};
+  return total;
 }
 
 }  // namespace culprit::stream

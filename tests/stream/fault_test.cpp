@@ -32,6 +32,7 @@ struct Faults {
   std::atomic<std::int64_t> fail_at = -1;    // the n-th such operation fails
   std::atomic<std::int64_t> fail_from = -1;  // and all from the n-th on
   std::atomic<int> code = SQLITE_FULL;
+  std::string full_file;  // every write fails to a file in whose name this is; only where nothing runs in the background
   bool now(Operation operation) {
     const std::int64_t n = ++counts[operation];
     return operation == failing && (n == fail_at || (fail_from >= 0 && n >= fail_from));
@@ -41,7 +42,7 @@ Faults faults;
 
 struct FaultyFile {
   sqlite3_file base;
-  const sqlite3_io_methods* real;
+  const char* name;  // SQLite's, until the file is closed
   sqlite3_io_methods methods;
 };
 
@@ -50,6 +51,8 @@ sqlite3_file* real_file(sqlite3_file* file) { return reinterpret_cast<sqlite3_fi
 
 int faulty_write(sqlite3_file* file, const void* data, int size, sqlite3_int64 offset) {
   if (faults.now(Faults::Write)) return faults.code;
+  const char* name = reinterpret_cast<FaultyFile*>(file)->name;
+  if (!faults.full_file.empty() && name != nullptr && std::string_view(name).find(faults.full_file) != std::string_view::npos) return SQLITE_FULL;
   sqlite3_file* real = real_file(file);
   return real->pMethods->xWrite(real, data, size, offset);
 }
@@ -69,6 +72,7 @@ int faulty_open(sqlite3_vfs*, sqlite3_filename name, sqlite3_file* file, int fla
   auto* ours = reinterpret_cast<FaultyFile*>(file);
   sqlite3_file* real = real_file(file);
   ours->base.pMethods = nullptr;
+  ours->name = name;
   if (faults.now(Faults::Open)) return SQLITE_CANTOPEN;
   for (int tries = 0; name != nullptr && std::string_view(name).ends_with(".new") && faults.hold_summaries; ++tries) {
     faults.held_too_long = faults.held_too_long || tries > 12'000;
@@ -127,6 +131,7 @@ class FaultTest : public ::testing::Test {
     faults.failing = Faults::Write;
     faults.fail_at = faults.fail_from = -1;
     faults.code = SQLITE_FULL;
+    faults.full_file.clear();
   }
   // A store and its clock; 40 batches of 25 events, 0.3 s apart.
   void fill(EmbeddedStore& store, int batches = 40) {
@@ -517,6 +522,44 @@ TEST_F(FaultTest, ADayEndsWhileItsLastBlockIsEncoded) {
   store = EmbeddedStore::open(options_, clock_);
   ASSERT_TRUE(store);
   EXPECT_EQ(scan_all(**store).size(), kRows + 1);
+}
+
+// A day whose last block could not be saved yet cannot go; nothing that should outlive it goes in its place.
+TEST_F(FaultTest, NothingGoesInPlaceOfADayThatWaits) {
+  constexpr std::int64_t kDay = 86'400 * kNsPerSecond;
+  options_.disk_bytes = 300'000;  // more than a day of which little is kept and a summary have, less than the day with the long lines
+  auto opened = EmbeddedStore::open(options_, clock_);
+  ASSERT_TRUE(opened);
+  EmbeddedStore& store = **opened;
+  fill(store, 1);
+  ASSERT_TRUE(store.flush());
+  clock_.advance(kDay);
+  ASSERT_TRUE(store.flush());
+  ASSERT_TRUE(store.prune(clock_.now_ns() - kDay / 2));
+  ASSERT_EQ(series_all(store, {.minutes = true}).size(), 4U);
+  RandomEvents random(7);
+  std::string body(4000, '\0');
+  for (int i = 0; i < 150; ++i) {
+    for (char& c : body) c = static_cast<char>('!' + random.below(90));
+    ASSERT_TRUE(store.append({log_line(clock_.now_ns(), "service:shop", body)}));
+  }
+  ASSERT_TRUE(store.flush());
+  faults.full_file = day_of(clock_.wall_ns(clock_.now_ns()));
+  clock_.advance(kDay);
+  ASSERT_TRUE(store.append({log_line(clock_.now_ns(), "service:shop", "a new day")}));
+  EXPECT_EQ(store.flush().error().code, Code::Exhausted);
+  EXPECT_GT(store.stats().on_disk_bytes, options_.disk_bytes);
+  ASSERT_TRUE(store.prune(INT64_MIN));
+  EXPECT_EQ(series_all(store, {.minutes = true}).size(), 4U);
+  EXPECT_EQ(scan_all(store).size(), 151U);
+  heal();
+  clock_.advance(60 * kNsPerSecond);
+  ASSERT_TRUE(store.flush());
+  ASSERT_TRUE(store.prune(INT64_MIN));
+  EXPECT_EQ(series_all(store, {.minutes = true}).size(), 4U);
+  EXPECT_EQ(scan_all(store).size(), 0U);  // the new day's line is in the last block of the day before
+  EXPECT_LE(store.stats().on_disk_bytes, options_.disk_bytes);
+  expect_conserved(store.stats());
 }
 
 // Any damaged page: opening and reading give fewer events and a count, never a crash or an event that never was.

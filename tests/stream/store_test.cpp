@@ -266,6 +266,32 @@ TEST_F(StoreTest, LogBeyondTheLimitIsEmptied) {
   EXPECT_EQ(scan_all(*store).size(), 2500U);
 }
 
+// What is deleted goes through the log first: within the day that is written, too, the limit holds on disk.
+TEST_F(StoreTest, LogOfWhatWasDeletedIsEmptied) {
+  options_.block_rows = 1000;
+  options_.disk_bytes = 1 << 20;
+  options_.background = false;
+  const auto store = open();
+  RandomEvents random(7);
+  for (int i = 0; i < 10; ++i) {
+    std::vector<Event> events;
+    for (int j = 0; j < 500; ++j) {
+      std::string body(300, '\0');
+      for (char& c : body) c = static_cast<char>('a' + random.below(26));
+      events.push_back(log_line(clock_.now_ns(), "a", body));
+    }
+    ASSERT_TRUE(store->append(std::move(events)));
+    ASSERT_TRUE(store->flush());
+    clock_.advance(kNsPerSecond);
+    ASSERT_TRUE(store->prune(INT64_MIN));
+    const auto path = day_files(options_.folder, kDayFilePrefix).at(0);
+    EXPECT_LE(log_bytes(path), options_.disk_bytes);
+    EXPECT_TRUE(store->stats().pruned == 0 || log_bytes(path) == 0);
+  }
+  EXPECT_GT(store->stats().pruned, 0U);
+  EXPECT_LE(store->stats().on_disk_bytes, options_.disk_bytes + (200u << 10));  // of one batch, before the next look
+}
+
 TEST_F(StoreTest, MemoryOnlyDropsTheOldestAndCountsThem) {
   options_ = {.memory_bytes = 1 << 20};
   options_.block_rows = 500;
