@@ -162,6 +162,13 @@ std::vector<std::filesystem::path> day_files(const std::filesystem::path& folder
   return files;
 }
 
+Result<void> need_folder(const std::filesystem::path& folder) {
+  std::error_code error;
+  if (std::filesystem::is_directory(folder, error)) return {};
+  if (error == std::errc::permission_denied) return fail_errno(error.value(), fmt::format("look into '{}'", folder.string()));
+  return fail(Code::NotFound, fmt::format("no folder '{}'", folder.string()));
+}
+
 std::uint64_t log_bytes(const std::filesystem::path& file) {
   std::error_code error;
   const auto size = std::filesystem::file_size(file.string() + "-wal", error);

@@ -77,6 +77,7 @@ std::string read_boot_id();
 std::string day_of(std::int64_t wall_ns);
 // Every `<prefix>YYYY-MM-DD.db` of a folder, oldest first.
 std::vector<std::filesystem::path> day_files(const std::filesystem::path& folder, std::string_view prefix);
+Result<void> need_folder(const std::filesystem::path& folder);  // NotFound, or Denied if nobody lets us look
 // Bytes of a database file with its write-ahead log; 0 if it is not there.
 std::uint64_t file_bytes(const std::filesystem::path& file);
 std::uint64_t log_bytes(const std::filesystem::path& file);  // of the write-ahead log alone

@@ -146,9 +146,7 @@ StoreStats EmbeddedStore::stats() const {
 
 Result<void> EmbeddedStore::State::open() {
   std::error_code error;
-  if (options.read_only && !std::filesystem::is_directory(options.folder, error)) {
-    return fail(Code::NotFound, fmt::format("no folder '{}'", options.folder.string()));
-  }
+  if (options.read_only) TRY(need_folder(options.folder));
   if (!options.read_only) std::filesystem::create_directory(options.folder, error);
   if (error) return fail_errno(error.value(), fmt::format("create folder '{}'", options.folder.string()));
   if (!options.read_only) {
@@ -162,7 +160,8 @@ Result<void> EmbeddedStore::State::open() {
       ++counters.files_set_aside;
     } else if (loaded.error().code == Code::Unsupported) {
       return loaded;
-    } else {
+    } else if (loaded.error().code != Code::NotFound || !options.read_only) {  // one that is empty was begun when the power went
+      ++counters.blocks_unreadable;
       log::warn("stream: {}; going on without this day", loaded.error().message);
     }
   }

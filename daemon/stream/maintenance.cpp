@@ -18,13 +18,8 @@ namespace culprit::stream {
 namespace {
 
 constexpr std::size_t kImportBatch = 4096;
+constexpr std::size_t kImportBatchBytes = 4u << 20;  // of lines
 constexpr std::uint32_t kColumnsWithoutGrams = kAllColumns & ~column_bit(Column::Grams);
-
-Result<void> need_folder(const std::filesystem::path& folder) {
-  std::error_code error;
-  if (std::filesystem::is_directory(folder, error)) return {};
-  return fail(Code::NotFound, fmt::format("no folder '{}'", folder.string()));
-}
 
 Result<Block> read_block(const DayFile& file, const StoredBlock& stored) {
   ASSIGN(const Columns columns, file.read(stored.id, kAllColumns));
@@ -108,6 +103,18 @@ Result<void> copy_file(const std::filesystem::path& path, const std::string& cop
 
 constexpr const char* kImportsFile = "imports.jsonl";
 
+// Days of events, then days of summaries.
+std::vector<std::filesystem::path> all_files(const std::filesystem::path& folder) {
+  auto files = day_files(folder, kDayFilePrefix);
+  const auto minutes = day_files(folder, kMinuteFilePrefix);
+  files.insert(files.end(), minutes.begin(), minutes.end());
+  return files;
+}
+
+Error at_line(std::uint64_t number, const Error& why, const std::istream& in) {
+  return {why.code, fmt::format("line {}: {}{}", number, why.message, in.eof() ? "; the file ends within this line: it was not written whole" : "")};
+}
+
 // False: there is none.
 Result<bool> next_line(std::istream& in, std::uint64_t number, std::string& line) {
   line.clear();
@@ -121,10 +128,15 @@ Result<bool> next_line(std::istream& in, std::uint64_t number, std::string& line
 
 }  // namespace
 
+Result<void> need_store(const std::filesystem::path& folder) {
+  TRY(need_folder(folder));
+  return !all_files(folder).empty() ? Result<void>() : fail(Code::NotFound, fmt::format("no event files in '{}'", folder.string()));
+}
+
 Result<std::vector<FileReport>> verify_store(const std::filesystem::path& folder) {
   TRY(need_folder(folder));
   std::vector<FileReport> reports;
-  for (const auto& path : day_files(folder, kDayFilePrefix)) reports.push_back(look_at(path).report);
+  for (const auto& path : all_files(folder)) reports.push_back(look_at(path).report);
   return reports;
 }
 
@@ -132,7 +144,7 @@ Result<std::vector<FileReport>> repair_store(const std::filesystem::path& folder
   TRY(need_folder(folder));
   ASSIGN(const Fd lock, lock_folder(folder));
   std::vector<FileReport> reports;
-  for (const auto& path : day_files(folder, kDayFilePrefix)) {
+  for (const auto& path : all_files(folder)) {
     Seen seen = look_at(path);
     if (!seen.report.damaged.empty()) {
       const std::filesystem::path anew = path.string() + ".repair";
@@ -161,7 +173,7 @@ Result<std::uint64_t> backup_store(const std::filesystem::path& folder, const st
   if (!std::filesystem::is_empty(to, error)) return fail(Code::Invalid, fmt::format("'{}' is not empty", to.string()));
   std::uint64_t files = 0;
   std::optional<Error> first;  // of the files that could not be copied: one that is damaged does not keep the others from it
-  for (const auto& path : day_files(folder, kDayFilePrefix)) {
+  for (const auto& path : all_files(folder)) {
     const std::string copy = to / path.filename();
     if (auto done = copy_file(path, copy); !done) {
       remove_file(copy);
@@ -172,6 +184,8 @@ Result<std::uint64_t> backup_store(const std::filesystem::path& folder, const st
     ++files;
   }
   if (first) return std::unexpected(first->context(fmt::format("{} of the files copied, not all", files)));
+  if (std::filesystem::exists(folder / kImportsFile, error)) std::filesystem::copy_file(folder / kImportsFile, to / kImportsFile, error);
+  if (error) return fail_errno(error.value(), fmt::format("copy '{}'", (folder / kImportsFile).string()));
   return files;
 }
 
@@ -189,17 +203,19 @@ Result<std::uint64_t> export_events(const EventStore& store, const Query& query,
   if (completeness.rows_lost > 0) {
     return fail(Code::Corrupt, fmt::format("{} events were written, {} more are in damaged blocks", count, completeness.rows_lost));
   }
+  if (store.stats().blocks_unreadable > 0) return fail(Code::Corrupt, fmt::format("{} events were written, others are in files that are damaged: `culprit store verify` names them", count));
   return count;
 }
 
 Result<std::int64_t> read_export_header(std::istream& in) {
   std::string line;
   ASSIGN(const bool any, next_line(in, 1, line));
+  if (line.starts_with("\x1f\x8b")) return fail(Code::Invalid, "compressed by gzip: `gunzip -c` writes it as it was, and `culprit store import -` takes that");
   const nlohmann::json header = any ? nlohmann::json::parse(line, nullptr, false) : nlohmann::json();
   if (!header.is_object() || header.value("culprit", nlohmann::json()) != "events" || !header.value("wall_offset_ns", nlohmann::json()).is_number_integer()) {
     return fail(Code::Invalid, "line 1 is no header of an export: {\"culprit\":\"events\",\"version\":1,\"wall_offset_ns\":...}");
   }
-  if (header.value("version", nlohmann::json()) != 1) return fail(Code::Unsupported, "written by a newer release");
+  if (header.value("version", nlohmann::json()) != 1) return fail(Code::Unsupported, "written by a newer release: use that one");
   return header["wall_offset_ns"].get<std::int64_t>();
 }
 
@@ -217,7 +233,7 @@ Result<CheckedExport> check_export(std::istream& in) {
     bytes += line.size();
     line.pop_back();
     if (line.empty()) continue;
-    if (auto event = decode_json(line); !event) return std::unexpected(event.error().context(fmt::format("line {}", number)));
+    if (auto event = decode_json(line); !event) return std::unexpected(at_line(number, event.error(), in));
     ++checked.events;
   }
   checked.mark = fmt::format("crc32:{:08x}:{}:{}", sum, bytes, offset_ns);
@@ -226,11 +242,12 @@ Result<CheckedExport> check_export(std::istream& in) {
 
 Result<void> note_import(const std::filesystem::path& folder, const ImportNote& note) {
   const nlohmann::json json = {{"mark", note.mark}, {"file", note.file}, {"wall_ns", note.wall_ns}, {"events", note.events}, {"whole", note.whole}};
-  const std::string path = folder / kImportsFile, line = json.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace) + "\n";
+  // The end of line before it is for one that a full disk cut off.
+  const std::string path = folder / kImportsFile, line = "\n" + json.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace) + "\n";
   const Fd file(::open(path.c_str(), O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600));
   if (!file) return fail_errno(errno, fmt::format("open '{}'", path));
   if (::write(file.get(), line.data(), line.size()) != static_cast<ssize_t>(line.size())) return fail_errno(errno, fmt::format("write '{}'", path));
-  return {};
+  return ::fsync(file.get()) == 0 ? Result<void>() : fail_errno(errno, fmt::format("sync '{}'", path));
 }
 
 std::optional<ImportNote> noted_import(const std::filesystem::path& folder, std::string_view mark) {
@@ -252,13 +269,14 @@ std::optional<ImportNote> noted_import(const std::filesystem::path& folder, std:
 Result<std::uint64_t> import_events(std::istream& in, std::int64_t exported_offset_ns, EventStore& store, const Clock& clock) {
   const auto shift = static_cast<std::int64_t>(static_cast<std::uint64_t>(exported_offset_ns) - static_cast<std::uint64_t>(clock.wall_offset_ns()));
   std::string line;
-  std::uint64_t number = 1, count = 0;
+  std::uint64_t count = 0;
+  std::size_t bytes = 0;
   std::vector<Event> batch;
-  for (;;) {
-    ++number;
+  for (std::uint64_t number = 2;; ++number) {
     ASSIGN(const bool more, next_line(in, number, line));
-    if (!more || batch.size() >= kImportBatch) {
+    if (!more || batch.size() >= kImportBatch || bytes >= kImportBatchBytes) {
       count += batch.size();
+      bytes = 0;
       if (!batch.empty()) TRY(store.append(std::exchange(batch, {})));
     }
     if (!more) break;
@@ -267,12 +285,18 @@ Result<std::uint64_t> import_events(std::istream& in, std::int64_t exported_offs
     if (!event) {
       count += batch.size();
       if (!batch.empty()) TRY(store.append(std::move(batch)));
-      return fail(event.error().code, fmt::format("line {}: {}; {} events before it were taken", number, event.error().message, count));
+      Error why = at_line(number, event.error(), in);
+      why.message += fmt::format("; {} events before it were taken", count);
+      return std::unexpected(std::move(why));
     }
     event->time_ns = static_cast<std::int64_t>(static_cast<std::uint64_t>(event->time_ns) + static_cast<std::uint64_t>(shift));
+    bytes += line.size();
     batch.push_back(std::move(*event));
   }
   TRY(store.flush());
+  for (const auto& [reason, events] : store.stats().dropped) {  // by a store that could not write for a while
+    if (events > 0) return fail(Code::Exhausted, fmt::format("{} of {} events found no room ({})", events, count, reason));
+  }
   return count;
 }
 

@@ -26,6 +26,8 @@ struct FileReport {
   bool sound() const { return damaged.empty() && refused.empty(); }
 };
 
+Result<void> need_store(const std::filesystem::path& folder);  // NotFound if there are no event files; Denied
+
 // Reads and decodes everything of every day file. NotFound if there is no such folder.
 Result<std::vector<FileReport>> verify_store(const std::filesystem::path& folder);
 
@@ -63,8 +65,8 @@ struct ImportNote {
 Result<void> note_import(const std::filesystem::path& folder, const ImportNote& note);
 std::optional<ImportNote> noted_import(const std::filesystem::path& folder, std::string_view mark);  // the last one of this mark
 
-// Appends the events of such a file, read up to behind its header, moved into this boot's times by both wall clocks. Invalid: "line 7:
-// ...", with what came before it already appended (durable after flush()).
+// Appends the events of such a file, read up to behind its header, moved into this boot's times by both wall clocks, and makes
+// them durable. Errors: Invalid ("line 7: ..."); Exhausted, Io if the disk did not take all of them. Some are there then.
 Result<std::uint64_t> import_events(std::istream& in, std::int64_t exported_offset_ns, EventStore& store, const Clock& clock);
 
 }  // namespace culprit::stream

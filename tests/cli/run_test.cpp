@@ -164,7 +164,10 @@ TEST_F(RunTest, StoreFilesOffline) {
   std::ofstream(wrong) << "{}\n";
   const std::string cut = folder_ / "cut.jsonl";
   std::ofstream(cut) << std::ifstream(file).rdbuf() << "{\"time_ns\":1000";
-  for (const auto& [name, says] : {std::pair(wrong, "no header of an export"), std::pair(cut, "line 3: "), std::pair(std::string(folder_ / "absent"), "No such file")}) {
+  const std::string packed = folder_ / "events.jsonl.gz";
+  std::ofstream(packed) << "\x1f\x8b\x08";
+  EXPECT_EQ(run({"store", "prune", "1s", "--folder", folder}).code, kNotFound);
+  for (const auto& [name, says] : {std::pair(wrong, "no header of an export"), std::pair(cut, "line 3: "), std::pair(cut, "not written whole"), std::pair(packed, "gunzip -c"), std::pair(std::string(folder_), "is a folder"), std::pair(std::string(folder_ / "absent"), "No such file")}) {
     EXPECT_THAT(run({"store", "import", name, "--folder", folder}).err, HasSubstr(says));
     EXPECT_FALSE(std::filesystem::exists(folder)) << "a refused import leaves nothing behind";
   }
@@ -193,8 +196,10 @@ TEST_F(RunTest, StoreFilesOffline) {
   for (const char* command : {"verify", "repair"}) {
     const Outcome foreign = run({"store", command, "--folder", folder});
     EXPECT_THAT(foreign.out, AllOf(HasSubstr("left as they are"), Not(HasSubstr("anew")))) << command;
+    EXPECT_EQ(foreign.code, kSomethingWrong) << command;
   }
   EXPECT_TRUE(std::filesystem::exists(folder + "/stream-2000-01-01.db"));
+  EXPECT_THAT(run({"store", "export", "", "/dev/null", "--folder", folder}).err, HasSubstr("2 events were written, others are in files that are damaged"));
   std::filesystem::remove(folder + "/stream-2000-01-01.db");
   // The state's folder holds them too; an option that says nothing is no option.
   const std::string state = folder_ / "state";

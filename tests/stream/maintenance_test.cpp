@@ -15,11 +15,13 @@
 #include "daemon/base/fd.h"
 #include "daemon/base/log.h"
 #include "daemon/stream/database.h"
+#include "daemon/stream/day_file.h"
 #include "tests/stream/support.h"
 
 namespace culprit::stream {
 namespace {
 
+using ::testing::AllOf;
 using ::testing::HasSubstr;
 
 class MaintenanceTest : public ::testing::Test {
@@ -266,6 +268,33 @@ TEST_F(MaintenanceTest, AnExportIsCheckedWholeAndNoted) {
   EXPECT_EQ(noted->events, 2U);
   EXPECT_EQ(noted->file, "a.jsonl");
   EXPECT_EQ(noted->wall_ns, 9);
+  ASSERT_TRUE(note_import(folder, {.mark = whole->mark, .file = "behind a line that was cut off", .wall_ns = 10, .events = 2, .whole = true}));
+  EXPECT_EQ(noted_import(folder, whole->mark)->wall_ns, 10);
+}
+
+// Long lines: no batch is larger than the store's memory. A store that had no room for all of them says so.
+TEST_F(MaintenanceTest, ImportOfMoreThanMemoryHolds) {
+  std::string text;
+  for (int i = 0; i < 1000; ++i) text += encode_json(log_line(i, "a", std::string(20'000, static_cast<char>('a' + i % 26)))) + "\n";
+  StoreOptions in_memory{.memory_bytes = 8u << 20};
+  in_memory.block_rows = 100;
+  options_.block_rows = 100;
+  options_.memory_bytes = 8u << 20;
+  for (const StoreOptions& options : {options_, in_memory}) {
+    auto store = EmbeddedStore::open(options, clock_);
+    ASSERT_TRUE(store);
+    std::istringstream in(text);
+    const auto count = import_events(in, clock_.wall_offset_ns(), **store, clock_);
+    if (options.folder.empty()) {
+      ASSERT_FALSE(count);
+      EXPECT_EQ(count.error().code, Code::Exhausted);
+      EXPECT_THAT(count.error().message, AllOf(HasSubstr("of 1000 events found no room"), HasSubstr("memory_limit")));
+    } else {
+      ASSERT_TRUE(count) << count.error().message;
+      EXPECT_EQ(*count, 1000U);
+      EXPECT_EQ(scan_all(**store).size(), 1000U);
+    }
+  }
 }
 
 TEST_F(MaintenanceTest, BackupIsAStoreOfItsOwn) {
@@ -277,6 +306,39 @@ TEST_F(MaintenanceTest, BackupIsAStoreOfItsOwn) {
   EXPECT_EQ(backup_store(options_.folder, copy).error().code, Code::Invalid);
   options_.folder = copy;
   EXPECT_EQ(reopened(), expected_);
+}
+
+// Summaries are checked, repaired and copied as the raw days are, and a copy knows what was imported.
+TEST_F(MaintenanceTest, SummariesAndNotesAreLookedAfterToo) {
+  fill(true);
+  {
+    auto store = EmbeddedStore::open(options_, clock_);
+    ASSERT_TRUE(store);
+    clock_.advance(2 * 86'400 * kNsPerSecond);
+    ASSERT_TRUE((*store)->append({log_line(clock_.now_ns(), "a", "today")}));
+    ASSERT_TRUE((*store)->flush());
+    ASSERT_TRUE((*store)->prune(clock_.now_ns() - 86'400 * kNsPerSecond));
+    while (day_files(options_.folder, kMinuteFilePrefix).empty() && !HasFailure()) ASSERT_TRUE((*store)->flush());
+  }
+  ASSERT_TRUE(note_import(options_.folder, {.mark = "m", .file = "f", .whole = true}));
+  const auto minutes = day_files(options_.folder, kMinuteFilePrefix).at(0);
+  auto reports = verify_store(options_.folder);
+  ASSERT_TRUE(reports);
+  ASSERT_EQ(reports->size(), 2U);
+  EXPECT_EQ(reports->back().file, minutes);
+  const std::uint64_t summaries = reports->back().rows;
+  EXPECT_GT(summaries, 0U);
+  const auto copy = folder_.path() / "copy";
+  EXPECT_EQ(*backup_store(options_.folder, copy), 2U);
+  EXPECT_TRUE(noted_import(copy, "m"));
+  EXPECT_EQ(verify_store(copy)->back().rows, summaries);
+  {
+    auto database = Database::open(minutes, Database::Mode::Write, {});
+    ASSERT_TRUE(database && database->execute("UPDATE columns SET data = zeroblob(9) WHERE id % 16 = 1"));
+  }
+  EXPECT_FALSE(verify_store(options_.folder)->back().sound());
+  ASSERT_TRUE(repair_store(options_.folder));
+  EXPECT_TRUE(verify_store(options_.folder)->back().sound());
 }
 
 // A file that was begun when the power went is empty: it keeps nobody from the others. One that is no database is left out of a backup, which says so.

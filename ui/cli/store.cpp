@@ -22,14 +22,16 @@ struct Options {
   bool again = false;
 };
 
-Result<std::unique_ptr<stream::EmbeddedStore>> open_store(const Session& session, const Options& options, bool read_only) {
-  stream::StoreOptions store{.folder = options.folder};
-  store.read_only = read_only;
+template <typename T>
+Result<T> if_free(Result<T> done) {
+  if (!done && done.error().code == Code::Busy) return std::unexpected(done.error().context("the daemon has the store; stop it first"));
+  return done;
+}
+
+Result<std::unique_ptr<stream::EmbeddedStore>> open_store(stream::StoreOptions store, const Clock& clock) {
   store.disk_bytes = 0;
   store.background = false;  // a command ends when its work is done
-  auto opened = stream::EmbeddedStore::open(store, session.clock);
-  if (!opened && opened.error().code == Code::Busy) return std::unexpected(opened.error().context("the daemon has the store; stop it first"));
-  return opened;
+  return if_free(stream::EmbeddedStore::open(std::move(store), clock));
 }
 
 // Reports of files: one row each, and a line for each damage. `done` is said of files that are damaged in part.
@@ -59,7 +61,7 @@ Result<Exit> show_reports(const Session& session, const std::vector<stream::File
 }
 
 Result<Exit> export_to(const Session& session, const Options& options) {
-  ASSIGN(const auto store, open_store(session, options, true));
+  ASSIGN(const auto store, open_store({.folder = options.folder, .read_only = true}, session.clock));
   stream::Query query;
   ASSIGN(query.filter, stream::parse_filter(options.filter));
   if (query.filter.needs_topology()) return fail(Code::Invalid, "'near' needs the daemon, who knows the topology: name the entities");
@@ -91,9 +93,10 @@ Result<Exit> import_from(const Session& session, const Options& options) {
     if (!file) return fail_errno(errno, fmt::format("open '{}'", options.file));
   }
   std::istream& in = options.file == "-" ? std::cin : file;
+  std::error_code error;
+  if (options.file != "-" && std::filesystem::is_directory(options.file, error)) return fail(Code::Invalid, fmt::format("'{}' is a folder, not an exported file", options.file));
   const auto of_file = [&](const Error& why) { return std::unexpected(why.context(fmt::format("'{}'", options.file))); };
   // Before there is a store: what is refused leaves nothing behind. What cannot be read twice is taken as far as it is right.
-  std::error_code error;
   std::optional<stream::CheckedExport> checked;
   if (options.file != "-" && std::filesystem::is_regular_file(options.file, error)) {
     auto all = stream::check_export(file);
@@ -106,7 +109,7 @@ Result<Exit> import_from(const Session& session, const Options& options) {
   if (!offset_ns) return of_file(offset_ns.error());
   std::filesystem::create_directories(options.folder, error);  // a state folder that is new is what an import is for
   if (error) return fail_errno(error.value(), fmt::format("create folder '{}'", options.folder));
-  ASSIGN(const auto store, open_store(session, options, false));
+  ASSIGN(const auto store, open_store({.folder = options.folder}, session.clock));
   if (checked) {
     const auto before = stream::noted_import(options.folder, checked->mark);
     if (before && !options.again) {
@@ -116,7 +119,7 @@ Result<Exit> import_from(const Session& session, const Options& options) {
     }
     TRY(stream::note_import(options.folder, {.mark = checked->mark, .file = options.file, .wall_ns = session.now_wall_ns()}));
   }
-  auto count = stream::import_events(in, *offset_ns, *store, session.clock);
+  const auto count = stream::import_events(in, *offset_ns, *store, session.clock);
   if (!count) return of_file(count.error());
   if (checked) TRY(stream::note_import(options.folder, {.mark = checked->mark, .file = options.file, .wall_ns = session.now_wall_ns(), .events = *count, .whole = true}));
   session.err << fmt::format("{} taken from '{}'\n", counted(*count, "event"), options.file);
@@ -125,9 +128,11 @@ Result<Exit> import_from(const Session& session, const Options& options) {
 
 Result<Exit> prune(const Session& session, const Options& options) {
   ASSIGN(const std::int64_t keep, parse_window(options.keep));
-  ASSIGN(const auto store, open_store(session, options, false));
+  TRY(stream::need_store(options.folder));  // else a new one would be made
+  ASSIGN(const auto store, open_store({.folder = options.folder}, session.clock));
   TRY(store->prune(session.clock.now_ns() - keep));
-  session.err << fmt::format("{} removed\n", counted(store->stats().pruned, "event"));
+  const std::uint64_t removed = store->stats().pruned;
+  session.err << fmt::format("{} removed{}\n", counted(removed, "event"), removed == 0 ? ": no whole day is that old" : "");
   return kAnswered;
 }
 
@@ -170,9 +175,9 @@ void add_store(CLI::App& app, Session& session) {
         return show_reports(session, reports, "queries go on without what is damaged; `culprit store repair` writes the rest anew\n");
       }
       if (chosen == "repair") {
-        ASSIGN(const auto reports, stream::repair_store(options->folder));
+        ASSIGN(const auto reports, if_free(stream::repair_store(options->folder)));
         TRY(show_reports(session, reports, "what could be read was written anew; the damaged files are set aside as *.corrupt-N\n"));
-        return kAnswered;
+        return std::ranges::any_of(reports, [](const auto& report) { return !report.refused.empty(); }) ? kSomethingWrong : kAnswered;
       }
       if (chosen == "export") return export_to(session, *options);
       if (chosen == "import") return import_from(session, *options);
