@@ -396,13 +396,17 @@ class Channel {
   template <typename MayGo>
   Outcome park_direct(detail::WaiterQueue& queue, std::atomic<bool>& parked, std::size_t wanted, const std::stop_token& stop,
                       std::int64_t deadline_ns, std::uint64_t& waited_ns, MayGo&& may_go) {
+    const auto wait_between = [] {  // each look takes the index from the peer, whose next store to it waits for the line
+      for (int i = 0; i < 8; ++i) detail::cpu_pause();
+    };
     const auto spin = [&] {  // 0.2 us: most waits end here, without a look at the clock
-      for (int i = 0; i < 16; ++i) {
+      for (int i = 0; i < 2; ++i) {
         if (may_go()) return true;
-        detail::cpu_pause();
+        wait_between();
       }
       return false;
     };
+    wait_between();
     if (spin()) return Outcome::Done;
     const std::int64_t start_ns = monotonic_ns();
     const auto spin_until = [&](std::int64_t end_ns) {

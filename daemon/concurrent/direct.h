@@ -107,6 +107,7 @@ class Direct {
     send_block_->ring.put(send_local_, items, count);
     send_local_ += count;
     send_index_.store(send_local_, std::memory_order_release);
+    send_block_->ring.fetch_to_write(send_local_, std::min(n, room - count));  // what the next batch is probably put into
     if (count == room) note_length(static_cast<std::size_t>(send_local_ - recv_seen_));
     if (capacity_.moves()) shrink();
     return {count, count == n ? Outcome::Done : Outcome::Full};

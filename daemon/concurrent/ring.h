@@ -57,8 +57,17 @@ class Ring {
 
   // Has the lines of items [index, index + n) on their way from the core that wrote them.
   void fetch(std::uint64_t index, std::size_t n) {
-    constexpr std::size_t kStep = sizeof(T) < 64 ? 64 / sizeof(T) : 1;
-    for (std::size_t i = 0; i < n; i += kStep) __builtin_prefetch(storage_ + ((index + i) & mask_));
+    for_lines(index, n, [](T* line) { __builtin_prefetch(line); });
+  }
+  // Has them on their way from the core that read them, to be written: else the stores wait for one line after the other.
+  void fetch_to_write(std::uint64_t index, std::size_t n) {
+    for_lines(index, n, [](T* line) {
+#if defined(__x86_64__)
+      asm volatile("prefetchw %0" : : "m"(*reinterpret_cast<std::byte*>(line)));  // the compiler's own is one to read, for the baseline
+#else
+      __builtin_prefetch(line, 1);
+#endif
+    });
   }
 
   // Goes on with another capacity, which has room for the items [index, index + n). False without memory for it.
@@ -82,6 +91,11 @@ class Ring {
   }
 
  private:
+  template <typename F>
+  void for_lines(std::uint64_t index, std::size_t n, F&& use) {
+    constexpr std::size_t kStep = sizeof(T) < 64 ? 64 / sizeof(T) : 1;
+    for (std::size_t i = 0; i < n; i += kStep) use(storage_ + ((index + i) & mask_));
+  }
   // At most two runs: up to the end of the storage, and from its start.
   template <typename F>
   void for_runs(std::uint64_t index, std::size_t n, F&& use) {
