@@ -18,7 +18,7 @@ namespace culprit::stream {
 namespace {
 
 constexpr std::size_t kImportBatch = 4096;
-constexpr std::size_t kImportBatchBytes = 4u << 20;  // of lines
+constexpr std::size_t kImportBatchBytes = 1u << 20;  // of lines
 constexpr std::uint32_t kColumnsWithoutGrams = kAllColumns & ~column_bit(Column::Grams);
 
 Result<Block> read_block(const DayFile& file, const StoredBlock& stored) {

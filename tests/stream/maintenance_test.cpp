@@ -275,11 +275,11 @@ TEST_F(MaintenanceTest, AnExportIsCheckedWholeAndNoted) {
 // Long lines: no batch is larger than the store's memory. A store that had no room for all of them says so.
 TEST_F(MaintenanceTest, ImportOfMoreThanMemoryHolds) {
   std::string text;
-  for (int i = 0; i < 1000; ++i) text += encode_json(log_line(i, "a", std::string(20'000, static_cast<char>('a' + i % 26)))) + "\n";
-  StoreOptions in_memory{.memory_bytes = 8u << 20};
-  in_memory.block_rows = 100;
-  options_.block_rows = 100;
-  options_.memory_bytes = 8u << 20;
+  for (int i = 0; i < 150; ++i) text += encode_json(log_line(i, "a", std::string(20'000, static_cast<char>('a' + i % 26)))) + "\n";
+  StoreOptions in_memory{.memory_bytes = 2u << 20};
+  in_memory.block_rows = 20;
+  options_.block_rows = 20;
+  options_.memory_bytes = 2u << 20;
   for (const StoreOptions& options : {options_, in_memory}) {
     auto store = EmbeddedStore::open(options, clock_);
     ASSERT_TRUE(store);
@@ -288,11 +288,11 @@ TEST_F(MaintenanceTest, ImportOfMoreThanMemoryHolds) {
     if (options.folder.empty()) {
       ASSERT_FALSE(count);
       EXPECT_EQ(count.error().code, Code::Exhausted);
-      EXPECT_THAT(count.error().message, AllOf(HasSubstr("of 1000 events found no room"), HasSubstr("memory_limit")));
+      EXPECT_THAT(count.error().message, AllOf(HasSubstr("of 150 events found no room"), HasSubstr("memory_limit")));
     } else {
       ASSERT_TRUE(count) << count.error().message;
-      EXPECT_EQ(*count, 1000U);
-      EXPECT_EQ(scan_all(**store).size(), 1000U);
+      EXPECT_EQ(*count, 150U);
+      EXPECT_EQ(scan_all(**store).size(), 150U);
     }
   }
 }
