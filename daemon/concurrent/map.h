@@ -376,10 +376,12 @@ class Map {
         Held held(entries_[number]);
         held.changed = true;
         entries_[number].make(key, [&](Value& value) { apply(value, true); });
+        giveback.map = nullptr;
+        // In its place before it lives: a thread whose earlier search named this entry, which had the key before, would
+        // else find it, and one that comes after that thread would not.
+        segment.place(detail::tag_of(hash), static_cast<std::uint32_t>(hash), number);
         entries_[number].set_link(Entry::kLive);
       }
-      giveback.map = nullptr;
-      segment.place(detail::tag_of(hash), static_cast<std::uint32_t>(hash), number);
       if (start_ns != 0) note_insert(start_ns);
       return Done::Inserted;
     }
