@@ -4,7 +4,6 @@
 //                                 ├─ culprit-sensor: the only part with kernel rights
 //                                 └─ worker: opens files and ports, gives up every right, runs everything below
 #include <grp.h>
-#include <malloc.h>
 #include <pwd.h>
 #include <signal.h>
 #include <sys/resource.h>
@@ -164,9 +163,6 @@ Result<void> make_socket_folder(const std::filesystem::path& folder, const senso
   return make_folder(folder, account, 0755);
 }
 
-// Batches are made on one thread and freed on the next: with an arena a thread, glibc keeps each one's peak.
-void bound_allocator() { ::mallopt(M_ARENA_MAX, 2); }
-
 // Watched for policies when the configuration names nothing; what is not there costs nothing.
 constexpr const char* kUsualConfiguration[] = {"/etc/nginx", "/etc/redis", "/etc/postgresql", "/etc/apisix", "/etc/envoy", "/etc/prometheus", "/etc/systemd/system"};
 
@@ -178,7 +174,6 @@ Result<std::shared_ptr<const rules::PolicySet>> load_policies(const std::filesys
 }
 
 Result<int> run_worker(const Start& start, sensor::Role role) {
-  bound_allocator();
   const Config& config = start.config;
   const SystemClock clock;
   const std::int64_t started_ns = clock.now_ns();

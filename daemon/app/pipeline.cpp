@@ -1,7 +1,6 @@
 #include "daemon/app/pipeline.h"
 
 #include <fmt/format.h>
-#include <malloc.h>
 #include <unistd.h>
 
 #include <deque>
@@ -25,7 +24,6 @@ constexpr std::int64_t kCgroupsEveryNs = 2 * kNsPerSecond;
 constexpr std::int64_t kLookEveryNs = 5 * kNsPerSecond;
 constexpr std::uint32_t kLookS = 15;  // outlasts a few lost requests
 constexpr std::int64_t kSocketsEveryNs = 30 * kNsPerSecond;
-constexpr std::int64_t kTrimEveryNs = 30 * kNsPerSecond;
 constexpr std::int64_t kPruneEveryNs = 60 * kNsPerSecond;  // what a busy host writes meanwhile is what it may go beyond retention_bytes
 constexpr std::size_t kCgroupsMax = 256;       // asked for limits in one round
 // How often the rings are looked at (they wake us when a quarter full). Each time we wake takes a core from somebody; not longer than
@@ -495,7 +493,6 @@ void Pipeline::Impl::stream_loop() {
   DetectInput second;  // everything since the last marker
   StreamInput input;
   std::int64_t pruned_at = clock.now_ns();
-  std::int64_t trimmed_at = pruned_at;
   while (true) {
     const std::int64_t wait_ns = waiting.empty() ? -1 : std::max(kNsPerMs, waiting.front().ready_ns - clock.now_ns());
     const auto outcome = stream_in.recv(input, {.timeout_ns = wait_ns});
@@ -533,10 +530,6 @@ void Pipeline::Impl::stream_loop() {
       const std::int64_t now = clock.now_ns();
       series.sweep(now);
       if (auto flushed = store.flush(); !flushed) log::warn("write events: {}; kept in memory", flushed.error().message);
-      if (now - trimmed_at > kTrimEveryNs) {
-        trimmed_at = now;
-        ::malloc_trim(0);  // an incident's rankings leave tens of megabytes free that glibc would keep
-      }
       if (now - pruned_at > kPruneEveryNs) {
         pruned_at = now;
         const std::int64_t keep_ns = static_cast<std::int64_t>(config.retention_days) * 86'400 * kNsPerSecond;
