@@ -30,7 +30,7 @@ std::unexpected<Error> corrupt(std::size_t column, std::size_t at);
 
 class Compressor {
  public:
-  Compressor();
+  explicit Compressor(int level = 1);  // of zstd
   // Appends one frame.
   void add(std::string_view bytes, bool checked, std::string& out);
 

@@ -136,7 +136,7 @@ Result<bool> DayFile::check_ours() {
 
 Result<void> DayFile::migrate() {
   ASSIGN(const bool there, check_ours());
-  if (!there) TRY(writer_.execute("PRAGMA page_size = 8192"));
+  if (!there) TRY(writer_.execute("PRAGMA page_size = 16384"));
   TRY(writer_.execute("PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL; PRAGMA cache_size = -1024"));
   if (there) return {};
   ASSIGN(Transaction transaction, Transaction::begin(writer_));

@@ -138,6 +138,7 @@ struct EmbeddedStore::State {
   Result<void> load(const std::filesystem::path& file);
   Result<void> recover(const std::shared_ptr<DayFile>& file);
   Result<void> append(std::vector<Event> events);
+  void take(std::span<const Event> events, std::int64_t now_ns);
   Result<void> flush();
   enum class Encodings { Wait, Ready };  // for all blocks that are being encoded, or only save those that are done
   Result<void> commit(bool even_if_waiting, Encodings encodings_wanted);

@@ -146,9 +146,9 @@ class EventStore {
  public:
   virtual ~EventStore() = default;
 
-  // Takes the events (all or none); they may come out of order. Errors: Exhausted (memory limit; counted as
-  // dropped). A disk error is no error here: the events stay readable in memory, and what is lost when memory
-  // is full too is counted. Commits when the commit interval has passed since the last one.
+  // Takes the events; they may come out of order. Errors: Exhausted: some are larger than all memory there is; they are counted as
+  // dropped, the others taken. A disk error is no error here: the events stay readable in memory, and what is lost when memory is
+  // full too is counted. Commits when the commit interval has passed since the last one.
   virtual Result<void> append(std::vector<Event> events) = 0;
 
   // Calls `visit` for each match in time order (events of one time: in order of append; newest_first turns

@@ -292,6 +292,20 @@ TEST_F(StoreTest, LogOfWhatWasDeletedIsEmptied) {
   EXPECT_LE(store->stats().on_disk_bytes, options_.disk_bytes + (200u << 10));  // of one batch, before the next look
 }
 
+TEST_F(StoreTest, WhatIsLargerThanMemoryTakesFewWithIt) {
+  options_ = {.memory_bytes = 4 << 20};
+  const auto store = open();
+  std::vector<Event> events;
+  for (int i = 0; i < 1000; ++i) events.push_back(log_line(i, "a", "short"));
+  events.push_back(log_line(1000, "a", std::string(8 << 20, 'x')));
+  EXPECT_EQ(store->append(std::move(events)).error().code, Code::Exhausted);
+  const StoreStats stats = store->stats();
+  EXPECT_GE(stats.stored, 700U);
+  EXPECT_EQ(stats.stored + stats.dropped.at("memory_limit"), 1001U);
+  expect_conserved(stats);
+  EXPECT_EQ(scan_all(*store).size(), stats.stored);
+}
+
 TEST_F(StoreTest, MemoryOnlyDropsTheOldestAndCountsThem) {
   options_ = {.memory_bytes = 1 << 20};
   options_.block_rows = 500;
