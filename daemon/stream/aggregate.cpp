@@ -153,22 +153,32 @@ void ContrastBuilder::add(Moments& moments, int window, std::int64_t time_ns, do
   moments.squares[window] += value * value;
 }
 
+ContrastBuilder::Field* ContrastBuilder::field(std::size_t place, std::string_view name) {
+  if (place < kPlaces && last_at_[place] != nullptr && last_at_[place]->name == name) return last_at_[place];
+  auto found = fields_.find(name);
+  if (found == fields_.end()) {
+    if (fields_.size() >= kContrastFieldsMax) return nullptr;
+    found = fields_.emplace(std::string(name), Field{.name = std::string(name), .index = {}, .texts = {}, .counts = {}}).first;
+  }
+  if (place < kPlaces) last_at_[place] = &found->second;
+  return &found->second;
+}
+
 void ContrastBuilder::add_attributes(int window, std::string_view coded, std::uint64_t times) {
   Reader in(coded);
-  while (in.left() > 0) {
-    const std::string_view name = in.string();
-    scratch_ = in.string();
-    auto found = attributes_.find(name);
-    if (found == attributes_.end()) {
-      if (attributes_.size() >= kContrastFieldsMax) continue;
-      found = attributes_.emplace(std::string(name), Texts()).first;
+  for (std::size_t place = 0; in.left() > 0; ++place) {
+    Field* const of = field(place, in.string());
+    const std::string_view text = in.string();
+    if (of == nullptr || of->too_many) continue;
+    const auto fresh = static_cast<std::uint32_t>(of->texts.size());
+    const std::uint32_t id = of->index.find_or_add(table_hash(text, table_seed()), fresh, [&](std::uint32_t other) { return of->texts[other] == text; });
+    if (id == fresh) {
+      of->texts.emplace_back(text);
+      of->counts.emplace_back();
     }
-    Texts& texts = found->second;
-    if (texts.too_many) continue;
-    texts.values[scratch_].count[window] += times;
-    if (texts.values.size() > kContrastValuesMax) {
-      texts.values.clear();
-      texts.too_many = true;
+    of->counts[id].count[window] += times;
+    if (of->texts.size() > kContrastValuesMax) {
+      *of = {.name = std::move(of->name), .index = {}, .texts = {}, .counts = {}, .too_many = true};
     }
   }
 }
@@ -199,9 +209,9 @@ ContrastAnswer ContrastBuilder::finish(std::size_t limit, Completeness before, C
     }
     answer.changes.push_back(std::move(contrast));
   }
-  for (const auto& [name, texts] : attributes_) {
-    if (texts.too_many) answer.fields_left_out.push_back(name);
-    for (const auto& [text, counts] : texts.values) shares[{name, text}] = counts;
+  for (const auto& [name, field] : fields_) {
+    if (field.too_many) answer.fields_left_out.push_back(name);
+    for (std::size_t i = 0; i < field.texts.size(); ++i) shares[{name, field.texts[i]}] = field.counts[i];
   }
   for (const auto& [what, counts] : shares) {
     Contrast contrast{.field = what.first, .value = what.second, .before = counts.count[0], .now = counts.count[1]};

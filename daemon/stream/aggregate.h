@@ -2,6 +2,7 @@
 // first k of them; and what differs most between two windows. Both stores fill the same builders.
 #pragma once
 
+#include <array>
 #include <deque>
 #include <map>
 #include <string>
@@ -58,15 +59,21 @@ class ContrastBuilder {
   struct Counts {
     std::uint64_t count[2] = {0, 0};
   };
-  struct Texts {
-    std::unordered_map<std::string, Counts> values;
+  struct Field {  // an attribute, and its texts by number
+    std::string name;
+    HashIndex index;
+    std::vector<std::string> texts;
+    std::vector<Counts> counts;
     bool too_many = false;
   };
+  Field* field(std::size_t place, std::string_view name);  // null: there are too many
+
   Window windows_[2];
   KeyTable keys_;
   std::deque<Moments> moments_;
-  std::map<std::string, Texts, std::less<>> attributes_;
-  std::string scratch_;
+  std::map<std::string, Field, std::less<>> fields_;
+  static constexpr std::size_t kPlaces = 32;
+  std::array<Field*, kPlaces> last_at_{};  // of each place in a list: lists that follow each other differ in texts, rarely in names
 };
 
 }  // namespace culprit::stream
