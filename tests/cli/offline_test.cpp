@@ -259,6 +259,14 @@ TEST_F(OfflineTest, LearnSaysTheMeanOfSeveralDeals) {
   EXPECT_EQ(document["sets"][0]["ac1"], 1.0);
   EXPECT_EQ(document["sets"][0]["ac1_spread"], 0.0);
   EXPECT_THAT(run({"learn", "--deals", "3", "--cases", folder_ / "set"}).out, HasSubstr("mean of 3 ways of dealing the folds"));
+  EXPECT_THAT(run({"learn", "--cases", folder_ / "set"}).out, HasSubstr("mean of 5 ways of dealing the folds"));
+  const auto calibration_of = [&](const char* deals) {
+    const std::string weights = folder_ / "weights.json";
+    EXPECT_EQ(run({"learn", "--deals", deals, "--cases", folder_ / "set", "--out", weights}).code, kAnswered);
+    std::ifstream file(weights);
+    return Json::parse(file)["calibration"];
+  };
+  EXPECT_NE(calibration_of("1"), calibration_of("5"));
 }
 
 TEST_F(OfflineTest, LearnsWithoutLabels) {

@@ -46,9 +46,11 @@ std::vector<Example> made_examples(std::size_t count, double clear, unsigned see
   return out;
 }
 
+CrossValidation validate(const std::vector<Example>& examples, const FitOptions& options) { return cross_validate(examples, options).deals.front(); }
+
 TEST(Learn, FindsTheFeatureThatTells) {
   const std::vector<Example> examples = made_examples(100, 0.9, 1);
-  const CrossValidation result = cross_validate(examples, {});
+  const CrossValidation result = validate(examples, {});
   EXPECT_GT(result.ac1, 0.85);
   EXPECT_GT(result.fault_accuracy, 0.8);
   std::vector<const Example*> all;
@@ -60,19 +62,50 @@ TEST(Learn, FindsTheFeatureThatTells) {
 
 TEST(Learn, OrderOfCasesChangesNothing) {
   std::vector<Example> examples = made_examples(60, 0.8, 2);
-  const CrossValidation first = cross_validate(examples, {});
+  const CrossValidation first = validate(examples, {});
   std::ranges::reverse(examples);
-  const CrossValidation second = cross_validate(examples, {});
+  const CrossValidation second = validate(examples, {});
   EXPECT_NEAR(first.ac1, second.ac1, 1e-12);
   EXPECT_NEAR(first.ece, second.ece, 1e-3);  // sums in another order
 }
 
 TEST(Learn, StatedConfidenceMatchesFrequency) {
   for (const double clear : {0.3, 0.6, 0.9}) {
-    const CrossValidation result = cross_validate(made_examples(400, clear, 3), {.trees_from = 1000});
+    const CrossValidation result = validate(made_examples(400, clear, 3), {.trees_from = 1000});
     EXPECT_LT(result.ece, 0.08) << clear;
   }
-  EXPECT_LT(cross_validate(made_examples(200, 0.6, 3), {}).ece, 0.08);  // with trees
+  EXPECT_LT(validate(made_examples(200, 0.6, 3), {}).ece, 0.08);  // with trees
+}
+
+// Several ways of dealing the folds calibrate together, and what they answer of a case counts as one case.
+TEST(Learn, DealsCalibrateTogether) {
+  const std::vector<Example> examples = made_examples(60, 0.6, 9);
+  const Validation three = cross_validate(examples, {}, {.deals = 3});
+  ASSERT_EQ(three.deals.size(), 3U);
+  const CrossValidation first = validate(examples, {});
+  EXPECT_EQ(three.deals[0].ac1, first.ac1);
+  const auto confidences = [](const CrossValidation& one) {
+    std::vector<double> out;
+    for (const Held& held : one.held) out.push_back(held.judgement.confidence);
+    return out;
+  };
+  EXPECT_NE(confidences(three.deals[0]), confidences(first));
+  EXPECT_NE(confidences(three.deals[0]), confidences(three.deals[1]));
+
+  std::vector<Answered> once, twice;
+  for (int i = 0; i < 30; ++i) {
+    Answered one{{static_cast<double>(i % 7) - 2, static_cast<double>(i % 3)}, i % 2 == 0 ? "traces" : "alerts", i % 3 != 0};
+    once.push_back(one);
+    one.weight = 0.5;
+    twice.push_back(one);
+    twice.push_back(one);
+  }
+  const Calibrations alone = calibrate(once, nullptr), doubled = calibrate(twice, nullptr);
+  for (const std::string kind : {"traces", "alerts", "others"}) {
+    EXPECT_NEAR(alone.of(kind).lead, doubled.of(kind).lead, 1e-9);
+    EXPECT_NEAR(alone.of(kind).agree, doubled.of(kind).agree, 1e-9);
+    EXPECT_NEAR(alone.of(kind).offset, doubled.of(kind).offset, 1e-9);
+  }
 }
 
 // A lead that rests on alerts is calibrated on leads that rest on alerts, where there were any.
@@ -153,13 +186,13 @@ TEST(Learn, ARejectionMovesTheBlameElsewhere) {
   const Model model = fit(all, {});
   EXPECT_LT(model.weights.at("shown"), -1);
   EXPECT_GT(model.weights.at("good"), 0);
-  EXPECT_EQ(cross_validate(examples, {}).ac1, 0);
-  EXPECT_EQ(cross_validate(examples, {}).ece, 0);
+  EXPECT_EQ(validate(examples, {}).ac1, 0);
+  EXPECT_EQ(validate(examples, {}).ece, 0);
   const std::vector<Example> labelled = made_examples(60, 1.0, 5);
-  const double alone = cross_validate(labelled, {}).ac1;
+  const double alone = validate(labelled, {}).ac1;
   std::vector<Example> both = labelled;
   for (Example one : examples) one.id += " rejected", both.push_back(one);
-  EXPECT_GE(cross_validate(both, {}).ac1, alone - 0.1);
+  EXPECT_GE(validate(both, {}).ac1, alone - 0.1);
 }
 
 // A handful of verdicts moves the weights that were there; it does not replace them.
@@ -324,8 +357,8 @@ std::vector<Example> either_or_examples(std::size_t count) {
 
 TEST(Learn, TreesSeeWhatOnlyHoldsTogether) {
   const std::vector<Example> examples = either_or_examples(160);
-  EXPECT_LT(cross_validate(examples, {.trees_from = 1000}).ac1, 0.6);
-  EXPECT_GT(cross_validate(examples, {}).ac1, 0.9);
+  EXPECT_LT(validate(examples, {.trees_from = 1000}).ac1, 0.6);
+  EXPECT_GT(validate(examples, {}).ac1, 0.9);
 }
 
 // What a sign of a candidate means may depend on what was raised anywhere in the incident: only trees see that.
@@ -340,8 +373,8 @@ TEST(Learn, TreesSeeTheWholeIncident) {
       if ((static_cast<std::int32_t>(k) == one.truth) != other_kind) one.features[k].push_back({"sign", 1});
     }
   }
-  EXPECT_LT(cross_validate(examples, {.trees_from = 1000}).ac1, 0.7);
-  EXPECT_GT(cross_validate(examples, {}).ac1, 0.9);
+  EXPECT_LT(validate(examples, {.trees_from = 1000}).ac1, 0.7);
+  EXPECT_GT(validate(examples, {}).ac1, 0.9);
   std::vector<const Example*> all;
   for (const Example& one : examples) all.push_back(&one);
   EXPECT_FALSE(fit(all, {}).weights.contains("incident a M:x"));

@@ -34,7 +34,7 @@ struct LearnOptions {
   std::vector<std::string> without;
   double keep_spans = 1, keep_samples = 1, keep = 1;
   std::vector<std::string> without_block;
-  std::size_t deals = 1;
+  std::size_t deals = 0;  // 0: not told
 };
 
 bool any_exports(const std::vector<std::string>& directories) {
@@ -241,7 +241,7 @@ void add_learn(CLI::App& app, Session& session) {
   app.add_option("--keep-samples", options->keep_samples, "Try them on cases with this share of their metric values")->type_name("X")->check(CLI::Range(0.0, 1.0));
   app.add_option("--keep", options->keep, "Try them on cases with this share of everything: spans, metric values, log lines, alerts")->type_name("X")->check(CLI::Range(0.0, 1.0));
   app.add_option("--without-block", options->without_block, "Neither learn nor try with these blocks: metrics.own_share, traces, alerts, ...")->type_name("NAME");
-  app.add_option("--deals", options->deals, "Cross-validate in so many ways of dealing the folds, and say the mean: one is one draw")->type_name("N")->check(CLI::Range(1, 1000))->capture_default_str();
+  app.add_option("--deals", options->deals, "Cross-validate in so many ways of dealing the folds, say the mean, and calibrate confidence on all of them: one is one draw (default: 5; 1 where trees are fitted, which take long)")->type_name("N")->check(CLI::Range(1, 1000));
   app.callback([&session, options] {
     session.run = [&session, options]() -> Result<Exit> {
       for (const double number : {options->penalty, options->rare_penalty, options->keep_spans, options->keep_samples, options->keep}) {
@@ -260,14 +260,15 @@ void add_learn(CLI::App& app, Session& session) {
       }
       ex::FitOptions fitting{.penalty = options->penalty, .rare_penalty = options->rare_penalty, .names = !options->general, .start = start ? &*start : nullptr};
       if (options->no_trees) fitting.trees_from = material.examples.size() + 1;
-      std::vector<ex::CrossValidation> deals;
-      for (std::size_t deal = 0; deal < options->deals; ++deal) {
-        deals.push_back(ex::cross_validate(material.examples, fitting, {.tried = loss.any() ? &material.tried : nullptr, .deal = deal}));
-      }
+      constexpr std::size_t kDealsUsual = 5;
+      const std::size_t usual = !start && material.examples.size() >= fitting.trees_from ? 1 : kDealsUsual;
+      const ex::Validation validation =
+          ex::cross_validate(material.examples, fitting, {.tried = loss.any() ? &material.tried : nullptr, .deals = options->deals != 0 ? options->deals : usual});
+      const std::vector<ex::CrossValidation>& deals = validation.deals;
       std::vector<const ex::Example*> examples;
       for (const ex::Example& one : material.examples) examples.push_back(&one);
       ex::Model model = ex::fit(examples, fitting);
-      model.calibration = deals.front().calibrated;
+      model.calibration = validation.calibrated;
       if (!options->general && material.habits.cases > 0) model.habits = material.habits;
       model.source = !options->source.empty() ? options->source
                      : start                  ? fmt::format("{}; then {} incidents that people confirmed or rejected", start->source, examples.size())

@@ -43,14 +43,14 @@ Parts solve(std::array<Parts, kParts> a, Parts b) {
 
 struct Row {
   const Answered* answer;
-  double weight;
+  double weight;  // the answer's own, and less where there are too many of its kind
 };
 
 // Penalised maximum likelihood by Newton's method. Platt's targets keep a handful of cases from claiming certainty.
 // `prior` is what the parts are held to, as firmly as `hold` says.
 Calibration platt(const std::vector<Row>& rows, const Calibration& prior, const Parts& hold) {
   double right = 0, wrong = 0;
-  for (const Row& row : rows) (row.answer->right ? right : wrong) += 1;
+  for (const Row& row : rows) (row.answer->right ? right : wrong) += row.answer->weight;
   const double high = (right + 1) / (right + 2), low = 1 / (wrong + 2);
   const Parts before = parts_of(prior);
   Parts now = before;
@@ -86,7 +86,7 @@ Calibration platt(const std::vector<Row>& rows, const Calibration& prior, const 
 std::vector<Row> rows_of(const std::vector<Answered>& answered, std::string_view evidence) {
   std::vector<Row> out;
   for (const Answered& one : answered) {
-    if (one.evidence == evidence) out.push_back({&one, 1});
+    if (one.evidence == evidence) out.push_back({&one, one.weight});
   }
   return out;
 }
@@ -135,7 +135,7 @@ Calibrations calibrate(const std::vector<Answered>& answered, const Calibrations
       return platt(rows, before, hold);
     };
     std::vector<Row> all;
-    for (const Answered& one : answered) all.push_back({&one, 1});
+    for (const Answered& one : answered) all.push_back({&one, one.weight});
     out.common = moved(all, start->common);
     for (const auto& [kind, before] : start->by_evidence) out.by_evidence[kind] = moved(rows_of(answered, kind), before);
     return out;
@@ -143,9 +143,9 @@ Calibrations calibrate(const std::vector<Answered>& answered, const Calibrations
   // The common one is for the kinds, not for the kind of which there are most.
   constexpr double kKindMax = 100;
   std::map<std::string_view, double> count;
-  for (const Answered& one : answered) count[one.evidence] += 1;
+  for (const Answered& one : answered) count[one.evidence] += one.weight;
   std::vector<Row> all;
-  for (const Answered& one : answered) all.push_back({&one, std::min(1.0, kKindMax / count[one.evidence])});
+  for (const Answered& one : answered) all.push_back({&one, one.weight * std::min(1.0, kKindMax / count[one.evidence])});
   out.common = platt(all, {}, {1, 3, 0.1});
   for (const auto& [kind, cases] : count) {
     if (!kind.empty()) out.by_evidence[std::string(kind)] = platt(rows_of(answered, kind), out.common, {3, 3, 1});

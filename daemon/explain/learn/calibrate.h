@@ -38,6 +38,7 @@ struct Answered {  // a case that the weights were not fitted on
   Standing standing;
   std::string evidence;
   bool right = false;
+  double weight = 1;  // of a case: what is answered several times, by weights from several ways of dealing the folds, counts as one in all
 };
 
 // `start`: of weights that were there before, which few cases move little; nullptr: anew.

@@ -155,11 +155,40 @@ std::uint64_t place_in_deal(std::string_view id, std::uint64_t number) {
   return hash ^ (hash >> 31U);
 }
 
-// What was answered of cases of which it is known whether that was right.
-std::vector<Answered> answered(const std::vector<Held>& held) {
+// What one way of dealing the folds answered.
+CrossValidation validate(const std::vector<Example>& examples, const std::vector<Example>& seen, const std::vector<std::size_t>& fold_of, std::size_t folds,
+                         const FitOptions& options) {
+  CrossValidation out;
+  out.held.resize(examples.size());
+  for (std::size_t fold = 0; fold < folds; ++fold) {
+    std::vector<const Example*> others;
+    for (std::size_t i = 0; i < examples.size(); ++i) {
+      if (fold_of[i] != fold) others.push_back(&examples[i]);
+    }
+    const Model model = fit(others, options);
+    for (std::size_t i = 0; i < examples.size(); ++i) {
+      if (fold_of[i] != fold) continue;
+      Held& held = out.held[i];
+      held.example = &examples[i];
+      held.judgement = judge(model, seen[i].features);
+      for (std::size_t k = 0; k < held.judgement.order.size(); ++k) {
+        if (static_cast<std::int32_t>(held.judgement.order[k]) == examples[i].truth) held.rank = k + 1;
+      }
+    }
+  }
+  return out;
+}
+
+// What all deals answered of the cases that are wanted, if it is known whether that was right.
+template <typename Wanted>
+std::vector<Answered> answered(const std::vector<CrossValidation>& deals, Wanted&& wanted) {
   std::vector<Answered> out;
-  for (const Held& one : held) {
-    if (!one.judgement.chance.empty() && one.example->known()) out.push_back({one.judgement.standing, one.judgement.evidence, one.rank == 1});
+  for (const CrossValidation& deal : deals) {
+    for (std::size_t i = 0; i < deal.held.size(); ++i) {
+      const Held& one = deal.held[i];
+      if (one.judgement.chance.empty() || !one.example->known() || !wanted(i)) continue;
+      out.push_back({one.judgement.standing, one.judgement.evidence, one.rank == 1, 1 / static_cast<double>(deals.size())});
+    }
   }
   return out;
 }
@@ -231,46 +260,33 @@ double expected_calibration_error(const std::vector<Held>& held) {
   return total > 0 ? error / total : 0;
 }
 
-CrossValidation cross_validate(const std::vector<Example>& examples, const FitOptions& options, const ValidationOptions& how) {
-  CrossValidation out;
-  const std::size_t folds = how.folds;
+Validation cross_validate(const std::vector<Example>& examples, const FitOptions& options, const ValidationOptions& how) {
+  Validation out;
   const std::vector<Example>& seen = how.tried != nullptr ? *how.tried : examples;
   assert(seen.size() == examples.size());
   std::vector<const Example*> all;
   for (const Example& one : examples) all.push_back(&one);
-  const std::vector<std::size_t> fold_of = deal(all, folds, how.deal);
-  out.held.resize(examples.size());
-  for (std::size_t fold = 0; fold < folds; ++fold) {
-    std::vector<const Example*> others;
-    for (std::size_t i = 0; i < examples.size(); ++i) {
-      if (fold_of[i] != fold) others.push_back(&examples[i]);
-    }
-    const Model model = fit(others, options);
-    for (std::size_t i = 0; i < examples.size(); ++i) {
-      if (fold_of[i] != fold) continue;
-      Held& held = out.held[i];
-      held.example = &examples[i];
-      held.judgement = judge(model, seen[i].features);
-      for (std::size_t k = 0; k < held.judgement.order.size(); ++k) {
-        if (static_cast<std::int32_t>(held.judgement.order[k]) == examples[i].truth) held.rank = k + 1;
+  std::vector<std::vector<std::size_t>> fold_of;
+  for (std::size_t number = 0; number < how.deals; ++number) {
+    fold_of.push_back(deal(all, how.folds, number));
+    out.deals.push_back(validate(examples, seen, fold_of.back(), how.folds, options));
+  }
+  const Calibrations* start = options.start == nullptr ? nullptr : &options.start->calibration;
+  for (std::size_t number = 0; number < how.deals; ++number) {
+    const std::vector<std::size_t>& folds = fold_of[number];
+    for (std::size_t fold = 0; fold < how.folds; ++fold) {
+      const Calibrations found = calibrate(answered(out.deals, [&](std::size_t i) { return folds[i] != fold; }), start);
+      for (std::size_t i = 0; i < examples.size(); ++i) {
+        Judgement& judgement = out.deals[number].held[i].judgement;
+        if (folds[i] == fold) judgement.confidence = found.of(judgement.evidence).chance(judgement.standing);
       }
     }
   }
-  const Calibrations* start = options.start == nullptr ? nullptr : &options.start->calibration;
-  for (std::size_t fold = 0; fold < folds; ++fold) {
-    std::vector<Held> others;
-    for (std::size_t i = 0; i < examples.size(); ++i) {
-      if (fold_of[i] != fold) others.push_back(out.held[i]);
-    }
-    const Calibrations found = calibrate(answered(others), start);
-    for (std::size_t i = 0; i < examples.size(); ++i) {
-      Judgement& judgement = out.held[i].judgement;
-      if (fold_of[i] == fold) judgement.confidence = found.of(judgement.evidence).chance(judgement.standing);
-    }
+  out.calibrated = calibrate(answered(out.deals, [](std::size_t) { return true; }), start);
+  for (CrossValidation& one : out.deals) {
+    count_ranks(one);
+    one.ece = expected_calibration_error(one.held);
   }
-  out.calibrated = calibrate(answered(out.held), start);
-  count_ranks(out);
-  out.ece = expected_calibration_error(out.held);
   return out;
 }
 

@@ -48,12 +48,16 @@ struct Held {  // what a model said about a case that it was not fitted on
   std::size_t rank = 0;   // of the truth, from 1; 0 = it is no candidate
 };
 
-struct CrossValidation {
+struct CrossValidation {  // in one way of dealing the folds
   std::vector<Held> held;       // in the order of the examples
   double ac1 = 0, avg5 = 0;     // as the benchmark's scorer counts
   double fault_accuracy = 0;
   double ece = 0;               // expected calibration error, 10 bins
-  Calibrations calibrated;      // fitted on all held-out cases
+};
+
+struct Validation {
+  std::vector<CrossValidation> deals;
+  Calibrations calibrated;      // fitted on what all deals answered of all cases
 };
 
 struct ValidationOptions {
@@ -61,11 +65,12 @@ struct ValidationOptions {
   // The same cases in the same order, as the models shall see them when they are tried (with less in them, say); they are always
   // fitted on the examples themselves. nullptr: as they are.
   const std::vector<Example>* tried = nullptr;
-  std::uint64_t deal = 0;  // which way of dealing the folds: one is one draw, and few cases fall differently in each
+  std::size_t deals = 1;  // ways of dealing the folds: one is one draw, and few cases fall differently in each
 };
 
-// Folds by the hash of the case's id, each set dealt evenly. Confidence of a fold is calibrated on the other folds.
-CrossValidation cross_validate(const std::vector<Example>& examples, const FitOptions& options, const ValidationOptions& how = {});
+// Folds by the hash of the case's id, each set dealt evenly. Confidence of a fold is calibrated on what all deals answered of the cases of
+// the other folds: how sure a model may be depends on which cases it saw, and one deal shows that of few models.
+Validation cross_validate(const std::vector<Example>& examples, const FitOptions& options, const ValidationOptions& how = {});
 
 // Share of `held` right at rank 1, and the mean of AC@1..5.
 void count_ranks(CrossValidation& out);
