@@ -164,22 +164,45 @@ ContrastBuilder::Field* ContrastBuilder::field(std::size_t place, std::string_vi
   return &found->second;
 }
 
+void ContrastBuilder::add(Field& field, std::string_view text, const Counts& counts) {
+  const auto fresh = static_cast<std::uint32_t>(field.texts.size());
+  const std::uint32_t id = field.index.find_or_add(table_hash(text, table_seed()), fresh, [&](std::uint32_t other) { return field.texts[other] == text; });
+  if (id == fresh) {
+    field.texts.emplace_back(text);
+    field.counts.emplace_back();
+  }
+  for (int window = 0; window < 2; ++window) field.counts[id].count[window] += counts.count[window];
+  if (field.texts.size() > kContrastValuesMax) field = {.name = std::move(field.name), .index = {}, .texts = {}, .counts = {}, .too_many = true};
+}
+
 void ContrastBuilder::add_attributes(int window, std::string_view coded, std::uint64_t times) {
+  Counts counts;
+  counts.count[window] = times;
   Reader in(coded);
   for (std::size_t place = 0; in.left() > 0; ++place) {
     Field* const of = field(place, in.string());
     const std::string_view text = in.string();
-    if (of == nullptr || of->too_many) continue;
-    const auto fresh = static_cast<std::uint32_t>(of->texts.size());
-    const std::uint32_t id = of->index.find_or_add(table_hash(text, table_seed()), fresh, [&](std::uint32_t other) { return of->texts[other] == text; });
-    if (id == fresh) {
-      of->texts.emplace_back(text);
-      of->counts.emplace_back();
+    if (of != nullptr && !of->too_many) add(*of, text, counts);
+  }
+}
+
+void ContrastBuilder::add(const ContrastBuilder& other) {
+  for (std::size_t i = 0; i < other.moments_.size(); ++i) {
+    Moments& to = key(other.keys_[i]);
+    const Moments& of = other.moments_[i];
+    for (int window = 0; window < 2; ++window) {
+      to.count[window] += of.count[window];
+      to.numbers[window] += of.numbers[window];
+      to.sum[window] += of.sum[window];
+      to.squares[window] += of.squares[window];
     }
-    of->counts[id].count[window] += times;
-    if (of->texts.size() > kContrastValuesMax) {
-      *of = {.name = std::move(of->name), .index = {}, .texts = {}, .counts = {}, .too_many = true};
-    }
+    to.first_now_ns = std::min(to.first_now_ns, of.first_now_ns);
+  }
+  for (const auto& [name, of] : other.fields_) {
+    Field* const to = field(kPlaces, name);
+    if (to == nullptr || to->too_many) continue;
+    if (of.too_many) *to = {.name = std::move(to->name), .index = {}, .texts = {}, .counts = {}, .too_many = true};
+    for (std::size_t i = 0; i < of.texts.size() && !to->too_many; ++i) add(*to, of.texts[i], of.counts[i]);
   }
 }
 

@@ -53,6 +53,7 @@ class ContrastBuilder {
   static void add(Moments& moments, int window, std::int64_t time_ns, double value);  // window: 0 before, 1 now
   void add_attributes(int window, std::string_view coded, std::uint64_t times);
   void add(int window, const RowView& row);
+  void add(const ContrastBuilder& other);  // what it counted of other events in the same windows
   ContrastAnswer finish(std::size_t limit, Completeness before, Completeness now);
 
  private:
@@ -67,6 +68,7 @@ class ContrastBuilder {
     bool too_many = false;
   };
   Field* field(std::size_t place, std::string_view name);  // null: there are too many
+  static void add(Field& field, std::string_view text, const Counts& counts);
 
   Window windows_[2];
   KeyTable keys_;

@@ -1,7 +1,10 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <array>
 #include <chrono>
+#include <future>
+#include <optional>
 #include <queue>
 #include <unordered_map>
 
@@ -23,6 +26,7 @@ struct Source {
   const Hit& top() const { return hits[next]; }
 };
 
+constexpr std::size_t kContrastThreads = 2;
 constexpr std::uint32_t kValues = kValueColumns;
 constexpr std::uint32_t kWholeRows = kAllColumns & ~column_bit(Column::Grams);
 
@@ -322,65 +326,97 @@ Result<AggregateAnswer> EmbeddedStore::aggregate(const Aggregation& what) const 
   return builder.finish(snapshot.completeness);
 }
 
+// Two threads take every second block each: most of the time goes by in decoding.
 Result<ContrastAnswer> EmbeddedStore::contrast(const Query& filter, Window before, Window now, std::size_t limit) const {
   if (before.from_ns >= before.to_ns || now.from_ns >= now.to_ns) return fail(Code::Invalid, "empty window");
   const Budget budget(filter.budget_ns);
-  ContrastBuilder builder(before, now);
-  Completeness seen[2];
-  for (int window = 0; window < 2; ++window) {
-    Query query = filter;
-    query.from_ns = window == 0 ? before.from_ns : now.from_ns;
-    query.to_ns = window == 0 ? before.to_ns : now.to_ns;
-    const Matcher matcher(query);
-    const bool simple = matcher.simple() && matcher.severity(kUnset);
-    State::Snapshot snapshot = state_->snapshot(matcher);
-    const auto add = [&](const std::vector<Hit>& hits) {
-      std::unordered_map<const Key*, ContrastBuilder::Moments*> known;
-      for (const Hit& hit : hits) {
-        auto& moments = known[hit.key];
-        if (moments == nullptr) moments = &builder.key(*hit.key);
-        ContrastBuilder::add(*moments, window, hit.time_ns, hit.value);
-        if (hit.detail != nullptr && hit.detail->list != nullptr) builder.add_attributes(window, hit.detail->list->coded, 1);
-      }
-    };
-    add(snapshot.hits);
-    const std::uint32_t columns = columns_for(matcher, kValues | column_bit(Column::Sets));
+  struct Counted {  // by a thread
+    ContrastBuilder builder;
+    Completeness seen[2] = {};
+  };
+  std::array<Counted, kContrastThreads> counted{Counted{ContrastBuilder(before, now)}, Counted{ContrastBuilder(before, now)}};
+  // Each window's snapshot is taken once; a thread forgets the blocks that it took.
+  std::array<State::Snapshot, 2> snapshots;
+  std::array<std::optional<Matcher>, 2> matchers;
+  std::array<Query, 2> queries{filter, filter};
+  for (std::size_t window = 0; window < 2; ++window) {
+    queries[window].from_ns = window == 0 ? before.from_ns : now.from_ns;
+    queries[window].to_ns = window == 0 ? before.to_ns : now.to_ns;
+    snapshots[window] = state_->snapshot(matchers[window].emplace(queries[window]));
+  }
+  const auto count = [&](std::size_t part) -> Result<void> {
+    ContrastBuilder& builder = counted[part].builder;
     std::vector<std::uint64_t> sets;
-    for (BlockRef& ref : snapshot.refs) {
-      if (budget.spent()) {
-        snapshot.completeness.budget_spent = true;
-        snapshot.completeness.whole = false;
-        break;
+    for (int window = 0; window < 2; ++window) {
+      State::Snapshot& snapshot = snapshots[static_cast<std::size_t>(window)];
+      const Matcher& matcher = *matchers[static_cast<std::size_t>(window)];
+      Completeness& seen = counted[part].seen[window];
+      const bool simple = matcher.simple() && matcher.severity(kUnset);
+      const auto add = [&](const std::vector<Hit>& hits) {
+        std::unordered_map<const Key*, ContrastBuilder::Moments*> known;
+        for (const Hit& hit : hits) {
+          auto& moments = known[hit.key];
+          if (moments == nullptr) moments = &builder.key(*hit.key);
+          ContrastBuilder::add(*moments, window, hit.time_ns, hit.value);
+          if (hit.detail != nullptr && hit.detail->list != nullptr) builder.add_attributes(window, hit.detail->list->coded, 1);
+        }
+      };
+      if (part == 0) {
+        seen = snapshot.completeness;
+        add(snapshot.hits);
       }
-      ASSIGN(const std::shared_ptr<const Block> block, state_->load_block(ref, columns, matcher, snapshot.completeness));
-      ref.memory = nullptr;
-      if (block == nullptr) continue;
-      if (!simple) {
-        std::vector<Hit> hits;
-        block->collect(matcher, ref.shift_ns, hits);
-        add(hits);
-        continue;
-      }
-      sets.assign(block->store->list_count() + 1, 0);
-      for (const Block::Run& run : block->runs) {
-        const Key& key = block->keys[run.key];
-        if (!matcher.key(key)) continue;
-        const auto [begin, end] = block->window(run, matcher, ref.shift_ns);
-        if (begin == end) continue;
-        ContrastBuilder::Moments& moments = builder.key(key);
-        for (std::uint32_t row = begin; row < end; ++row) {
-          ContrastBuilder::add(moments, window, wrapping_add(block->times[row], ref.shift_ns), block->values[row]);
-          const Detail* const detail = row < block->samples ? nullptr : block->details[row - block->samples];
-          if (detail != nullptr && detail->list != nullptr) ++sets[detail->list->number];
+      const std::uint32_t columns = columns_for(matcher, kValues | column_bit(Column::Sets));
+      for (std::size_t i = part; i < snapshot.refs.size(); i += kContrastThreads) {
+        BlockRef& ref = snapshot.refs[i];
+        if (budget.spent()) {
+          seen.budget_spent = true;
+          seen.whole = false;
+          break;
+        }
+        ASSIGN(const std::shared_ptr<const Block> block, state_->load_block(ref, columns, matcher, seen));
+        ref.memory = nullptr;
+        if (block == nullptr) continue;
+        if (!simple) {
+          std::vector<Hit> hits;
+          block->collect(matcher, ref.shift_ns, hits);
+          add(hits);
+          continue;
+        }
+        sets.assign(block->store->list_count() + 1, 0);
+        for (const Block::Run& run : block->runs) {
+          const Key& key = block->keys[run.key];
+          if (!matcher.key(key)) continue;
+          const auto [begin, end] = block->window(run, matcher, ref.shift_ns);
+          if (begin == end) continue;
+          ContrastBuilder::Moments& moments = builder.key(key);
+          for (std::uint32_t row = begin; row < end; ++row) {
+            ContrastBuilder::add(moments, window, wrapping_add(block->times[row], ref.shift_ns), block->values[row]);
+            const Detail* const detail = row < block->samples ? nullptr : block->details[row - block->samples];
+            if (detail != nullptr && detail->list != nullptr) ++sets[detail->list->number];
+          }
+        }
+        for (std::size_t set = 1; set < sets.size(); ++set) {  // equal attribute lists are counted once for all
+          if (sets[set] > 0) builder.add_attributes(window, block->store->list(set).coded, sets[set]);
         }
       }
-      for (std::size_t set = 1; set < sets.size(); ++set) {  // equal attribute lists are counted once for all
-        if (sets[set] > 0) builder.add_attributes(window, block->store->list(set).coded, sets[set]);
-      }
     }
-    seen[window] = snapshot.completeness;
+    return {};
+  };
+  std::future<Result<void>> other = std::async(std::launch::async, count, 1);
+  const Result<void> done = count(0);
+  TRY(other.get());
+  TRY(done);
+  counted[0].builder.add(counted[1].builder);
+  for (std::size_t window = 0; window < 2; ++window) {
+    Completeness& seen = counted[0].seen[window];
+    const Completeness& also = counted[1].seen[window];
+    seen.whole = seen.whole && also.whole;
+    seen.budget_spent = seen.budget_spent || also.budget_spent;
+    seen.rows_lost += also.rows_lost;
+    seen.blocks_read += also.blocks_read;
+    seen.blocks_left_out += also.blocks_left_out;
   }
-  return builder.finish(limit, seen[0], seen[1]);
+  return counted[0].builder.finish(limit, counted[0].seen[0], counted[0].seen[1]);
 }
 
 }  // namespace culprit::stream
