@@ -101,5 +101,29 @@ TEST(ContrastTest, EffectsAreCohens) {
   EXPECT_EQ((*store)->contrast({}, {5, 5}, {6, 7}, 1).error().code, Code::Invalid);
 }
 
+// A line's template is told by its text where all lines have it, and by its number where one has not.
+TEST(ContrastTest, TemplatesAreToldOnce) {
+  const FakeClock clock;
+  const auto fields_of = [&](bool all_have_text) {
+    auto store = EmbeddedStore::open({}, clock);
+    std::vector<Event> events;
+    for (int i = 0; i < 200; ++i) {
+      Event& line = events.emplace_back(log_line(i * kNsPerSecond, "service:shop", "a line"));
+      line.name = i < 100 ? "t:1" : "t:2";
+      if (all_have_text || i > 0) line.attributes = {{"template", i < 100 ? "served <*>" : "refused <*>"}};
+    }
+    EXPECT_TRUE((*store)->append(events));
+    const auto answer = (*store)->contrast({}, {0, 100 * kNsPerSecond}, {100 * kNsPerSecond, 200 * kNsPerSecond}, 10);
+    std::vector<std::string> values;
+    for (const Contrast& change : answer->changes) {
+      EXPECT_EQ(change.field, "template");
+      values.push_back(change.value);
+    }
+    return values;
+  };
+  EXPECT_EQ(fields_of(true), (std::vector<std::string>{"refused <*>", "served <*>"}));
+  EXPECT_EQ(fields_of(false), (std::vector<std::string>{"refused <*>", "t:1", "t:2", "served <*>"}));
+}
+
 }  // namespace
 }  // namespace culprit::stream
