@@ -1,7 +1,7 @@
 #include "daemon/stream/block_blob.h"
 
 #include <fmt/format.h>
-#include <zlib.h>
+#include <libdeflate.h>
 
 #include <cassert>
 #include <cstring>
@@ -75,7 +75,7 @@ Result<std::string> open_blob(std::size_t column, std::uint64_t sequence_base, s
 }
 
 std::uint32_t checksum(std::string_view bytes, std::uint32_t crc) {
-  return static_cast<std::uint32_t>(::crc32_z(crc, reinterpret_cast<const Bytef*>(bytes.data()), bytes.size()));
+  return libdeflate_crc32(crc, bytes.data(), bytes.size());
 }
 
 std::string compress(std::string_view bytes) {
