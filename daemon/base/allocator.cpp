@@ -4,5 +4,5 @@
 // memory where another has some to spare. What an incident's rankings leave free goes back to the kernel within seconds.
 extern "C" {
 extern const char* malloc_conf;
-const char* malloc_conf = "narenas:1,dirty_decay_ms:5000,muzzy_decay_ms:0";
+const char* malloc_conf = "narenas:1,dirty_decay_ms:5000,muzzy_decay_ms:0,thp:always";
 }
