@@ -1,6 +1,7 @@
 #include "daemon/stream/block.h"
 
 #include <algorithm>
+#include <numeric>
 
 #include "daemon/stream/bytes.h"
 
@@ -51,6 +52,26 @@ std::vector<std::uint32_t> tie_ranks(std::span<const Row> rows) {
     ranks[i] = rank;
   }
   return ranks;
+}
+
+// Most runs are in order of time as they come.
+void sort_by_time(Block& block, const Block::Run& run) {
+  const auto first = block.times.begin() + run.begin, last = block.times.begin() + run.end;
+  if (std::is_sorted(first, last)) return;
+  std::vector<std::uint32_t> order(run.end - run.begin);
+  std::iota(order.begin(), order.end(), 0u);
+  std::stable_sort(order.begin(), order.end(), [&](std::uint32_t a, std::uint32_t b) { return first[a] < first[b]; });
+  const auto arrange = [&](auto& column, std::size_t begin) {
+    const std::vector before(column.begin() + static_cast<std::ptrdiff_t>(begin), column.begin() + static_cast<std::ptrdiff_t>(begin + order.size()));
+    for (std::size_t i = 0; i < order.size(); ++i) column[begin + i] = before[order[i]];
+  };
+  if (run.begin >= block.samples) {
+    arrange(block.severities, run.begin - block.samples);
+    arrange(block.details, run.begin - block.samples);
+  }
+  if (!block.sequences.empty()) arrange(block.sequences, run.begin);
+  arrange(block.values, run.begin);
+  arrange(block.times, run.begin);
 }
 
 }  // namespace
@@ -104,23 +125,16 @@ std::uint32_t columns_for(const Matcher& matcher, std::uint32_t also) {
   return columns;
 }
 
-Block seal(std::span<const Row> rows, const KeyTable& keys, std::shared_ptr<const DetailStore> store) {
+Block seal(std::span<const Row> rows, const KeyTable& keys, std::shared_ptr<const DetailStore> store, std::uint64_t sequence_base) {
   Block block;
   block.store = std::move(store);
+  block.sequence_base = sequence_base;
   const std::vector<std::uint32_t> ranks = tie_ranks(rows);
-  // Counting sort by key, plain samples first; most runs then are in order of time already.
+  // Counting sort by key, plain samples first. The rows are read as they lie; of each key's places only the next ones are in the cache.
+  const auto bucket_of = [&](const Row& row) { return (row.plain() ? 0 : keys.size()) + row.key; };
   std::vector<std::uint32_t> begins(keys.size() * 2 + 1);
-  std::vector<std::uint32_t> buckets(rows.size());
-  block.sequence_base = UINT64_MAX;
-  for (std::size_t i = 0; i < rows.size(); ++i) {
-    buckets[i] = static_cast<std::uint32_t>((rows[i].plain(keys) ? 0 : keys.size()) + rows[i].key);
-    ++begins[buckets[i] + 1];
-    block.sequence_base = std::min(block.sequence_base, rows[i].sequence);
-  }
+  for (const Row& row : rows) ++begins[bucket_of(row) + 1];
   for (std::size_t i = 1; i < begins.size(); ++i) begins[i] += begins[i - 1];
-  std::vector<std::uint32_t> next = begins;
-  std::vector<std::uint32_t> order(rows.size());
-  for (std::size_t i = 0; i < rows.size(); ++i) order[next[buckets[i]]++] = static_cast<std::uint32_t>(i);
   block.samples = begins[keys.size()];
   block.keys.reserve(keys.size());
   for (std::size_t i = 0; i < keys.size(); ++i) block.keys.push_back(keys[i]);
@@ -129,24 +143,30 @@ Block seal(std::span<const Row> rows, const KeyTable& keys, std::shared_ptr<cons
   if (!ranks.empty()) block.sequences.resize(rows.size());
   block.severities.resize(rows.size() - block.samples);
   block.details.resize(rows.size() - block.samples);
-  const auto earlier = [&](std::uint32_t a, std::uint32_t b) {
-    return rows[a].time_ns != rows[b].time_ns ? rows[a].time_ns < rows[b].time_ns : rows[a].sequence < rows[b].sequence;
-  };
+  std::vector<std::uint32_t> next(begins.begin(), begins.end() - 1);
+  // Spans of their own: the compiler cannot know that writing a severity leaves the vectors where they are.
+  const std::span times(block.times);
+  const std::span values(block.values);
+  const std::span sequences(block.sequences);
+  const std::span severities(block.severities);
+  const std::span details(block.details);
+  const std::size_t samples = block.samples;
+  for (std::size_t i = 0; i < rows.size(); ++i) {
+    const Row& row = rows[i];
+    const std::size_t at = next[bucket_of(row)]++;
+    times[at] = row.time_ns;
+    values[at] = row.value;
+    if (!sequences.empty()) sequences[at] = ranks[i];
+    if (at < samples) continue;
+    severities[at - samples] = row.severity;
+    details[at - samples] = row.detail;
+  }
   for (std::size_t bucket = 0; bucket + 1 < begins.size(); ++bucket) {
     if (bucket == keys.size()) block.plain_runs = block.runs.size();
-    const std::uint32_t begin = begins[bucket], end = begins[bucket + 1];
-    if (begin == end) continue;
-    if (!std::is_sorted(order.begin() + begin, order.begin() + end, earlier)) std::sort(order.begin() + begin, order.begin() + end, earlier);
-    block.runs.push_back({static_cast<std::uint32_t>(bucket % keys.size()), begin, end});
-    for (std::uint32_t at = begin; at < end; ++at) {  // right after the run's order was checked: its rows are in the cache
-      const Row& row = rows[order[at]];
-      block.times[at] = row.time_ns;
-      block.values[at] = row.value;
-      if (!ranks.empty()) block.sequences[at] = ranks[order[at]];
-      if (at < block.samples) continue;
-      block.severities[at - block.samples] = row.severity;
-      block.details[at - block.samples] = row.detail;
-    }
+    const Block::Run run{static_cast<std::uint32_t>(bucket % keys.size()), begins[bucket], begins[bucket + 1]};
+    if (run.begin == run.end) continue;
+    sort_by_time(block, run);
+    block.runs.push_back(run);
   }
   return block;
 }

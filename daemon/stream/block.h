@@ -68,7 +68,8 @@ struct Block {
 // The columns that decide what matches, and `also` for what is done with the matches.
 std::uint32_t columns_for(const Matcher& matcher, std::uint32_t also);
 
-Block seal(std::span<const Row> rows, const KeyTable& keys, std::shared_ptr<const DetailStore> store);  // at most 2^32 rows
+// Rows in order of append, at most 2^32; `sequence_base` is the first one's.
+Block seal(std::span<const Row> rows, const KeyTable& keys, std::shared_ptr<const DetailStore> store, std::uint64_t sequence_base);
 Columns encode(const Block& block);
 // Decodes the columns of `wanted` (Keys always), and of the runs only those whose key matches `pick` (all if
 // null) and whose times are wanted: without Times no plain samples, without EventTimes nothing else. Corrupt: names the column and the byte.

@@ -14,8 +14,14 @@ constexpr std::uint8_t kSame = 0, kBits = 15;
 constexpr double kScales[] = {1, 10, 100, 1e3, 1e4, 1e6, 1e9};  // mode 1 + index
 constexpr double kExactMax = 9007199254740992.0;                // 2^53
 
+// As std::nearbyint(), which is a call: below 2^51 the sum has no bits left for a fraction.
+double rounded(double value) {
+  constexpr double kNoFraction = 6755399441055744.0;  // 1.5 * 2^52
+  return std::abs(value) < 2251799813685248.0 ? value + kNoFraction - kNoFraction : std::nearbyint(value);
+}
+
 bool fits(double value, double scale, std::int64_t& number) {
-  const double scaled = std::nearbyint(value * scale);
+  const double scaled = rounded(value * scale);
   if (!(std::abs(scaled) <= kExactMax)) return false;
   number = static_cast<std::int64_t>(scaled);
   return std::bit_cast<std::uint64_t>(static_cast<double>(number) / scale) == std::bit_cast<std::uint64_t>(value);

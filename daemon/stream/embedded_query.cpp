@@ -62,10 +62,11 @@ void sort_by_time(std::vector<Point>& points) {
 void Active::collect(const Matcher& matcher, std::vector<Hit>& out) const {
   std::vector<bool> wanted(keys.size());
   for (std::size_t i = 0; i < wanted.size(); ++i) wanted[i] = matcher.key(keys[i]);
-  for (const Row& row : rows) {
+  for (std::size_t i = 0; i < rows.size(); ++i) {
+    const Row& row = rows[i];
     if (!wanted[row.key] || !matcher.time(row.time_ns) || !matcher.severity(row.severity)) continue;
-    const Hit hit{row.time_ns, row.sequence, row.value, &keys[row.key], row.detail, row.severity};
-    if (matcher.simple() || matcher.rest(hit)) out.push_back(hit);
+    const Hit found = hit(i);
+    if (matcher.simple() || matcher.rest(found)) out.push_back(found);
   }
 }
 

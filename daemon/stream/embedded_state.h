@@ -10,6 +10,7 @@
 
 #include "daemon/base/fd.h"
 #include "daemon/base/mutex.h"
+#include "daemon/base/worker.h"
 #include "daemon/stream/block_encode.h"
 #include "daemon/stream/day_file.h"
 #include "daemon/stream/embedded_store.h"
@@ -46,6 +47,7 @@ struct Active {
 
   std::shared_ptr<Memory> memory;
   std::vector<Row> rows;
+  std::uint64_t sequence_base = 0;  // of the first row; those of the others follow it
   KeyTable keys;
   std::shared_ptr<DetailStore> details;  // the block sealed from these rows keeps it
   std::size_t key_bytes = 0;
@@ -55,7 +57,12 @@ struct Active {
   std::int64_t first_group = 0, last_group = -1;
 
   std::size_t bytes() const { return rows.capacity() * sizeof(Row) + key_bytes + details->bytes(); }
-  void add(std::span<const Event> events, std::uint64_t sequence);  // the first one's
+  void add(std::span<const Event> events, std::uint64_t sequence);  // the first one's; it follows those of the rows
+  Hit hit(std::size_t row) const {
+    const Row& of = rows[row];
+    return {of.time_ns, sequence_base + row, of.value, &keys[of.key], of.detail, of.severity};
+  }
+  Block sealed() const { return seal(rows, keys, details, sequence_base); }
   void collect(const Matcher& matcher, std::vector<Hit>& out) const;
 };
 
@@ -111,6 +118,7 @@ struct EmbeddedStore::State {
   std::uint64_t next_sequence = 1, next_serial = 1;
   std::shared_ptr<Memory> memory = std::make_shared<Memory>();
   std::shared_ptr<IdleEncoders> encoders = std::make_shared<IdleEncoders>();  // shared with the helper threads
+  Worker encoding_worker;
   std::map<std::uint64_t, std::future<Columns>> encodings;  // by serial, of blocks that are not saved yet
   std::future<void> checkpoint;                             // of the write-ahead log, while it runs
   std::size_t commits_since_checkpoint = 0;

@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <cassert>
 #include <chrono>
 #include <memory>
 
@@ -68,6 +69,8 @@ Columns IdleEncoders::encode(const Block& block) {
 
 // Some events at a time: the tables are larger than a core's cache, and one event's look-ups alone would wait for each other.
 void Active::add(std::span<const Event> events, std::uint64_t sequence) {
+  if (rows.empty()) sequence_base = sequence;
+  assert(sequence == sequence_base + rows.size());
   constexpr std::size_t kStep = DetailStore::kTogether;
   for (; !events.empty(); events = events.subspan(std::min(kStep, events.size()))) {
     const auto some = events.first(std::min(kStep, events.size()));
@@ -84,7 +87,7 @@ void Active::add(std::span<const Event> events, std::uint64_t sequence) {
       const std::size_t keys_before = keys.size();
       const std::uint32_t key = keys.intern(hashes[i], event.entity, event.name, event.kind);
       if (keys.size() > keys_before) key_bytes += sizeof(Key) + 64 + event.entity.size() + event.name.size();
-      rows.push_back({event.time_ns, sequence++, event.value, DetailStore::needed(event) ? details->take(event, i) : nullptr, key, event.severity});
+      rows.push_back({event.time_ns, event.value, DetailStore::needed(event) ? details->take(event, i) : nullptr, key, event.kind, event.severity});
     }
   }
 }
@@ -228,7 +231,7 @@ Result<void> EmbeddedStore::State::recover(const std::shared_ptr<DayFile>& file)
     }
   }
   if (rows.rows.empty()) return {};
-  Block block = seal(rows.rows, rows.keys, rows.details);
+  Block block = rows.sealed();
   auto id = options.read_only ? Result<std::int64_t>(fail(Code::Denied, "opened to read"))
                               : file->commit_block(origin(), block, encode(block), groups.front().id, groups.back().id);
   BlockRef ref = describe(std::move(block));
@@ -354,10 +357,7 @@ Result<void> EmbeddedStore::State::commit_active(std::int64_t now_ns, Encodings 
   if (active->committed == rows) return {};
   std::string& bytes = group_bytes;
   bytes.clear();
-  for (std::size_t i = active->committed; i < rows; ++i) {
-    const Row& row = active->rows[i];
-    Hit{row.time_ns, row.sequence, row.value, &active->keys[row.key], row.detail, row.severity}.encode_bytes(bytes);
-  }
+  for (std::size_t i = active->committed; i < rows; ++i) active->hit(i).encode_bytes(bytes);
   ASSIGN(const std::int64_t id, current->commit_group(origin(), rows - active->committed, compress(bytes)));
   const std::unique_lock lock(mutex);
   if (active->file == nullptr) active->first_group = id;
@@ -451,7 +451,7 @@ Result<void> EmbeddedStore::State::save(BlockRef& ref) {
 
 // The active rows become a block, at once in memory.
 void EmbeddedStore::State::seal_rows() {
-  BlockRef ref = describe(seal(active->rows, active->keys, active->details));
+  BlockRef ref = describe(active->sealed());
   ref.serial = next_serial++;
   ref.group_file = active->file;
   ref.first_group = active->first_group;
@@ -461,7 +461,7 @@ void EmbeddedStore::State::seal_rows() {
   fresh->keys.expect_as(active->keys);
   fresh->details->expect_as(*active->details);
   if (options.background && !options.folder.empty()) {
-    encodings.emplace(ref.serial, std::async(std::launch::async, [block = ref.memory, kept = encoders] { return kept->encode(*block); }));
+    encodings.emplace(ref.serial, encoding_worker.give([block = ref.memory, kept = encoders] { return kept->encode(*block); }));
   }
   {
     const std::unique_lock lock(mutex);

@@ -183,17 +183,18 @@ class DetailStore {
   std::array<Prepared, kTogether> prepared_;
 };
 
-// One row as the active rows keep it.
-struct Row {
+// One row as the active rows keep it, in order of append. Two to a line of the cache.
+struct alignas(32) Row {
   std::int64_t time_ns;
-  std::uint64_t sequence;  // order of append
   double value;
-  const Detail* detail;    // may be null
+  const Detail* detail;  // may be null
   std::uint32_t key;
+  Kind kind;             // its key's
   std::uint8_t severity;
 
-  bool plain(const KeyTable& keys) const { return detail == nullptr && severity == 0 && keys[key].kind == Kind::Sample; }
+  bool plain() const { return detail == nullptr && severity == 0 && kind == Kind::Sample; }
 };
+static_assert(sizeof(Row) == 32);
 
 // One match of a query. Borrows from the rows or the block that it was found in.
 struct Hit {

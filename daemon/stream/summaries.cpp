@@ -59,7 +59,7 @@ Result<void> EmbeddedStore::State::write_summary(DayFile& target, std::vector<Bl
   std::uint64_t sequence = 1;
   const auto write_rows = [&]() -> Result<void> {
     if (rows->rows.empty()) return {};
-    const Block block = seal(rows->rows, rows->keys, rows->details);
+    const Block block = rows->sealed();
     ASSIGN(const std::int64_t id, target.commit_block(made_by, block, encoders->encode(block), 0, -1));
     BlockRef ref;
     const auto [min, max] = std::minmax_element(block.times.begin(), block.times.end());

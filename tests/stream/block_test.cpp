@@ -12,10 +12,10 @@ struct Rows {
   std::shared_ptr<DetailStore> details = std::make_shared<DetailStore>();
 
   void add(const Event& event) {
-    rows.push_back({event.time_ns, rows.size() + 100, event.value, DetailStore::needed(event) ? details->add(event) : nullptr,
-                    keys.intern(event.entity, event.name, event.kind), event.severity});
+    rows.push_back({event.time_ns, event.value, DetailStore::needed(event) ? details->add(event) : nullptr,
+                    keys.intern(event.entity, event.name, event.kind), event.kind, event.severity});
   }
-  Block seal() const { return stream::seal(rows, keys, details); }
+  Block seal() const { return stream::seal(rows, keys, details, 100); }
 };
 
 std::vector<std::string> lines(const Block& block) {
