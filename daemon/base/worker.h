@@ -1,5 +1,5 @@
 // Worker: a thread that does what it is given, one thing after the other. It lives as long as its owner: a thread for each thing
-// would begin with cold memory pools and leave a stack to be unmapped (5 % of what coding a block costs, measured).
+// would begin with cold memory pools and leave a stack to be unmapped (5 % of ingest's CPU time, where each coded a block).
 #pragma once
 
 #include <condition_variable>

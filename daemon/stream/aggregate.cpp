@@ -215,23 +215,19 @@ ContrastAnswer ContrastBuilder::finish(std::size_t limit, Completeness before, C
   const double seconds[2] = {seconds_between(windows_[0].from_ns, windows_[0].to_ns), seconds_between(windows_[1].from_ns, windows_[1].to_ns)};
   std::map<std::pair<std::string, std::string>, Counts> shares;
   double totals[2] = {0, 0};
-  // Events of a kind whose attributes say what they are named by in words (all log lines have their template's text) are not told by name too.
-  std::map<std::string_view, std::uint64_t> named;
-  for (std::size_t i = 0; i < moments_.size(); ++i) named[name_field(keys_[i].kind)] += moments_[i].count[0] + moments_[i].count[1];
-  std::erase_if(named, [&](const auto& kind) {
-    const auto words = fields_.find(kind.first);
-    if (words == fields_.end() || words->second.too_many) return true;
-    std::uint64_t said = 0;
-    for (const Counts& counts : words->second.counts) said += counts.count[0] + counts.count[1];
-    return said != kind.second;
-  });
+  // A log line is named by its template's number. Where all lines have its text as an attribute too, that is told, and not the number as well.
+  std::uint64_t lines = 0, with_text = 0;
+  for (std::size_t i = 0; i < moments_.size(); ++i) lines += keys_[i].kind == Kind::Log ? moments_[i].count[0] + moments_[i].count[1] : 0;
+  if (const auto texts = fields_.find(name_field(Kind::Log)); texts != fields_.end()) {
+    for (const Counts& counts : texts->second.counts) with_text += counts.count[0] + counts.count[1];  // none, if there are too many
+  }
   for (std::size_t i = 0; i < moments_.size(); ++i) {
     const Moments& m = moments_[i];
     const Key& key = keys_[i];
     for (int window = 0; window < 2; ++window) {
       totals[window] += static_cast<double>(m.count[window]);
       shares[{"entity", key.entity}].count[window] += m.count[window];
-      if (key.kind != Kind::Sample && !named.contains(name_field(key.kind))) shares[{std::string(name_field(key.kind)), key.name}].count[window] += m.count[window];
+      if (key.kind != Kind::Sample && !(key.kind == Kind::Log && with_text == lines)) shares[{std::string(name_field(key.kind)), key.name}].count[window] += m.count[window];
     }
     if (key.kind != Kind::Sample && key.kind != Kind::Span) continue;
     Contrast contrast{.field = key.kind == Kind::Sample ? "series" : "duration", .value = key.entity + " " + key.name};

@@ -9,7 +9,6 @@
 #include <new>
 
 namespace culprit::stream {
-
 namespace {
 
 std::byte* map_slab() {

@@ -2,7 +2,7 @@
 //
 // Its chunks double from a few kilobytes to kChunkBytes, so that a quiet host pays for little. Chunks of full size come from a
 // pool and go back there when the arena dies: fresh memory costs a page fault for each four kilobytes (1.5 to 3 us, measured).
-// The pool has them from huge pages of 2 MB, where the kernel gives any: a fifth of that for four kilobytes, and fewer misses of the TLB.
+// The pool has them from huge pages of 2 MB, where the kernel gives any: a fifth of that for four kilobytes.
 #pragma once
 
 #include <cstddef>
