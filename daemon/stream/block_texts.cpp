@@ -46,44 +46,18 @@ std::size_t word_end(std::string_view text, std::size_t at) {
   return at;
 }
 
-std::vector<std::string_view> words_of(std::string_view text) {
-  std::vector<std::string_view> words;
+// At most kWordsMax + 1.
+void split_words(std::string_view text, std::vector<std::string_view>& words) {
+  words.clear();
   for (std::size_t at = 0; at <= text.size() && words.size() <= kWordsMax;) {
     const std::size_t end = word_end(text, at);
     words.push_back(text.substr(at, end - at));
     at = end + 1;
   }
-  return words;
 }
 
 bool digit(char c) { return c >= '0' && c <= '9'; }
 bool letter(char c) { return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z'); }
-
-// What words at one place of several lines share.
-struct Shared {
-  std::string_view word;  // the first one
-  std::size_t prefix, suffix, bytes_min;
-  bool same = true;
-
-  explicit Shared(std::string_view first) : word(first), prefix(first.size()), suffix(first.size()), bytes_min(first.size()) {}
-  void also(std::string_view other) {
-    if (other == word) return;
-    same = false;
-    const std::size_t both = std::min(word.size(), other.size());
-    prefix = std::min(prefix, static_cast<std::size_t>(std::mismatch(word.begin(), word.begin() + static_cast<std::ptrdiff_t>(both), other.begin()).first - word.begin()));
-    std::size_t end = 0;
-    while (end < both && word[word.size() - 1 - end] == other[other.size() - 1 - end]) ++end;
-    suffix = std::min(suffix, end);
-    bytes_min = std::min(bytes_min, other.size());
-  }
-  // Not within a number or a name: other lines may have another first digit.
-  void trim() {
-    while (prefix > 0 && (digit(word[prefix - 1]) || letter(word[prefix - 1]))) --prefix;
-    suffix = std::min(suffix, bytes_min - prefix);
-    const auto cuts = [&](std::size_t at) { return (digit(word[at - 1]) && digit(word[at])) || (letter(word[at - 1]) && letter(word[at])); };
-    while (suffix > 0 && suffix < word.size() && cuts(word.size() - suffix)) --suffix;
-  }
-};
 
 [[gnu::always_inline]] inline void fetch(std::span<const Detail* const> rows, std::size_t row) {  // see HashIndex::prefetch()
   if (row >= rows.size() || rows[row] == nullptr) return;
@@ -93,6 +67,25 @@ struct Shared {
 std::string_view body_of(const Detail* detail) { return detail == nullptr ? std::string_view("") : detail->body(); }
 
 }  // namespace
+
+void TextEncoder::Shared::also(std::string_view other) {
+  if (other == word) return;
+  same = false;
+  const std::size_t both = std::min(word.size(), other.size());
+  prefix = std::min(prefix, static_cast<std::size_t>(std::mismatch(word.begin(), word.begin() + static_cast<std::ptrdiff_t>(both), other.begin()).first - word.begin()));
+  std::size_t end = 0;
+  while (end < both && word[word.size() - 1 - end] == other[other.size() - 1 - end]) ++end;
+  suffix = std::min(suffix, end);
+  bytes_min = std::min(bytes_min, other.size());
+}
+
+// Not within a number or a name: other lines may have another first digit.
+void TextEncoder::Shared::trim() {
+  while (prefix > 0 && (digit(word[prefix - 1]) || letter(word[prefix - 1]))) --prefix;
+  suffix = std::min(suffix, bytes_min - prefix);
+  const auto cuts = [&](std::size_t at) { return (digit(word[at - 1]) && digit(word[at])) || (letter(word[at - 1]) && letter(word[at])); };
+  while (suffix > 0 && suffix < word.size() && cuts(word.size() - suffix)) --suffix;
+}
 
 void TextEncoder::clear() {
   texts_.clear();
@@ -104,34 +97,45 @@ void TextEncoder::clear() {
 bool TextEncoder::learn(std::span<const Detail* const> rows) {
   if (rows.size() < kRowsMin) return false;
   const std::size_t samples = std::min(rows.size(), kSamples);
-  for (std::size_t i = 0; i < samples; ++i) fetch(rows, i * (rows.size() - 1) / (samples - 1));
-  const std::vector<std::string_view> base = words_of(body_of(rows.front()));
-  if (base.size() > kWordsMax) return false;
-  std::vector<Shared> shared(base.begin(), base.end());
+  const auto sample = [&](std::size_t i) { return i * (rows.size() - 1) / (samples - 1); };
+  for (std::size_t i = 0; i < samples; ++i) fetch(rows, sample(i));
+  split_words(body_of(rows.front()), words_);
+  if (words_.size() > kWordsMax) return false;
+  shared_.clear();
+  for (const std::string_view word : words_) shared_.emplace_back(word);
   std::size_t fitting = 1;
   for (std::size_t i = 1; i < samples; ++i) {
-    const auto words = words_of(body_of(rows[i * (rows.size() - 1) / (samples - 1)]));
-    if (words.size() != base.size()) continue;
+    split_words(body_of(rows[sample(i)]), words_);
+    if (words_.size() != shared_.size()) continue;
     ++fitting;
-    for (std::size_t word = 0; word < words.size(); ++word) shared[word].also(words[word]);
+    for (std::size_t word = 0; word < words_.size(); ++word) shared_[word].also(words_[word]);
   }
   if (fitting * 2 <= samples) return false;
-  std::size_t slots = 0;
+  part_texts_.clear();
   parts_.assign(1, {});
-  for (std::size_t i = 0; i < shared.size(); ++i) {
-    Shared& word = shared[i];
-    if (i > 0) parts_.back().text += ' ';
+  std::size_t begin = 0;  // of the last part
+  const auto end_part = [&] { parts_.back().bytes = part_texts_.size() - begin; };
+  for (std::size_t i = 0; i < shared_.size(); ++i) {
+    Shared& word = shared_[i];
+    if (i > 0) part_texts_ += ' ';
     if (word.same) {
-      parts_.back().text += word.word;
+      part_texts_ += word.word;
       continue;
     }
     word.trim();
-    parts_.back().text += word.word.substr(0, word.prefix);
-    if (++slots > kSlotsMax) return false;
-    parts_.push_back({.text = std::string(word.word.substr(word.word.size() - word.suffix)), .suffix = word.suffix});
+    part_texts_ += word.word.substr(0, word.prefix);
+    if (parts_.size() > kSlotsMax) return false;
+    end_part();
+    begin = part_texts_.size();
+    part_texts_ += word.word.substr(word.word.size() - word.suffix);
+    parts_.push_back({.suffix = word.suffix});
   }
+  end_part();
+  const char* at = part_texts_.data();
   for (Part& part : parts_) {
-    const std::size_t size = std::min<std::size_t>(part.text.size(), 8);
+    part.text = {at, part.bytes};
+    at += part.bytes;
+    const std::size_t size = std::min<std::size_t>(part.bytes, 8);
     std::memcpy(&part.first, part.text.data(), size);
     part.mask = size == 8 ? UINT64_MAX : (std::uint64_t{1} << (8 * size)) - 1;
   }
@@ -181,7 +185,7 @@ bool TextEncoder::add_split(std::span<const Detail* const> rows) {
   }
   for (const Part& part : parts_) {  // they begin at even places of some lines and at odd ones of others
     grams_.add(part.text);
-    if (!part.text.empty()) grams_.add(std::string_view(part.text).substr(1));
+    if (!part.text.empty()) grams_.add(part.text.substr(1));
   }
   put_varint(head_, parts_.size());
   for (const Part& part : parts_) put_string(head_, part.text);

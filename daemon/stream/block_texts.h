@@ -30,12 +30,23 @@ class TextEncoder {
  private:
   // What stands before, between and behind the slots. `suffix` of its bytes are of the word whose begin is the slot before.
   struct Part {
-    std::string text;
+    std::string_view text = {};  // in part_texts_
+    std::size_t bytes = 0;
     std::size_t suffix = 0;
     std::uint64_t first = 0, mask = 0;  // up to eight bytes of it
   };
   struct Span {
     std::uint32_t begin, bytes;
+  };
+  // What words at one place of several lines share.
+  struct Shared {
+    std::string_view word;  // the first one
+    std::size_t prefix, suffix, bytes_min;
+    bool same = true;
+
+    explicit Shared(std::string_view first) : word(first), prefix(first.size()), suffix(first.size()), bytes_min(first.size()) {}
+    void also(std::string_view other);
+    void trim();
   };
   bool learn(std::span<const Detail* const> rows);
   bool split(std::string_view body, Span* slots) const;  // false: the parts do not fit
@@ -45,7 +56,10 @@ class TextEncoder {
   std::string texts_, heads_;
   std::uint64_t bytes_ = 0;  // of all texts
   Grams grams_;
+  std::string part_texts_;
   std::vector<Part> parts_;
+  std::vector<std::string_view> words_;  // of a line that is learned from
+  std::vector<Shared> shared_;
   std::vector<Span> slots_;             // row by row
   std::vector<std::uint32_t> whole_;    // rows that do not fit
   std::string head_;

@@ -54,17 +54,20 @@ void Grams::add(std::string_view body) {
   each_gram(body, kGramBitsMax, [bits](std::uint32_t bit) { set(bits, bit); });
 }
 
-// Short parts all take the same steps: six grams, of which the last ones may not be asked for.
+// A short part is in three grams or in six, of which the last ones may not be asked for.
 void Grams::add_part(std::string_view body, std::size_t begin, std::size_t bytes) {
-  constexpr std::size_t kBefore = kGramBytes - 1, kSix = 14;
+  constexpr std::size_t kBefore = kGramBytes - 1, kThree = 8, kSix = 14;
   const std::size_t from = (std::max(begin, kBefore) - kBefore + 1) & ~std::size_t{1};
   if (bytes > 8 || body.size() < kSix) return add(body.substr(from, begin + bytes + kBefore - from));
-  const char* const at = body.data() + std::min(from, (body.size() - kSix) & ~std::size_t{1});
   std::uint8_t* const bits = bits_.data();
-  for (const char* half : {at, at + 6}) {
-    const std::uint64_t word = __builtin_bswap64(load(half));
+  const auto add_three = [bits](const char* at) {
+    const std::uint64_t word = __builtin_bswap64(load(at));
     for (const unsigned place : {32u, 16u, 0u}) set(bits, bit_of(word >> place, kGramBitsMax));
-  }
+  };
+  if (bytes <= 3) return add_three(body.data() + std::min(from, (body.size() - kThree) & ~std::size_t{1}));
+  const char* const at = body.data() + std::min(from, (body.size() - kSix) & ~std::size_t{1});
+  add_three(at);
+  add_three(at + 6);
 }
 
 // A bit's number is the upper bits of a hash: with half as many bits, two neighbours become one.

@@ -67,6 +67,7 @@ Result<Exit> follow(const Session& session, Client::Parameters query) {
   constexpr std::int64_t kLateNs = 10 * kNsPerSecond;
   auto from = std::ranges::find(query, "from", &Client::Parameters::value_type::first);
   if (from == query.end()) from = query.insert(query.end(), {"from", format_wall(session.now_wall_ns() - kLateNs)});
+  const std::int64_t begin = parse_wall(from->second).value_or(0);  // what is older was not asked for, late or not
   std::set<std::pair<std::int64_t, std::string>> shown;  // of the time that is asked for again
   bool truncated_told = false;
   const std::string header = csv_text(Json::array(), kEventColumns);
@@ -93,7 +94,7 @@ Result<Exit> follow(const Session& session, Client::Parameters query) {
     }
     session.out.flush();
     if (newest > kLateNs) {
-      const std::int64_t again = newest - kLateNs;
+      const std::int64_t again = std::max(newest - kLateNs, begin);
       from->second = format_wall(again);
       shown.erase(shown.begin(), shown.lower_bound({again / kNsPerMs * kNsPerMs, ""}));
     }

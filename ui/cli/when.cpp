@@ -19,15 +19,27 @@ std::int64_t to_wall_ns(std::tm tm) {
   return static_cast<std::int64_t>(std::mktime(&tm)) * kNsPerSecond;
 }
 
-// "hh:mm" or "hh:mm:ss", nothing else.
-bool read_clock(const std::string& text, std::tm& tm) {
+// "hh:mm", "hh:mm:ss" or "hh:mm:ss.fraction", nothing else.
+bool read_clock(const std::string& text, std::tm& tm, std::int64_t& fraction_ns) {
   int used = 0;
   int hour = 0;
   int minute = 0;
   int second = 0;
-  const bool with_seconds = std::sscanf(text.c_str(), "%2d:%2d:%2d%n", &hour, &minute, &second, &used) == 3 &&
-                            used == std::ssize(text);
-  if (!with_seconds) {
+  fraction_ns = 0;
+  if (std::sscanf(text.c_str(), "%2d:%2d:%2d%n", &hour, &minute, &second, &used) == 3) {
+    std::string_view rest = std::string_view(text).substr(static_cast<std::size_t>(used));
+    if (!rest.empty()) {
+      constexpr std::size_t kDigitsMax = 9;
+      if (rest.front() != '.' || rest.size() < 2 || rest.size() > 1 + kDigitsMax) return false;
+      rest.remove_prefix(1);
+      std::int64_t unit = kNsPerSecond;
+      for (const char digit : rest) {
+        if (digit < '0' || digit > '9') return false;
+        unit /= 10;
+        fraction_ns += (digit - '0') * unit;
+      }
+    }
+  } else {
     second = 0;
     if (std::sscanf(text.c_str(), "%2d:%2d%n", &hour, &minute, &used) != 2 || used != std::ssize(text))
       return false;
@@ -49,8 +61,9 @@ Result<std::int64_t> parse_when(std::string_view text, std::int64_t now_wall_ns)
   std::tm tm{};
   ::localtime_r(&now, &tm);
   const std::string copy(text);
-  if (read_clock(copy, tm)) {
-    const std::int64_t today = to_wall_ns(tm);
+  std::int64_t fraction_ns = 0;
+  if (read_clock(copy, tm, fraction_ns)) {
+    const std::int64_t today = to_wall_ns(tm) + fraction_ns;
     return today <= now_wall_ns ? today : today - kDaySeconds * kNsPerSecond;
   }
   int year = 0;
@@ -59,11 +72,11 @@ Result<std::int64_t> parse_when(std::string_view text, std::int64_t now_wall_ns)
   if (copy.size() > 11 && (copy[10] == ' ' || copy[10] == 'T') &&
       std::sscanf(copy.c_str(), "%4d-%2d-%2d", &year, &month, &day) == 3 && copy[4] == '-' &&
       copy[7] == '-' && month >= 1 && month <= 12 && day >= 1 && day <= 31 && year >= 1970 && year <= 2261 &&
-      read_clock(copy.substr(11), tm)) {
+      read_clock(copy.substr(11), tm, fraction_ns)) {
     tm.tm_year = year - 1900;
     tm.tm_mon = month - 1;
     tm.tm_mday = day;
-    return to_wall_ns(tm);
+    return to_wall_ns(tm) + fraction_ns;
   }
   return fail(Code::Invalid, fmt::format("'{}' is no time: use 14:02:08, \"2026-11-23 14:02:08\", "
                                          "2026-11-23T14:02:08Z, or how long ago (5m, 1h30m)",

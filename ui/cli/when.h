@@ -9,7 +9,7 @@
 
 namespace culprit::cli {
 
-// "5m", "1h30m": how long ago. "14:02" and "14:02:08": the last time the local clock showed that.
+// "5m", "1h30m": how long ago. "14:02", "14:02:08" and "14:02:08.25": the last time the local clock showed that.
 // "2026-11-23 14:02:08": local. RFC 3339 with a zone: itself. "now". Invalid otherwise, naming these forms.
 Result<std::int64_t> parse_when(std::string_view text, std::int64_t now_wall_ns);
 
