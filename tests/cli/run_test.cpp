@@ -43,10 +43,11 @@ class RunTest : public testing::Test {
     server_.reset();
     std::filesystem::remove_all(folder_);
   }
-  void serve() {
+  void serve() { serve(backend_); }
+  void serve(api::Backend& backend) {
     auto listeners = api::Listeners::open({.socket = socket_, .port = std::nullopt});
     ASSERT_TRUE(listeners);
-    auto server = api::Server::start(std::move(*listeners), backend_);
+    auto server = api::Server::start(std::move(*listeners), backend);
     ASSERT_TRUE(server);
     server_ = std::move(*server);
   }
@@ -72,6 +73,7 @@ TEST_F(RunTest, AnswersEveryQuestion) {
     const char* says;
   } cases[] = {
       {{}, "1 open incident"},
+      {{"why"}, "postgres: session 4211"},
       {{"why", "shop"}, "postgres: session 4211"},
       {{"why", "shop", "--since", "1h"}, "postgres: session 4211"},
       {{"incidents"}, "redis: process 602"},
@@ -94,6 +96,24 @@ TEST_F(RunTest, AnswersEveryQuestion) {
     EXPECT_EQ(result.err, "");
     EXPECT_THAT(result.out, Not(HasSubstr("\x1b")));
   }
+}
+
+// Several are open: the newest is asked about, and the others are named. None: there is nothing to guess from.
+TEST_F(RunTest, WhyWithoutAServiceTakesTheOpenIncident) {
+  struct Other : api::FakeBackend {
+    Json open = Json::array();
+    Result<Json> incidents() override { return Json{{"api", 1}, {"incidents", open}}; }
+  } backend;
+  serve(backend);
+  const Outcome none = run({"why"});
+  EXPECT_EQ(none.code, kNotFound);
+  EXPECT_THAT(none.err, HasSubstr("no incident is open; name a service: nginx, "));
+  EXPECT_EQ(none.out, "");
+  for (const char* service : {"shop", "redis"}) backend.open.push_back({{"service", service}, {"state", "open"}});
+  const Outcome several = run({"why"});
+  EXPECT_EQ(several.code, kAnswered);
+  EXPECT_THAT(several.out, HasSubstr("postgres: session 4211"));
+  EXPECT_THAT(several.err, HasSubstr("this is about shop; also open: redis"));
 }
 
 // Of the kernel's waits what was timed is told as it is, and what is a share of a second's sums with "~".
@@ -278,7 +298,6 @@ TEST_F(RunTest, FailuresSayWhatToDo) {
       {{"why", "shpo"}, kNotFound, "did you mean 'shop'?"},
       {{"incidents", "show", "99"}, kNotFound, "no incident 99"},
       {{"wyh", "shop"}, kUsage, "did you mean 'why'?"},
-      {{"why"}, kUsage, "SERVICE"},
       {{"rules", "lits"}, kUsage, "no command 'lits' of rules; did you mean 'list'?"},
       {{"store", "frob"}, kUsage, "no command 'frob' of store"},
       {{"rules"}, kUsage, "subcommand is required"},

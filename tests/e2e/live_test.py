@@ -1,4 +1,5 @@
 """The daemon, the command line and the API together, on the real kernel. Needs root."""
+import datetime
 import json
 import os
 import pathlib
@@ -206,6 +207,8 @@ class BadInput(unittest.TestCase):
         with service.Service("teapot") as teapot, daemon.Daemon("--watch", f"cgroup:{teapot.path}") as running:
             teapot.load()
             daemon.wait_for("the service is seen", lambda: any(s["service"] == "teapot" for s in running.json("services")["services"]))
+            self.assertEqual(running.json("why")["service"], "teapot")  # no incident is open, and it is the only one that is watched
+            self.follow(running)
             done = running.culprit("why", "teapto")
             self.assertEqual(done.returncode, 3)
             self.assertIn("teapot", done.stderr)
@@ -225,6 +228,24 @@ class BadInput(unittest.TestCase):
                 done = running.culprit(*command)
                 self.assertEqual(done.returncode, 0, (command, done.stderr))
                 self.assertTrue(done.stdout.strip())
+
+
+    # What comes is shown once, and nothing from before the time that was asked for, however late it is looked for again.
+    def follow(self, running):
+        begin = datetime.datetime.now(datetime.timezone.utc) - datetime.timedelta(seconds=1)
+        since = begin.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+        command = [str(daemon.BIN / "culprit"), "--socket", str(running.socket), "-o", "json", "events", "-f", "kind = span", "--since", since]
+        with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+            try:
+                process.communicate(timeout=4)
+                self.fail("it ended by itself")
+            except subprocess.TimeoutExpired:
+                process.terminate()
+                rows = [json.loads(line) for line in process.communicate()[0].splitlines()]
+        self.assertTrue(rows)
+        self.assertGreaterEqual(min(row["time"] for row in rows), since)
+        shown = [(row["time"], row["span_id"]) for row in rows]
+        self.assertEqual(len(shown), len(set(shown)))
 
 
 if __name__ == "__main__":

@@ -112,7 +112,7 @@ tests:
         self.assertIn(conf.name, done.stdout)
 
     def test_mistakes(self):
-        for arguments, code in ((["replay", "/nonexistent"], 3), (["why"], 2), (["frobnicate"], 2), (["templates", "/nonexistent"], 3)):
+        for arguments, code in ((["replay", "/nonexistent"], 3), (["why", "shop", "--since", "soon"], 2), (["frobnicate"], 2), (["templates", "/nonexistent"], 3)):
             done = self.culprit(*arguments)
             self.assertEqual(done.returncode, code, (arguments, done.stderr))
             self.assertTrue(done.stderr.strip())

@@ -17,6 +17,7 @@ constexpr Command kCommands[] = {
      "out,\n"
      "and the command to run next; last, how complete the evidence was.\n\n"
      "Examples:\n"
+     "  culprit why                             about the open incident\n"
      "  culprit why shop\n"
      "  culprit why shop --since 1h\n"
      "  culprit why shop -o json | jq '.candidates[0].failure_mode'\n",
