@@ -69,7 +69,6 @@ template <typename Key, typename Value>
 class WordEntry : public EntryHead {
  public:
   static constexpr bool kLockedReads = false;
-  enum class Read : std::uint8_t { Found, Other, Dead };
 
   // ---- under the lock
 
@@ -101,16 +100,28 @@ class WordEntry : public EntryHead {
 
   // ---- no lock
 
-  // Copies the value if the entry holds the key. Other and Dead were true at one moment.
-  Read read(const Key& key, Value& value) const {
+  // Copies the value if the entry holds the key and nobody changes it just now: nearly always enough, and so small that
+  // a core keeps several in flight.
+  bool read_once(const Key& key, Value& value) const {
     const std::uint32_t before = sequence_.load(std::memory_order_acquire);
-    if (live() && same(key)) [[likely]] {
-      load_words<sizeof(Value)>(kKeyWords, std::addressof(value));
-      if (before % 2 == 0 && sequence_.load(std::memory_order_relaxed) == before) [[likely]] return Read::Found;
-    }
-    return read_again(key, value);
+    if (!live() || !same(key)) return false;
+    load_words<sizeof(Value)>(kKeyWords, std::addressof(value));
+    return before % 2 == 0 && sequence_.load(std::memory_order_relaxed) == before;
   }
-  // Calls use(key, value) with a copy if the entry is live.
+  // Copies the value if the entry holds the key. If not, that was true at one moment.
+  bool read(const Key& key, Value& value) const {
+    Backoff backoff;
+    while (true) {
+      const std::uint32_t before = sequence_.load(std::memory_order_acquire);
+      if (before % 2 == 0) {
+        const bool mine = live() && same(key);
+        if (mine) load_words<sizeof(Value)>(kKeyWords, std::addressof(value));
+        if (sequence_.load(std::memory_order_relaxed) == before) return mine;
+      }
+      backoff.pause();
+    }
+  }
+  // Calls use(key, value, sequence number) with a copy if the entry is live.
   template <typename F>
   bool visit(F&& use) const {
     if (!live()) return false;
@@ -124,7 +135,7 @@ class WordEntry : public EntryHead {
         load(0, key);
         load(kKeyWords, value);
         if (sequence_.load(std::memory_order_relaxed) == before) {
-          if (alive) use(std::as_const(key.get()), std::as_const(value.get()));
+          if (alive) use(std::as_const(key.get()), std::as_const(value.get()), before);
           return alive;
         }
       }
@@ -133,24 +144,6 @@ class WordEntry : public EntryHead {
   }
 
  private:
-  // Apart from `read`, so that what is nearly always enough stays small: how many reads a core keeps in flight
-  // depends on it.
-  [[gnu::noinline]] Read read_again(const Key& key, Value& value) const {
-    Backoff backoff;
-    while (true) {
-      const std::uint32_t before = sequence_.load(std::memory_order_acquire);
-      if (before % 2 == 0) {
-        const bool alive = live();
-        const bool mine = alive && same(key);
-        if (mine) load_words<sizeof(Value)>(kKeyWords, std::addressof(value));
-        if (sequence_.load(std::memory_order_relaxed) == before) {
-          return mine ? Read::Found : alive ? Read::Other : Read::Dead;
-        }
-      }
-      backoff.pause();
-    }
-  }
-
   static constexpr std::size_t kKeyWords = (sizeof(Key) + 7) / 8;
   static constexpr std::size_t kWords = kKeyWords + (sizeof(Value) + 7) / 8;
 
@@ -227,7 +220,6 @@ template <typename Key, typename Value>
 class ObjectEntry : public EntryHead {
  public:
   static constexpr bool kLockedReads = true;
-  enum class Read : std::uint8_t { Found, Other, Dead };
 
   bool holds(const Key& key) const { return live() && objects_->first == key; }
   template <typename F>
@@ -253,18 +245,18 @@ class ObjectEntry : public EntryHead {
   void clear() { objects_.reset(); }
 
   // Not const inside: reading takes the lock.
-  Read read(const Key& key, Value& value) {
+  bool read(const Key& key, Value& value) {
     const Held held(*this);
-    if (!live()) return Read::Dead;
-    if (!(objects_->first == key)) return Read::Other;
+    if (!live() || !(objects_->first == key)) return false;
     value = objects_->second;
-    return Read::Found;
+    return true;
   }
+  bool read_once(const Key& key, Value& value) { return read(key, value); }
   template <typename F>
   bool visit(F&& use) {
     if (!live()) return false;
     const Held held(*this);
-    if (live()) use(std::as_const(objects_->first), std::as_const(objects_->second));
+    if (live()) use(std::as_const(objects_->first), std::as_const(objects_->second), held.number);
     return live();
   }
 

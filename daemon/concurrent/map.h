@@ -159,7 +159,7 @@ class Map {
     Value value{};
     pass(keys.size(), [&](std::size_t i) -> const Key& { return keys[i]; },
          [&](std::size_t i, std::uint64_t hash, Entry* entry) {
-           const bool hit = (entry != nullptr && entry->read(keys[i], value) == Entry::Read::Found) || read(hash, keys[i], value);
+           const bool hit = (entry != nullptr && entry->read_once(keys[i], value)) || read(hash, keys[i], value);
            found += hit ? 1 : 0;
            fn(i, hit ? static_cast<const Value*>(std::addressof(value)) : nullptr);
          });
@@ -168,11 +168,11 @@ class Map {
 
   bool erase(const Key& key) {
     const std::uint64_t hash = Hash{}(key, seed_);
-    detail::Segment& segment = lock_segment(hash);
+    detail::Segment& segment = lock_segment(hash, detail::Segment::Change::Erase);
     const std::lock_guard lock(segment.lock, std::adopt_lock);
     std::uint32_t slot = 0;
     const std::uint32_t number = find_locked(segment, hash, key, slot);
-    if (number == kNone || !erase_slot(segment, slot, number, [](const Key&, const Value&) { return true; })) return false;
+    if (number == kNone || !erase_slot(segment, slot, number, [](const Entry&, std::uint32_t) { return true; })) return false;
     give_entries(std::span(&number, 1));
     return true;
   }
@@ -184,13 +184,13 @@ class Map {
     const std::uint32_t end = entries_.size();
     for (; slice != 0 && cursor.next_ < end; --slice, ++cursor.next_) {
       prefetch_ahead(cursor.next_);
-      entries_[cursor.next_].visit(fn);
+      entries_[cursor.next_].visit([&](const Key& key, const Value& value, std::uint32_t) { fn(key, value); });
     }
     return cursor.next_ < end;
   }
 
-  // The same walk; erases each entry for which stale(key, value) says so. It is asked twice: of a copy, and, with
-  // the entry locked, of what is about to be erased.
+  // The same walk; erases each entry for which stale(key, value) says so. It is asked of a copy, and again, with the entry
+  // locked, if that changed meanwhile.
   template <typename Stale>
   Swept sweep(Cursor& cursor, std::size_t slice, Stale&& stale) {
     Swept result;
@@ -201,10 +201,10 @@ class Map {
       std::size_t n = 0, gone = 0;
       for (; n < kStride && slice != 0 && cursor.next_ < end; --slice, ++cursor.next_) {
         prefetch_ahead(cursor.next_);
-        entries_[cursor.next_].visit([&](const Key& key, const Value& value) {
+        entries_[cursor.next_].visit([&](const Key& key, const Value& value, std::uint32_t sequence) {
           if (!stale(key, value)) return;
-          doomed[n] = {Hash{}(key, seed_), cursor.next_};
-          index_.locate(doomed[n].hash).prefetch_change(doomed[n].hash);
+          doomed[n] = {Hash{}(key, seed_), cursor.next_, sequence};
+          index_.locate(doomed[n].hash).prefetch_change(doomed[n].hash, detail::Segment::Change::Erase);
           ++n;
         });
       }
@@ -278,7 +278,7 @@ class Map {
   // after the other.
   template <typename KeyOf, typename Use>
   void pass(std::size_t n, KeyOf&& key_of, Use&& use) const {
-    if (entries_.size() <= kSmall) {
+    if (n == 1 || entries_.size() <= kSmall) {
       for (std::size_t i = 0; i < n; ++i) {
         const std::uint64_t hash = Hash{}(key_of(i), seed_);
         use(i, hash, entry_or_null(index_.locate(hash).search_any(hash)));
@@ -332,10 +332,10 @@ class Map {
   }
 
   // The segment that covers the hash, locked.
-  detail::Segment& lock_segment(std::uint64_t hash) const {
+  detail::Segment& lock_segment(std::uint64_t hash, detail::Segment::Change change) const {
     while (true) {
       detail::Segment& segment = index_.locate(hash);
-      segment.prefetch_change(hash);
+      segment.prefetch_change(hash, change);
       segment.lock.lock();
       if (segment.covers(hash)) return segment;
       segment.lock.unlock();  // split or merged since it was located
@@ -345,6 +345,7 @@ class Map {
   std::uint32_t find_locked(const detail::Segment& segment, std::uint64_t hash, const Key& key, std::uint32_t& at) const {
     return segment.search(hash, [&](std::uint32_t number, std::uint32_t slot) {
       at = slot;
+      prefetch(entries_[number]);
       return entries_[number].holds(key);
     });
   }
@@ -353,7 +354,7 @@ class Map {
   [[gnu::noinline]] Done find_or_make(std::uint64_t hash, const Key& key, F&& apply) {
     std::int64_t start_ns = 0;
     while (true) {
-      detail::Segment& segment = lock_segment(hash);
+      detail::Segment& segment = lock_segment(hash, detail::Segment::Change::Insert);
       const std::lock_guard lock(segment.lock, std::adopt_lock);
       std::uint32_t slot = 0;
       if (const std::uint32_t number = find_locked(segment, hash, key, slot); number != kNone) {
@@ -391,15 +392,14 @@ class Map {
     return Done::Refused;
   }
 
-  // A hit needs no second look: the entry held the key at one moment. A miss does (segment.h).
   [[gnu::flatten]] bool read(std::uint64_t hash, const Key& key, Value& value) const {
     const detail::Segment& segment = index_.locate(hash);
     segment.prefetch(hash);
-    const std::uint32_t number = segment.search(hash, [&](std::uint32_t candidate, std::uint32_t) {
-      return entries_[candidate].read(key, value) == Entry::Read::Found;
-    });
-    return number != kNone || read_surely(hash, key, value);
+    const std::uint32_t number = segment.search_first(hash);
+    if (number != kNone && entries_[number].read_once(key, value)) [[likely]] return true;
+    return read_surely(hash, key, value);
   }
+  // A hit needs no second look: the entry held the key at one moment. A miss does (segment.h).
   [[gnu::noinline]] bool read_surely(std::uint64_t hash, const Key& key, Value& value) const {
     detail::Backoff backoff;
     while (true) {
@@ -407,7 +407,7 @@ class Map {
       const std::uint32_t version = segment.version.load(std::memory_order_acquire);
       const bool covered = segment.covers(hash);
       const std::uint32_t number = segment.search(hash, [&](std::uint32_t candidate, std::uint32_t) {
-        return entries_[candidate].read(key, value) == Entry::Read::Found;
+        return entries_[candidate].read(key, value);
       });
       if (number != kNone) return true;
       if (covered && version % 2 == 0 && segment.version.load(std::memory_order_relaxed) == version) return false;
@@ -415,25 +415,28 @@ class Map {
     }
   }
 
-  // An entry that is to go if it still has this hash, and the condition still holds.
+  // An entry that is to go if it still has this hash, and is as it was or the condition still holds.
   struct Doomed {
     std::uint64_t hash;
     std::uint32_t number;
+    std::uint32_t sequence;
   };
   template <typename Condition>
   bool erase_entry(const Doomed& doomed, Condition&& condition) {
-    detail::Segment& segment = lock_segment(doomed.hash);
+    detail::Segment& segment = lock_segment(doomed.hash, detail::Segment::Change::Erase);
     const std::lock_guard lock(segment.lock, std::adopt_lock);
     const std::uint32_t slot = segment.slot_of(doomed.hash, doomed.number);
-    return slot != kNone && erase_slot(segment, slot, doomed.number, condition);
+    return slot != kNone && erase_slot(segment, slot, doomed.number, [&](const Entry& entry, std::uint32_t sequence) {
+      return sequence == doomed.sequence || entry.test(condition);
+    });
   }
-  // The entry is the segment's, which is locked.
+  // The entry is the segment's, which is locked. It goes if condition(entry, its sequence number) says so.
   template <typename Condition>
   bool erase_slot(detail::Segment& segment, std::uint32_t slot, std::uint32_t number, Condition&& condition) {
     Entry& entry = entries_[number];
     {
       Held held(entry);
-      if (!entry.test(condition)) return false;
+      if (!condition(std::as_const(entry), held.number)) return false;
       held.changed = true;
       entry.set_link(0);  // dead
       entry.clear();

@@ -91,11 +91,13 @@ class alignas(64) Segment {
   }
 
   // All that an insert or erase of the hash touches.
-  void prefetch_change(std::uint64_t hash) const {
+  enum class Change : std::uint8_t { Insert, Erase };
+  void prefetch_change(std::uint64_t hash, Change change) const {
     const std::uint32_t slot = first_group(static_cast<std::uint32_t>(hash)) * Group::kSlots;
     __builtin_prefetch(this, 1);
     __builtin_prefetch(&tags_[slot / 8], 1);
     __builtin_prefetch(&numbers_[slot], 1);
+    if (change == Change::Insert) __builtin_prefetch(&hashes_[slot], 1);
   }
 
   // The slot of an entry that is in here.
@@ -125,7 +127,15 @@ class alignas(64) Segment {
     return kNone;
   }
 
-  // The first with the tag: mostly the right one.
+  // The first with the tag in the group where searches begin: mostly the right one. kNone tells nothing.
+  std::uint32_t search_first(std::uint64_t hash) const {
+    const std::uint32_t at = first_group(static_cast<std::uint32_t>(hash));
+    const std::uint32_t bits = group(at).match(tag_of(hash));
+    if (bits == 0) return kNone;
+    return numbers_[at * Group::kSlots + static_cast<std::uint32_t>(std::countr_zero(bits))].load(std::memory_order_acquire);
+  }
+
+  // The first with the tag, wherever it is.
   std::uint32_t search_any(std::uint64_t hash) const {
     return search(hash, [](std::uint32_t, std::uint32_t) { return true; });
   }
