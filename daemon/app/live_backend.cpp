@@ -179,7 +179,7 @@ Result<Json> LiveBackend::services() {
 
 Result<Json> LiveBackend::why(const api::WhyRequest& request) {
   const auto names = service_names();
-  const std::string service = parts_.pipeline.kernel_name(request.service);
+  const std::string service = parts_.pipeline.stream_stage().kernel_name(request.service);
   if (std::ranges::find(names, service) == names.end()) {
     return fail(Code::NotFound, fmt::format("no service '{}' was seen", request.service));
   }
@@ -355,7 +355,7 @@ std::vector<std::string> LiveBackend::service_names() {
     if (service.significant) names.insert(service.name);
   }
   for (const auto& incident : parts_.diagnosis.open_incidents()) names.insert(incident.services.begin(), incident.services.end());
-  for (std::string& name : parts_.pipeline.told_services()) names.insert(std::move(name));
+  for (std::string& name : parts_.pipeline.stream_stage().told_services()) names.insert(std::move(name));
   return {names.begin(), names.end()};
 }
 

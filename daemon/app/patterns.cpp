@@ -37,7 +37,7 @@ Result<Json> LiveBackend::logs(const api::LogsQuery& request) {
   std::map<std::string, std::string> names;
   const auto name_of = [&](const std::string& name) -> const std::string& {
     const auto found = names.find(name);
-    return found != names.end() ? found->second : names.emplace(name, parts_.pipeline.log_names().pattern(name, {}).name).first->second;
+    return found != names.end() ? found->second : names.emplace(name, parts_.pipeline.stream_stage().log_names().pattern(name, {}).name).first->second;
   };
   query.budget_ns = kQueryBudgetNs / 2;
   ASSIGN(stream::Completeness complete, parts_.store.scan(query, [&](const stream::Event& event) {
@@ -74,7 +74,7 @@ Result<Json> LiveBackend::logs(const api::LogsQuery& request) {
   std::vector<std::pair<const std::pair<std::string, std::string>*, Pattern*>> order;
   for (auto& [key, pattern] : patterns) {
     // The sightings reach back beyond what is stored. When nothing older was ever seen, everything would be new: then nothing is.
-    const KnownPattern seen = parts_.pipeline.log_names().pattern(key.second, key.first);
+    const KnownPattern seen = parts_.pipeline.stream_stage().log_names().pattern(key.second, key.first);
     if (!seen.text.empty()) pattern.text = seen.text;
     const auto before_window = known.find(key);
     if (before_window != known.end()) pattern.first_ns = std::min(pattern.first_ns, before_window->second);

@@ -3,7 +3,6 @@
 #include <fmt/format.h>
 #include <unistd.h>
 
-#include <deque>
 #include <map>
 #include <set>
 #include <variant>
@@ -24,7 +23,6 @@ constexpr std::int64_t kCgroupsEveryNs = 2 * kNsPerSecond;
 constexpr std::int64_t kLookEveryNs = 5 * kNsPerSecond;
 constexpr std::uint32_t kLookS = 15;  // outlasts a few lost requests
 constexpr std::int64_t kSocketsEveryNs = 30 * kNsPerSecond;
-constexpr std::int64_t kPruneEveryNs = 60 * kNsPerSecond;  // what a busy host writes meanwhile is what it may go beyond retention_bytes
 constexpr std::size_t kCgroupsMax = 256;       // asked for limits in one round
 // How often the rings are looked at (they wake us when a quarter full). Each time we wake takes a core from somebody; not longer than
 // records are held back, or those of a second come after it was closed.
@@ -57,64 +55,34 @@ struct GapInput {
 using TrackInput = std::variant<collect::RecordBatch, SnapshotInput, FactsInput, SocketOwnersInput, FilesystemsInput,
                                 CgroupInput, ProcessesInput, GapInput>;
 
-struct StreamInput {
-  std::vector<stream::Event> events;
-  ingest::Batch batch = {};  // of other tools, instead of events
-  std::int64_t second_ns = 0;  // not 0: these are the last events of that second
-};
-struct Waiting {
-  std::int64_t ready_ns = 0;
-  ingest::Batch batch;
-};
-constexpr std::uint64_t kWaitingEventsMax = 20'000;
-constexpr std::size_t kStreamBytesMax = 1024 * sizeof(StreamInput);  // 1,024 hand-overs of up to 256 events
-
 }  // namespace
 
 struct Pipeline::Impl : track::Sink {
   explicit Impl(Parts p)
-      : config(p.config), clock(p.clock), store(p.store), accounting(p.accounting), detect(p.detect), something_wrong(std::move(p.something_wrong)), log_names(std::move(p.logs_folder)),
-        join(host.name()), track_in({.name = "track", .capacity = 256, .when_full = concurrent::WhenFull::Wait, .registry = &p.registry}),
-        stream_in({.name = "stream", .bytes_max = kStreamBytesMax, .when_full = concurrent::WhenFull::Wait, .registry = &p.registry}),
-        series(&p.registry) {}
+      : clock(p.clock), accounting(p.accounting), something_wrong(std::move(p.something_wrong)),
+        track_in({.name = "track", .capacity = 256, .when_full = concurrent::WhenFull::Wait, .registry = &p.registry}),
+        stream_stage({.config = p.config, .clock = p.clock, .store = p.store, .registry = p.registry, .detect = p.detect, .logs_folder = std::move(p.logs_folder),
+                      .host_name = host.name(), .kernel_sees = [this](std::string_view service) { return serves_requests(service); }}) {}
 
-  const Config& config;
   const Clock& clock;
-  stream::EventStore& store;
   Accounting& accounting;
-  DetectChannel& detect;
   std::function<bool()> something_wrong;
-  LogNames log_names;
   Host host;
-  ingest::Join join;  // stream thread
-  ingest::Followed followed;
-  ingest::LineTwins twins{followed};  // stream thread
-  std::deque<Waiting> waiting;  // stream thread: batches whose requests the kernel tells a moment later
-  std::uint64_t waiting_events = 0;
 
   concurrent::Channel<TrackInput> track_in;
-  concurrent::Channel<StreamInput> stream_in;  // from the track thread, each receiver, whoever adds; to the stream thread
-  SeriesMap series;
+  StreamStage stream_stage;  // takes from the track thread, each receiver, and whoever adds
   std::unique_ptr<collect::SensorClient> client;
   std::unique_ptr<track::Tracker> tracker;  // track thread
-  ingest::Rollup rollup;                    // stream thread
 
   mutable Mutex mutex;
   std::shared_ptr<collect::Collector> collector GUARDED_BY(mutex);  // shared with the collect thread while it polls
   collect::CollectorCounts earlier GUARDED_BY(mutex);               // of sensors that are gone
   SensorView sensor_seen GUARDED_BY(mutex);
   std::shared_ptr<const TrackView> track_seen GUARDED_BY(mutex) = std::make_shared<TrackView>();
-  ingest::RollupStats rollup_seen GUARDED_BY(mutex);
-  ingest::JoinStats join_seen GUARDED_BY(mutex);
-  ingest::LineTwinStats twins_seen GUARDED_BY(mutex);
-  std::map<std::string, std::string> names_seen GUARDED_BY(mutex);
-  std::vector<std::string> told_seen GUARDED_BY(mutex);
   std::string failed GUARDED_BY(mutex);
   std::int64_t lost_at_ns GUARDED_BY(mutex) = 0;
 
   std::vector<stream::Event> emitted;  // track thread: since the last hand-over
-  std::uint64_t told_bytes = 0;        // stream thread: of this second
-  std::atomic<std::uint64_t> told_left_out = 0;
   std::int64_t filesystems_at_ns = 0, cgroups_at_ns = 0, sockets_at_ns = 0, looked_at_ns = 0;  // sensor thread
   std::int64_t snapshot_at_ns = 0;
   std::uint64_t returns_ns = 0, entries_ns = 0, rested_ns = 0;  // observed and not, as the last snapshot said
@@ -153,12 +121,13 @@ struct Pipeline::Impl : track::Sink {
   void track_loop();
   void take(TrackInput& input);
   void hand_over(std::int64_t second_ns);
-  void stream_loop();
-  void take_batch(ingest::Batch batch, DetectInput& second);
-  void take_waiting(std::int64_t now_ns, DetectInput& second);
   std::shared_ptr<const TrackView> track_view_locked() const {
     const MutexLock lock(mutex);
     return track_seen;
+  }
+  bool serves_requests(std::string_view service) const {
+    const auto view = track_view_locked();
+    return std::ranges::any_of(view->services, [&](const track::ServiceView& each) { return each.name == service && each.rate > 0; });
   }
   void push(TrackInput input) { (void)track_in.send(std::move(input)); }  // Closed only at the end
 
@@ -417,7 +386,7 @@ void Pipeline::Impl::track_loop() {
 
 void Pipeline::Impl::hand_over(std::int64_t second_ns) {
   if (emitted.empty() && second_ns == 0) return;
-  (void)stream_in.send(StreamInput{std::exchange(emitted, {}), {}, second_ns});
+  (void)stream_stage.give({std::exchange(emitted, {}), {}, second_ns});
 }
 
 void Pipeline::Impl::take(TrackInput& input) {
@@ -451,124 +420,18 @@ void Pipeline::Impl::take(TrackInput& input) {
       input);
 }
 
-// Events of other tools; what the detector reads of them comes from the rollup, second by second.
-void Pipeline::Impl::take_batch(ingest::Batch batch, DetectInput& second) {
-  const std::int64_t now = clock.now_ns();
-  twins.told(batch.events, now);
-  join.told(batch.events, now, clock.wall_offset_ns());
-  log_names.name(batch.events, clock.wall_offset_ns());
-  for (const stream::Event& event : batch.events) {
-    if (event.kind == stream::Kind::Span || event.kind == stream::Kind::Log) rollup.add(event, now);
-    if (event.kind == stream::Kind::Alert || event.kind == stream::Kind::Change) {
-      second.events.push_back(event);
-    } else if (told_bytes < kToldBytesMax) {
-      told_bytes += ingest::bytes_of(event);
-      second.told.push_back(event);
-    } else {
-      ++told_left_out;
-    }
-  }
-  series.add(batch.events);
-  auto stored = store.append(std::move(batch.events));
-  if (!stored) log::warn("store events: {}; counted as dropped", stored.error().message);
-  batch.settle(stored.has_value());
-}
-
-void Pipeline::Impl::take_waiting(std::int64_t now_ns, DetectInput& second) {
-  while (!waiting.empty() && waiting.front().ready_ns <= now_ns) {
-    ingest::Batch batch = std::move(waiting.front().batch);
-    waiting.pop_front();
-    waiting_events -= batch.events.size();
-    take_batch(std::move(batch), second);
-  }
-}
-
-void Pipeline::Impl::stream_loop() {
-  const AtEnd no_more([this] {  // if this thread fails, nobody waits for it, nor for room that its batches hold
-    (void)stream_in.close();
-    waiting.clear();
-    for (StreamInput rest; stream_in.recv(rest) == concurrent::Outcome::Done;) rest = {};
-  });
-  log_names.load();
-  DetectInput second;  // everything since the last marker
-  StreamInput input;
-  std::int64_t pruned_at = clock.now_ns();
-  while (true) {
-    const std::int64_t wait_ns = waiting.empty() ? -1 : std::max(kNsPerMs, waiting.front().ready_ns - clock.now_ns());
-    const auto outcome = stream_in.recv(input, {.timeout_ns = wait_ns});
-    if (outcome == concurrent::Outcome::Closed) break;
-    if (input.batch) {
-      const std::int64_t now = clock.now_ns();
-      // Behind one that waits, too: what came first is stored first. Beyond the bound nothing waits.
-      std::int64_t ready = std::max(join.ready_ns(input.batch.events, now), twins.ready_ns(input.batch.events, now));
-      if (!waiting.empty()) ready = std::max(ready, waiting.back().ready_ns);
-      waiting_events += input.batch.events.size();
-      waiting.push_back({ready, std::move(input.batch)});
-      take_waiting(waiting_events > kWaitingEventsMax ? ready : now, second);
-    } else {
-      take_waiting(clock.now_ns(), second);
-    }
-    join.kernel(input.events, clock.now_ns());
-    twins.kernel(input.events, clock.now_ns());
-    if (input.second_ns != 0) {
-      join.release(clock.now_ns(), false, input.events);
-      twins.release(clock.now_ns(), false, input.events);
-    }
-    log_names.name(input.events, clock.wall_offset_ns());
-    if (input.second_ns != 0) {
-      const auto view = track_view_locked();
-      rollup.tick(clock.now_ns(), [&](std::string_view name) {
-        return std::ranges::any_of(view->services, [&](const track::ServiceView& service) { return service.name == name && service.rate > 0; });
-      }, input.events);
-    }
-    series.add(input.events);
-    second.events.insert(second.events.end(), input.events.begin(), input.events.end());
-    if (auto stored = store.append(std::move(input.events)); !stored) {
-      log::warn("store events: {}; counted as dropped", stored.error().message);
-    }
-    if (input.second_ns != 0) {
-      const std::int64_t now = clock.now_ns();
-      series.sweep(now);
-      if (auto flushed = store.flush(); !flushed) log::warn("write events: {}; kept in memory", flushed.error().message);
-      if (now - pruned_at > kPruneEveryNs) {
-        pruned_at = now;
-        const std::int64_t keep_ns = static_cast<std::int64_t>(config.retention_days) * 86'400 * kNsPerSecond;
-        if (auto pruned = store.prune(now - keep_ns); !pruned) log::warn("prune events: {}", pruned.error().message);
-      }
-      log_names.save(now, false);
-      {
-        const MutexLock lock(mutex);
-        rollup_seen = rollup.stats();
-        told_seen = rollup.services();
-        join_seen = join.stats();
-        twins_seen = twins.stats();
-        names_seen = join.names();
-      }
-      second.second_ns = input.second_ns;
-      told_bytes = 0;
-      (void)detect.send(std::exchange(second, {}));
-    }
-    input = {};
-  }
-  take_waiting(INT64_MAX, second);
-  log_names.save(clock.now_ns(), true);
-  std::vector<stream::Event> rest;
-  join.release(clock.now_ns(), true, rest);
-  twins.release(clock.now_ns(), true, rest);
-  if (auto stored = store.append(std::move(rest)); !stored) log::warn("store events: {}; counted as dropped", stored.error().message);
-}
-
 Pipeline::Pipeline(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
 
 Result<std::unique_ptr<Pipeline>> Pipeline::start(Parts parts) {
   Fd control = std::move(parts.control);
+  const Config& config = parts.config;
   auto impl = std::make_unique<Impl>(std::move(parts));
-  track::TrackerOptions options = tracker_options(impl->config);
+  track::TrackerOptions options = tracker_options(config);
   options.own_pid = static_cast<std::uint32_t>(::getpid());
   impl->tracker = std::make_unique<track::Tracker>(std::move(options), *impl);
   TRY(impl->open_client(std::move(control)));
   Impl* self = impl.get();
-  impl->stream_thread = self->spawn("stream", [self](const std::stop_token&) { self->stream_loop(); });
+  impl->stream_thread = self->spawn("stream", [self](const std::stop_token&) { self->stream_stage.run(); });
   impl->track_thread = self->spawn("track", [self](const std::stop_token&) { self->track_loop(); });
   impl->collect_thread = self->spawn("collect", [self](const std::stop_token& stop) { self->collect_loop(stop); });
   impl->sensor_thread = self->spawn("sensor", [self](const std::stop_token& stop) { self->sensor_loop(stop); });
@@ -584,11 +447,11 @@ Pipeline::~Pipeline() {
   impl_->collect_thread.join();
   (void)impl_->track_in.close();
   impl_->track_thread.join();
-  (void)impl_->stream_in.close();
+  impl_->stream_stage.close();
   impl_->stream_thread.join();
 }
 
-void Pipeline::add(std::vector<stream::Event> events) { (void)impl_->stream_in.send(StreamInput{std::move(events), {}, 0}); }  // closed only at the end
+void Pipeline::add(std::vector<stream::Event> events) { (void)impl_->stream_stage.give({std::move(events)}); }  // closed only at the end
 
 std::shared_ptr<const TrackView> Pipeline::track_view() const { return impl_->track_view_locked(); }
 
@@ -609,41 +472,11 @@ collect::CollectorCounts Pipeline::collector_counts() const {
   return counts;
 }
 
-const LogNames& Pipeline::log_names() const { return impl_->log_names; }
+const StreamStage& Pipeline::stream_stage() const { return impl_->stream_stage; }
 
-const SeriesMap& Pipeline::series() const { return impl_->series; }
+bool Pipeline::ingest(ingest::Batch&& batch) { return impl_->stream_stage.give({{}, std::move(batch)}); }
 
-bool Pipeline::ingest(ingest::Batch&& batch) { return impl_->stream_in.send(StreamInput{{}, std::move(batch), 0}) == concurrent::Outcome::Done; }
-
-ingest::RollupStats Pipeline::rollup_stats() const {
-  const MutexLock lock(impl_->mutex);
-  return impl_->rollup_seen;
-}
-
-ingest::JoinStats Pipeline::join_stats() const {
-  const MutexLock lock(impl_->mutex);
-  return impl_->join_seen;
-}
-
-ingest::LineTwinStats Pipeline::line_twin_stats() const {
-  const MutexLock lock(impl_->mutex);
-  return impl_->twins_seen;
-}
-
-ingest::Followed& Pipeline::followed() { return impl_->followed; }
-
-std::string Pipeline::kernel_name(const std::string& service) const {
-  const MutexLock lock(impl_->mutex);
-  const auto found = impl_->names_seen.find(service);
-  return found == impl_->names_seen.end() ? service : found->second;
-}
-
-std::vector<std::string> Pipeline::told_services() const {
-  const MutexLock lock(impl_->mutex);
-  return impl_->told_seen;
-}
-
-std::uint64_t Pipeline::told_left_out() const { return impl_->told_left_out; }
+ingest::Followed& Pipeline::followed() { return impl_->stream_stage.followed(); }
 
 std::string Pipeline::failure() const {
   const MutexLock lock(impl_->mutex);

@@ -2,8 +2,8 @@
 //
 //   sensor thread   dispatches the sensor's messages (snapshots, answers)      ─┐
 //   collect thread  empties the rings                                          ─┴► Channel<TrackInput> ─► track thread
-//   track thread    owns the Tracker; ticks once a second                       ─► Channel<StreamInput> ─► stream thread
-//   stream thread   names log templates, updates the SeriesMap, appends to the store─► Channel<DetectInput> ─► (diagnosis)
+//   track thread    owns the Tracker; ticks once a second                       ─► Channel "stream" ─► stream thread
+//   stream thread   StreamStage: joins, names log templates, appends to the store   ─► Channel<DetectInput> ─► (diagnosis)
 //
 // Every channel waits when full: pressure goes back to the rings, whose probes count what finds no room. So nothing
 // is lost between the rings and the store without a counter.
@@ -18,33 +18,18 @@
 
 #include "daemon/app/accounting.h"
 #include "daemon/app/host.h"
-#include "daemon/app/log_names.h"
-#include "daemon/app/series_map.h"
+#include "daemon/app/stream_stage.h"
 #include "daemon/base/clock.h"
 #include "daemon/base/config.h"
 #include "daemon/base/mutex.h"
 #include "daemon/collect/collector.h"
 #include "daemon/collect/sensor_client.h"
 #include "daemon/concurrent/channel.h"
-#include "daemon/ingest/join.h"
-#include "daemon/ingest/line_twins.h"
-#include "daemon/ingest/rollup.h"
-#include "daemon/ingest/source.h"
 #include "daemon/sensor/facts.h"
 #include "daemon/stream/store.h"
 #include "daemon/track/tracker.h"
 
 namespace culprit::app {
-
-// What detection gets: all events of a second, after they are in the store. What other tools sent goes to the rules
-// alone; series are made of it by the rollup, whose samples are among the events.
-struct DetectInput {
-  std::int64_t second_ns = 0;
-  std::vector<stream::Event> events = {};
-  std::vector<stream::Event> told = {};  // at most kToldBytesMax a second
-};
-inline constexpr std::uint64_t kToldBytesMax = 4u << 20;
-using DetectChannel = concurrent::Channel<DetectInput>;
 
 // What the track thread knew at its last tick.
 struct TrackView {
@@ -92,18 +77,11 @@ class Pipeline {
   SensorView sensor_view() const;
   // Of the present sensor, plus all that earlier ones counted.
   collect::CollectorCounts collector_counts() const;
-  const LogNames& log_names() const;
-  const SeriesMap& series() const;
+  const StreamStage& stream_stage() const;
 
   // Events of other tools, from any thread; waits while the stream is busy. False once it ends.
   bool ingest(ingest::Batch&& batch);
-  ingest::RollupStats rollup_stats() const;
-  ingest::JoinStats join_stats() const;
-  ingest::LineTwinStats line_twin_stats() const;
   ingest::Followed& followed();  // what sources read of that the kernel may show, too
-  std::string kernel_name(const std::string& service) const;  // of a service that calls itself so; itself if it is the same
-  std::vector<std::string> told_services() const;  // that other tools told of
-  std::uint64_t told_left_out() const;             // events that are stored, but beyond what rules look at in a second
 
   // Everything was lost that the daemon cannot go on without; main ends then. Empty while all is well.
   std::string failure() const;

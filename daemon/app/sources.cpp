@@ -432,7 +432,7 @@ Json Sources::document() const {
   }
   Json rollup = Json::object();
   if (impl_->pipeline != nullptr) {
-    const ingest::RollupStats told = impl_->pipeline->rollup_stats();
+    const ingest::RollupStats told = impl_->pipeline->stream_stage().rollup_stats();
     rollup = {{"counted", told.counted}, {"late", told.late}, {"refused", told.refused}, {"samples", told.samples}};
   }
   return Json{{"api", 1}, {"sources", rows}, {"rollup", rollup}};

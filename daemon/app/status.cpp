@@ -83,9 +83,9 @@ Result<Json> LiveBackend::status() {
   }
   const ProcessCost own = host_.own_cost();
   const DiagnosisStats diagnosis = parts_.diagnosis.stats();
-  const logs::MinerStats miner = parts_.pipeline.log_names().stats();
-  const ingest::JoinStats join = parts_.pipeline.join_stats();
-  const ingest::LineTwinStats twins = parts_.pipeline.line_twin_stats();
+  const logs::MinerStats miner = parts_.pipeline.stream_stage().log_names().stats();
+  const ingest::JoinStats join = parts_.pipeline.stream_stage().join_stats();
+  const ingest::LineTwinStats twins = parts_.pipeline.stream_stage().line_twin_stats();
   return Json{
       {"api", 1}, {"time", wall(now)}, {"version", parts_.version}, {"pid", ::getpid()}, {"uptime_s", uptime_s}, {"sources", sources},
       {"channels", channels}, {"maps", maps}, {"kernel_tables", tables}, {"kernel_runs_missed", missed},
@@ -101,8 +101,8 @@ Result<Json> LiveBackend::status() {
       {"join", {{"by_trace", join.by_trace}, {"by_time", join.by_time}, {"late", join.late}, {"alone", join.alone}, {"pushed_out", join.pushed_out}, {"lines", join.lines}, {"held", join.held},
                 {"lines_in_files", twins.files}, {"lines_in_journal", twins.journal}, {"lines_joined", twins.joined}, {"lines_held", twins.held}}},
       {"detect", {{"services", diagnosis.detector.services}, {"services_refused", diagnosis.detector.services_refused},
-                  {"series_too_long", parts_.pipeline.series().refused_long()},
-                  {"rules_left_out", parts_.pipeline.told_left_out()},
+                  {"series_too_long", parts_.pipeline.stream_stage().series().refused_long()},
+                  {"rules_left_out", parts_.pipeline.stream_stage().told_left_out()},
                   {"incidents_opened", diagnosis.detector.incidents_opened}, {"learned_s", parts_.diagnosis.learned()},
                   {"explained", diagnosis.explained}, {"explain_s_last", diagnosis.explain_s_last}, {"explain_s_max", diagnosis.explain_s_max}}},
       {"processes", Json::array({
@@ -263,7 +263,7 @@ Result<std::string> LiveBackend::metrics_text() {
     return out;
   };
   const std::int64_t fresh_ns = parts_.clock.now_ns() - 10 * kNsPerSecond;
-  parts_.pipeline.series().each([&](const SeriesKey& key, const SeriesAggregate& series) {
+  parts_.pipeline.stream_stage().series().each([&](const SeriesKey& key, const SeriesAggregate& series) {
     if (series.last_ns < fresh_ns || key.entity().starts_with("process:")) return;
     text += fmt::format("culprit_series{{entity=\"{}\",series=\"{}\"}} {}\n", escape(key.entity()), escape(key.name()), series.last);
   });

@@ -99,7 +99,7 @@ TEST(PipelineTest, RulesAreToldWhatOtherToolsSend) {
   ASSERT_TRUE(intake.submit(source, some(stream::Kind::Alert, 1, "an alert"), 10'000));
   ASSERT_TRUE(intake.submit(source, some(stream::Kind::Span, kEvents, std::string(kBodyBytes, 'x')), 10'000));
   std::size_t told = 0, alerts = 0;
-  for (DetectInput input; told + pipeline->told_left_out() < kEvents && detect.recv(input) == concurrent::Outcome::Done;) {
+  for (DetectInput input; told + pipeline->stream_stage().told_left_out() < kEvents && detect.recv(input) == concurrent::Outcome::Done;) {
     told += input.told.size();
     for (const stream::Event& event : input.events) alerts += event.kind == stream::Kind::Alert ? 1 : 0;
   }
