@@ -162,13 +162,10 @@ class alignas(64) Segment {
   void absorb(Segment& other);      // everything of a buddy that `become`s nothing after
 
  private:
-  struct Copy {
-    std::array<std::uint8_t, kSlots> tags;
-    std::array<std::uint32_t, kSlots> numbers;
-    std::array<std::uint32_t, kSlots> hashes;
-    std::uint32_t count = 0;
-  };
-  void copy_used(Copy& copy) const;
+  struct Image;
+  template <typename F>
+  void each_used(F&& use) const;
+  void become(std::uint32_t depth, std::uint32_t prefix, const Image& image);  // holds what that says
 
   Group group(std::uint32_t at) const {
     return {tags_[at * 2].load(std::memory_order_acquire), tags_[at * 2 + 1].load(std::memory_order_acquire)};

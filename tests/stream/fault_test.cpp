@@ -14,98 +14,11 @@
 #include "daemon/base/log.h"
 #include "daemon/stream/database.h"
 #include "daemon/stream/maintenance.h"
+#include "tests/stream/faulty_vfs.h"
 #include "tests/stream/support.h"
 
 namespace culprit::stream {
 namespace {
-
-// The seam: a file layer over SQLite's own whose n-th write, sync, open or truncation fails when told to.
-struct Faults {
-  sqlite3_vfs vfs{};
-  sqlite3_vfs* real = nullptr;
-  enum Operation { Write, Sync, Open, Truncate, kOperations };
-  std::atomic<std::int64_t> counts[kOperations] = {};  // helper threads write and open files too
-  std::atomic<std::int64_t> read_bytes = 0;
-  std::atomic<bool> hold_summaries = false;   // their new file opens only when this is over, or after a minute:
-  std::atomic<bool> held_too_long = false;
-  std::atomic<Operation> failing = Write;
-  std::atomic<std::int64_t> fail_at = -1;    // the n-th such operation fails
-  std::atomic<std::int64_t> fail_from = -1;  // and all from the n-th on
-  std::atomic<int> code = SQLITE_FULL;
-  std::string full_file;  // every write fails to a file in whose name this is; only where nothing runs in the background
-  bool now(Operation operation) {
-    const std::int64_t n = ++counts[operation];
-    return operation == failing && (n == fail_at || (fail_from >= 0 && n >= fail_from));
-  }
-};
-Faults faults;
-
-struct FaultyFile {
-  sqlite3_file base;
-  const char* name;  // SQLite's, until the file is closed
-  sqlite3_io_methods methods;
-};
-
-// The real file lies behind ours in the same allocation.
-sqlite3_file* real_file(sqlite3_file* file) { return reinterpret_cast<sqlite3_file*>(reinterpret_cast<char*>(file) + sizeof(FaultyFile)); }
-
-int faulty_write(sqlite3_file* file, const void* data, int size, sqlite3_int64 offset) {
-  if (faults.now(Faults::Write)) return faults.code;
-  const char* name = reinterpret_cast<FaultyFile*>(file)->name;
-  if (!faults.full_file.empty() && name != nullptr && std::string_view(name).find(faults.full_file) != std::string_view::npos) return SQLITE_FULL;
-  sqlite3_file* real = real_file(file);
-  return real->pMethods->xWrite(real, data, size, offset);
-}
-
-template <auto Member, typename... Args>
-auto pass(sqlite3_file* file, Args... args) {
-  sqlite3_file* real = real_file(file);
-  return (real->pMethods->*Member)(real, args...);
-}
-
-int faulty_read(sqlite3_file* file, void* data, int size, sqlite3_int64 offset) {
-  faults.read_bytes += size;
-  return pass<&sqlite3_io_methods::xRead>(file, data, size, offset);
-}
-
-int faulty_open(sqlite3_vfs*, sqlite3_filename name, sqlite3_file* file, int flags, int* out) {
-  auto* ours = reinterpret_cast<FaultyFile*>(file);
-  sqlite3_file* real = real_file(file);
-  ours->base.pMethods = nullptr;
-  ours->name = name;
-  if (faults.now(Faults::Open)) return SQLITE_CANTOPEN;
-  for (int tries = 0; name != nullptr && std::string_view(name).ends_with(".new") && faults.hold_summaries; ++tries) {
-    faults.held_too_long = faults.held_too_long || tries > 12'000;
-    if (faults.held_too_long) break;
-    std::this_thread::sleep_for(std::chrono::milliseconds(5));
-  }
-  const int code = faults.real->xOpen(faults.real, name, real, flags, out);
-  if (real->pMethods == nullptr) return code;
-  using Io = sqlite3_io_methods;
-  ours->methods = Io{
-      .iVersion = real->pMethods->iVersion < 2 ? real->pMethods->iVersion : 2,
-      .xClose = [](sqlite3_file* f) { return pass<&Io::xClose>(f); },
-      .xRead = [](sqlite3_file* f, void* p, int n, sqlite3_int64 o) { return faulty_read(f, p, n, o); },
-      .xWrite = faulty_write,
-      .xTruncate = [](sqlite3_file* f, sqlite3_int64 n) { return faults.now(Faults::Truncate) ? SQLITE_IOERR_TRUNCATE : pass<&Io::xTruncate>(f, n); },
-      .xSync = [](sqlite3_file* f, int n) { return faults.now(Faults::Sync) ? SQLITE_IOERR_FSYNC : pass<&Io::xSync>(f, n); },
-      .xFileSize = [](sqlite3_file* f, sqlite3_int64* n) { return pass<&Io::xFileSize>(f, n); },
-      .xLock = [](sqlite3_file* f, int n) { return pass<&Io::xLock>(f, n); },
-      .xUnlock = [](sqlite3_file* f, int n) { return pass<&Io::xUnlock>(f, n); },
-      .xCheckReservedLock = [](sqlite3_file* f, int* n) { return pass<&Io::xCheckReservedLock>(f, n); },
-      .xFileControl = [](sqlite3_file* f, int n, void* p) { return pass<&Io::xFileControl>(f, n, p); },
-      .xSectorSize = [](sqlite3_file* f) { return pass<&Io::xSectorSize>(f); },
-      .xDeviceCharacteristics = [](sqlite3_file* f) { return pass<&Io::xDeviceCharacteristics>(f); },
-      .xShmMap = [](sqlite3_file* f, int a, int b, int c, void volatile** p) { return pass<&Io::xShmMap>(f, a, b, c, p); },
-      .xShmLock = [](sqlite3_file* f, int a, int b, int c) { return pass<&Io::xShmLock>(f, a, b, c); },
-      .xShmBarrier = [](sqlite3_file* f) { pass<&Io::xShmBarrier>(f); },
-      .xShmUnmap = [](sqlite3_file* f, int n) { return pass<&Io::xShmUnmap>(f, n); },
-      .xFetch = nullptr,
-      .xUnfetch = nullptr,
-  };
-  ours->base.pMethods = &ours->methods;
-  return code;
-}
 
 // What the process that is killed tells before: everything up to this event is durable.
 struct Told {
@@ -117,13 +30,7 @@ class FaultTest : public ::testing::Test {
  protected:
   static void SetUpTestSuite() {
     log::set_level(log::Level::Error);  // each failure warns
-    if (faults.real != nullptr) return;
-    faults.real = sqlite3_vfs_find(nullptr);
-    faults.vfs = *faults.real;
-    faults.vfs.zName = "faulty";
-    faults.vfs.szOsFile += static_cast<int>(sizeof(FaultyFile));
-    faults.vfs.xOpen = faulty_open;
-    ASSERT_EQ(sqlite3_vfs_register(&faults.vfs, 0), SQLITE_OK);
+    ASSERT_TRUE(register_faulty_vfs());
   }
   void SetUp() override { heal(); }
   static void heal() {
