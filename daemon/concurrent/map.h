@@ -278,10 +278,15 @@ class Map {
   // after the other.
   template <typename KeyOf, typename Use>
   void pass(std::size_t n, KeyOf&& key_of, Use&& use) const {
-    if (n == 1 || entries_.size() <= kSmall) {
+    const bool small = entries_.size() <= kSmall;
+    if (small || n == 1) {
       for (std::size_t i = 0; i < n; ++i) {
         const std::uint64_t hash = Hash{}(key_of(i), seed_);
-        use(i, hash, entry_or_null(index_.locate(hash).search_any(hash)));
+        const detail::Segment& segment = index_.locate(hash);
+        if (!small) segment.prefetch(hash);
+        Entry* const entry = entry_or_null(segment.search_any(hash));
+        if (!small && entry != nullptr) prefetch(*entry);
+        use(i, hash, entry);
       }
       return;
     }
