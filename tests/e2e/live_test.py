@@ -229,7 +229,6 @@ class BadInput(unittest.TestCase):
                 self.assertEqual(done.returncode, 0, (command, done.stderr))
                 self.assertTrue(done.stdout.strip())
 
-
     # What comes is shown once, and nothing from before the time that was asked for, however late it is looked for again.
     def follow(self, running):
         begin = datetime.datetime.now(datetime.timezone.utc) - datetime.timedelta(seconds=1)
