@@ -9,7 +9,8 @@
 namespace culprit::app {
 namespace {
 
-constexpr std::int64_t kPruneEveryNs = 60 * kNsPerSecond;  // what a busy host writes meanwhile is what it may go beyond retention_bytes
+constexpr std::int64_t kPruneEveryNs = 60 * kNsPerSecond;
+constexpr std::uint64_t kPruneShare = 16;  // of retention_bytes: once the files grew by so much, sooner than that
 constexpr std::uint64_t kWaitingEventsMax = 20'000;
 constexpr std::size_t kChannelBytesMax = 1024 * sizeof(StreamStage::Input);  // 1,024 hand-overs of up to 256 events
 
@@ -28,6 +29,7 @@ void StreamStage::run() {
   });
   log_names_.load();
   pruned_at_ns_ = clock_.now_ns();
+  pruned_bytes_ = store_.stats().on_disk_bytes;
   Input input;
   while (true) {
     const std::int64_t wait_ns = waiting_.empty() ? -1 : std::max(kNsPerMs, waiting_.front().ready_ns - clock_.now_ns());
@@ -106,15 +108,20 @@ void StreamStage::append(std::vector<stream::Event> events) {
   if (auto stored = store_.append(std::move(events)); !stored) log::warn("store events: {}; counted as dropped", stored.error().message);
 }
 
+// A busy host may write gigabytes in a minute.
+void StreamStage::prune(std::int64_t now_ns) {
+  if (now_ns - pruned_at_ns_ <= kPruneEveryNs && store_.stats().on_disk_bytes <= pruned_bytes_ + config_.retention_bytes / kPruneShare) return;
+  const std::int64_t keep_ns = static_cast<std::int64_t>(config_.retention_days) * 86'400 * kNsPerSecond;
+  if (auto pruned = store_.prune(now_ns - keep_ns); !pruned) log::warn("prune events: {}", pruned.error().message);
+  pruned_at_ns_ = now_ns;
+  pruned_bytes_ = store_.stats().on_disk_bytes;
+}
+
 void StreamStage::end_second(std::int64_t second_ns) {
   const std::int64_t now = clock_.now_ns();
   series_.sweep(now);
   if (auto flushed = store_.flush(); !flushed) log::warn("write events: {}; kept in memory", flushed.error().message);
-  if (now - pruned_at_ns_ > kPruneEveryNs) {
-    pruned_at_ns_ = now;
-    const std::int64_t keep_ns = static_cast<std::int64_t>(config_.retention_days) * 86'400 * kNsPerSecond;
-    if (auto pruned = store_.prune(now - keep_ns); !pruned) log::warn("prune events: {}", pruned.error().message);
-  }
+  prune(now);
   log_names_.save(now, false);
   Seen seen{rollup_.stats(), join_.stats(), twins_.stats(), join_.names(), rollup_.services()};
   {

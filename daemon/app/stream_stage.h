@@ -96,6 +96,7 @@ class StreamStage {
   void take_batch(ingest::Batch batch);
   void take_waiting(std::int64_t now_ns);
   void append(std::vector<stream::Event> events);
+  void prune(std::int64_t now_ns);
   void end_second(std::int64_t second_ns);
 
   const Config& config_;
@@ -118,6 +119,7 @@ class StreamStage {
   DetectInput second_;            // everything since the last marker
   std::uint64_t told_bytes_ = 0;  // of this second
   std::int64_t pruned_at_ns_ = 0;
+  std::uint64_t pruned_bytes_ = 0;  // on disk then
 
   mutable Mutex mutex_;
   Seen seen_ GUARDED_BY(mutex_);

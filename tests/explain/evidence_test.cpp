@@ -5,6 +5,7 @@
 
 #include <set>
 
+#include "daemon/explain/evidence/complaints.h"
 #include "daemon/explain/evidence/metric_family.h"
 #include "daemon/explain/learn/answer.h"
 #include "tests/explain/recorded_world.h"
@@ -98,6 +99,66 @@ TEST(Evidence, NewLinesAtACallerAreExplainedByNewLinesAtItsCallee) {
   for (const char* signal : {"logs.new", "logs.errors"}) EXPECT_EQ(first_of(c, signal), "db") << signal;
   c.calls.clear(), c.spans.clear(), c.reference_spans.clear();
   for (const char* signal : {"logs.new", "logs.errors"}) EXPECT_EQ(first_of(c, signal), "shop") << signal;  // nobody calls it
+}
+
+TEST(Evidence, WhoComplainsOfAnotherServiceIsNotToBlameForIt) {
+  RecordedCase c = recorded(Broken::NewErrors, "shop");
+  for (const char* signal : {"logs.new", "logs.errors", "traces.event_order"}) EXPECT_EQ(first_of(c, signal), "shop") << signal;
+  for (RecordedLog& line : c.logs) {
+    if (line.level == "ERROR") line.text = "GET http://db/ledger failed";
+  }
+  for (const char* signal : {"logs.new", "logs.errors", "traces.event_order"}) EXPECT_EQ(first_of(c, signal), "nobody") << signal;
+}
+
+TEST(Evidence, AServiceIsNamedAsSuchAndNotAsAWord) {
+  const struct {
+    const char *text, *name;
+    bool named;
+  } rows[] = {
+      {"No instances available for ts-basic-service", "ts-basic-service", true},
+      {"no route to cart-db.", "cart-db", true},
+      {"no route to cart-db-0", "cart-db", false},
+      {"no route to my-cart-db", "cart-db", false},
+      {"my-cart-db and cart-db", "cart-db", true},
+      {"user not found", "user", false},
+      {"GET http://user/42: 503", "user", true},
+      {"dial tcp user:8080: refused", "user", true},
+      {"of user: none", "user", false},
+      {"of superuser:8080", "user", false},
+      {"user", "user", false},
+      {"postgres://app@cart-db.shop.svc.cluster.local/cart", "cart-db", true},
+      {"", "user", false},
+  };
+  for (const auto& row : rows) {
+    EXPECT_EQ(named_in(row.text, {{row.name, 0}}, 1), row.named ? 0 : kNoService) << row.text << " | " << row.name;
+    EXPECT_EQ(named_in(row.text, {{row.name, 0}}, 0), kNoService) << row.text << " | who says it: " << row.name;
+  }
+}
+
+// Programs that do not block their threads record the call beside the span that waits for it.
+TEST(Evidence, TheTimeOfACallBesideASpanIsNotItsOwn) {
+  RecordedCase c = recorded(Broken::SlowOwnTime, "db");
+  c.words.push_back("handle");
+  for (auto* spans : {&c.reference_spans, &c.spans}) {
+    std::vector<RecordedSpan> more = *spans;
+    for (const RecordedSpan& call : *spans) {
+      if (call.service != c.service("shop") || c.words[call.operation] != "query" || call.parent % 100 != 1) continue;
+      RecordedSpan handle = call;
+      handle.id += 50;
+      handle.operation = static_cast<std::uint32_t>(c.words.size() - 1);
+      handle.start_ns -= 100'000;
+      handle.duration_ns += 300'000;
+      more.push_back(handle);
+    }
+    ASSERT_GT(more.size(), spans->size());
+    std::ranges::sort(more, [](const RecordedSpan& a, const RecordedSpan& b) { return std::tie(a.trace, a.start_ns, a.id) < std::tie(b.trace, b.start_ns, b.id); });
+    *spans = more;
+  }
+  EXPECT_EQ(first_of(c, "traces.own_time"), "db");
+  for (const Signal& signal : all_signals(c)) {
+    if (signal.name != "traces.own_time") continue;
+    EXPECT_EQ(signal.value[static_cast<std::size_t>(c.candidate(c.service("shop")))], 0);
+  }
 }
 
 TEST(Evidence, AHealthyCaseRaisesNothing) {

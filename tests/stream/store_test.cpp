@@ -221,9 +221,7 @@ TEST_F(StoreTest, LimitInBytesAlsoHoldsWithinADay) {
   for (int i = 0; i < 40; ++i) {
     std::vector<Event> events;
     for (int j = 0; j < 1000; ++j) {
-      std::string body(300, '\0');
-      for (char& c : body) c = static_cast<char>('a' + random.below(26));
-      events.push_back(log_line(clock_.now_ns(), "a", body));
+      events.push_back(log_line(clock_.now_ns(), "a", random.letters(300)));
     }
     ASSERT_TRUE(store->append(std::move(events)));
     ASSERT_TRUE(store->flush());
@@ -247,9 +245,7 @@ TEST_F(StoreTest, LogBeyondTheLimitIsEmptied) {
   const auto second = [&](std::size_t lines) {
     std::vector<Event> events;
     for (std::size_t j = 0; j < lines; ++j) {
-      std::string body(300, '\0');
-      for (char& c : body) c = static_cast<char>('a' + random.below(26));
-      events.push_back(log_line(clock_.now_ns(), "a", body));
+      events.push_back(log_line(clock_.now_ns(), "a", random.letters(300)));
     }
     ASSERT_TRUE(store->append(std::move(events)));
     ASSERT_TRUE(store->flush());
@@ -276,9 +272,7 @@ TEST_F(StoreTest, LogOfWhatWasDeletedIsEmptied) {
   for (int i = 0; i < 10; ++i) {
     std::vector<Event> events;
     for (int j = 0; j < 500; ++j) {
-      std::string body(300, '\0');
-      for (char& c : body) c = static_cast<char>('a' + random.below(26));
-      events.push_back(log_line(clock_.now_ns(), "a", body));
+      events.push_back(log_line(clock_.now_ns(), "a", random.letters(300)));
     }
     ASSERT_TRUE(store->append(std::move(events)));
     ASSERT_TRUE(store->flush());

@@ -65,6 +65,11 @@ class RandomEvents {
 
   std::size_t below(std::size_t limit) { return std::uniform_int_distribution<std::size_t>(0, limit - 1)(random_); }
   std::string one_of(std::initializer_list<const char*> texts) { return *(texts.begin() + below(texts.size())); }
+  std::string letters(std::size_t count) {  // which hardly compress
+    std::string out(count, '\0');
+    for (char& c : out) c = static_cast<char>('a' + below(26));
+    return out;
+  }
 
   Event event(std::int64_t around_ns) {
     Event event;

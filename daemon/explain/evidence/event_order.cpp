@@ -5,7 +5,8 @@
 // and now surely more often: few healthy requests tell, and a line lost at the edge of their recording must not hide a thing), or
 // if it ends where it never ended. This is Nezha's comparison of event patterns between a fault-free and a fault-suffering
 // time (Yu et al., ESEC/FSE 2023, sec. 3.4), with two differences: patterns are pairs of neighbours with a probability, and a
-// surprise that follows a call to a surprised callee is the callee's (explaining away), so only origins count.
+// surprise that follows a call to a surprised callee, or in a span that complains of another service, is that one's (explaining away), so
+// only origins count.
 #include <fmt/format.h>
 
 #include <algorithm>
@@ -15,6 +16,7 @@
 #include <tuple>
 #include <unordered_map>
 
+#include "daemon/explain/evidence/complaints.h"
 #include "daemon/explain/evidence/rate_shift.h"
 #include "daemon/explain/evidence/signal.h"
 #include "daemon/explain/evidence/spans.h"
@@ -76,20 +78,23 @@ class Order {
 
 }  // namespace
 
-void event_order(const RecordedCase& c, const SpanForest& forest, const CaseTemplates& templates, Signals& out) {
+void event_order(const RecordedCase& c, const SpanForest& forest, const CaseTemplates& templates, const Complaints& complaints, Signals& out) {
   if (!forest.usable()) return;
   std::unordered_map<std::uint64_t, std::size_t> place;  // (trace, span) -> node
   for (std::size_t i = 0; i < forest.nodes.size(); ++i) place.emplace(mix(forest.nodes[i].span->trace, forest.nodes[i].span->id), i);
   std::vector<std::vector<Step>> steps(forest.nodes.size());
-  const auto put_logs = [&](const std::vector<RecordedLog>& lines, const std::vector<std::uint64_t>& ids) {
+  std::vector<bool> complains(forest.nodes.size());
+  const auto put_logs = [&](const std::vector<RecordedLog>& lines, const std::vector<std::uint64_t>& ids, const std::vector<ServiceId>& about) {
     for (std::size_t i = 0; i < lines.size(); ++i) {
       if (lines[i].span == 0) continue;
       const auto node = place.find(mix(lines[i].trace, lines[i].span));
-      if (node != place.end()) steps[node->second].push_back({lines[i].time_ns, ids[i] | 4U});
+      if (node == place.end()) continue;
+      steps[node->second].push_back({lines[i].time_ns, ids[i] | 4U});
+      if (about[i] != kNoService) complains[node->second] = true;
     }
   };
-  put_logs(c.reference_logs, templates.reference);
-  put_logs(c.logs, templates.now);
+  put_logs(c.reference_logs, templates.reference, complaints.reference);
+  put_logs(c.logs, templates.now, complaints.now);
   std::unordered_map<std::uint64_t, std::string_view> text;
   for (const auto& [id, entry] : templates.entries) text[id | 4U] = entry.text;
   for (std::size_t i = 0; i < forest.nodes.size(); ++i) {
@@ -187,7 +192,7 @@ void event_order(const RecordedCase& c, const SpanForest& forest, const CaseTemp
     Count& count = counts[forest.nodes[i].span->service];
     const bool now = forest.nodes[i].now;
     (now ? count.spans_now : count.spans_base) += 1;
-    if (!surprised[i].is || below[i]) continue;
+    if (!surprised[i].is || below[i] || complains[i]) continue;
     (now ? count.now : count.base) += 1;
     if (now) ++count.pairs[{surprised[i].lacks, surprised[i].from, surprised[i].to}];
   }

@@ -2,7 +2,7 @@
 //
 // Rarity weighs a template: one that every service or every minute prints says little (the inverse document frequency of
 // Log3C and LogCluster; Lin et al., ICSE-SEIP 2016, eq. 1). The shift is a log-likelihood ratio of its rate now against the
-// healthy rate (Dunning, 1993), for lines by severity, less the same change at a callee.
+// healthy rate (Dunning, 1993), for lines by severity, less the same change at a callee. Complaints about others (complaints.h) do not count.
 #include <fmt/format.h>
 
 #include <algorithm>
@@ -10,6 +10,7 @@
 #include <initializer_list>
 #include <map>
 
+#include "daemon/explain/evidence/complaints.h"
 #include "daemon/explain/evidence/rate_shift.h"
 #include "daemon/explain/evidence/signal.h"
 #include "daemon/explain/evidence/templates.h"
@@ -38,7 +39,7 @@ void explain_away(const RecordedCase& c, std::initializer_list<Signal*> signals)
 
 }  // namespace
 
-void log_news(const RecordedCase& c, const CaseTemplates& templates, Signals& out) {
+void log_news(const RecordedCase& c, const CaseTemplates& templates, const Complaints& complaints, Signals& out) {
   if (c.logs.empty()) return;
   struct Count {
     double base = 0, now = 0;
@@ -46,11 +47,13 @@ void log_news(const RecordedCase& c, const CaseTemplates& templates, Signals& ou
   };
   std::map<std::uint64_t, Count> counts;
   double base_lines = 0, now_lines = 0;
-  for (const std::uint64_t id : templates.reference) {
-    ++counts[id].base;
+  for (std::size_t i = 0; i < templates.reference.size(); ++i) {
+    if (complaints.reference[i] != kNoService) continue;
+    ++counts[templates.reference[i]].base;
     ++base_lines;
   }
   for (std::size_t i = 0; i < c.logs.size(); ++i) {
+    if (complaints.now[i] != kNoService) continue;
     Count& count = counts[templates.now[i]];
     const bool now = c.logs[i].time_ns >= c.onset_ns;
     (now ? count.now : count.base) += 1;

@@ -1,5 +1,6 @@
 #include "daemon/explain/evidence/signal.h"
 
+#include "daemon/explain/evidence/complaints.h"
 #include "daemon/explain/evidence/spans.h"
 #include "daemon/explain/evidence/templates.h"
 
@@ -31,10 +32,11 @@ Signals all_signals(const RecordedCase& c) {
   metric_flow(c, out);
   const SpanForest forest = forest_of(c);
   const CaseTemplates templates = c.logs.empty() && !forest.usable() ? CaseTemplates() : templates_of(c);
+  const Complaints complaints = complaints_of(c, templates);
   span_gap(c, forest, out);
   own_time(c, forest, out);
-  event_order(c, forest, templates, out);
-  log_news(c, templates, out);
+  event_order(c, forest, templates, complaints, out);
+  log_news(c, templates, complaints, out);
   span_failures(c, forest, out);
   symptom_place(c, out);
   return out;

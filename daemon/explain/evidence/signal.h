@@ -16,6 +16,7 @@ namespace culprit::explain {
 
 struct SpanForest;     // spans.h
 struct CaseTemplates;  // templates.h
+struct Complaints;     // complaints.h
 
 enum class Modality : std::uint8_t { Metrics, Traces, Logs, Alerts, Topology, Changes };
 std::string_view name_of(Modality modality);
@@ -42,8 +43,8 @@ void metric_shift(const RecordedCase& c, Signals& out);
 void metric_flow(const RecordedCase& c, Signals& out);
 void span_gap(const RecordedCase& c, const SpanForest& forest, Signals& out);
 void own_time(const RecordedCase& c, const SpanForest& forest, Signals& out);
-void event_order(const RecordedCase& c, const SpanForest& forest, const CaseTemplates& templates, Signals& out);
-void log_news(const RecordedCase& c, const CaseTemplates& templates, Signals& out);
+void event_order(const RecordedCase& c, const SpanForest& forest, const CaseTemplates& templates, const Complaints& complaints, Signals& out);
+void log_news(const RecordedCase& c, const CaseTemplates& templates, const Complaints& complaints, Signals& out);
 void span_failures(const RecordedCase& c, const SpanForest& forest, Signals& out);
 void symptom_place(const RecordedCase& c, Signals& out);
 

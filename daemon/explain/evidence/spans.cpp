@@ -42,10 +42,17 @@ SpanForest forest_of(const RecordedCase& c) {
   for (SpanNode& node : out.nodes) {
     const std::int64_t from = node.span->start_ns, to = from + node.span->duration_ns;
     std::int64_t covered = 0, until = from;
-    for (const std::uint32_t child : node.children) {  // by start, as spans are sorted
-      const RecordedSpan& inner = *out.nodes[child].span;
-      const std::int64_t begin = std::max(until, inner.start_ns), end = std::min(to, inner.start_ns + inner.duration_ns);
+    const auto cover = [&](const RecordedSpan& other) {  // by start, as spans are sorted
+      const std::int64_t begin = std::max(until, other.start_ns), end = std::min(to, other.start_ns + other.duration_ns);
       if (end > begin) covered += end - begin, until = end;
+    };
+    for (const std::uint32_t child : node.children) cover(*out.nodes[child].span);
+    // Programs that do not block their threads have the call beside the span that waits for it: both have one parent.
+    if (node.children.empty() && node.parent >= 0) {
+      for (const std::uint32_t beside : out.nodes[static_cast<std::size_t>(node.parent)].children) {
+        const SpanNode& other = out.nodes[beside];
+        if (&other != &node && other.span->service == node.span->service && other.span->start_ns >= from && out.is_client(other)) cover(*other.span);
+      }
     }
     node.own_ns = node.span->own_ns >= 0 ? node.span->own_ns : std::max<std::int64_t>(0, node.span->duration_ns - covered);
   }

@@ -14,7 +14,7 @@ struct SpanNode {
   std::int32_t parent = -1;             // index; -1 = none that was recorded
   std::vector<std::uint32_t> children;  // by start
   bool now = false;                     // of the incident
-  std::int64_t own_ns = 0;              // duration without the union of its children
+  std::int64_t own_ns = 0;              // duration without the union of its children; of a leaf, without the calls of its service beside it
 };
 
 struct SpanForest {
