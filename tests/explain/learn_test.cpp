@@ -331,12 +331,36 @@ TEST(Learn, AlertsOfOneEndOfACallAreAGap) {
   EXPECT_EQ(value(0, "alert gap caller/PD"), 1);
   EXPECT_GT(value(1, "alert rare gap/PD"), 0);
   EXPECT_EQ(value(2, "alert gap/PD"), 0);
+  EXPECT_EQ(value(1, "alert gap share/PD"), 1);
+  EXPECT_EQ(value(0, "alert gap share/PD"), 0.5);
+  EXPECT_EQ(value(2, "alert gap share/PD"), 0);
   EXPECT_EQ(value(2, "alert client/PD"), 1);
   EXPECT_EQ(value(2, "alert both ends/PD"), 1);
   // What its neighbours say, by the share of them that say it.
   EXPECT_EQ(value(0, "alert callee cpu/up"), 0.5);
   EXPECT_EQ(value(1, "alert caller T/PD"), 1);
   EXPECT_EQ(value(1, "alert callee cpu/up"), 0);
+}
+
+// Who is cut off has a gap on all of its calls, each of its neighbours only one.
+TEST(Learn, GapsMeetAtWhoIsCutOff) {
+  using Source = RecordedAlert::Source;
+  RecordedCase c;
+  c.id = "x";
+  c.names = {"front-0", "geo-0", "rate-0", "search-0"};
+  c.candidates = {0, 1, 2, 3};
+  c.candidate_of = {0, 1, 2, 3};
+  c.alerts = {{Source::Trace, 0, 0, "/search", "PD"}, {Source::Trace, 3, 3, "/geo", "PD"}, {Source::Trace, 3, 3, "/rate", "PD"}};
+  const Habits habits{9, {{"front-0|T>:search-0>/search/PD", 4}, {"search-0|T>:geo-0>/geo/PD", 4}, {"search-0|T>:rate-0>/rate/PD", 4}, {"front-0|T>:geo-0>/other/PD", 4}}};
+  const auto features = alert_features(c, habits);
+  const auto value = [&](std::size_t i, std::string_view name) {
+    const auto found = std::ranges::find(features[i], name, &Feature::name);
+    return found == features[i].end() ? 0.0 : found->value;
+  };
+  EXPECT_EQ(value(3, "alert gap share/PD"), 1);
+  EXPECT_EQ(value(3, "alert gap centre/PD"), 3);
+  EXPECT_EQ(value(1, "alert gap share/PD"), 0.5);
+  for (const std::size_t other : {0, 1, 2}) EXPECT_NEAR(value(other, "alert gap centre/PD"), 1.0 / 3, 1e-9);
 }
 
 // Exactly one of two signs is at the truth, both or none elsewhere: no sum of weights says that, trees do.

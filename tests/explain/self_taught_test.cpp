@@ -60,6 +60,25 @@ TEST(SelfTaught, LearnsWithoutLabelsWhichAlertsTell) {
   EXPECT_EQ(write_model(teach_itself(examples, start)), write_model(taught));
 }
 
+// What the start has no weight for counts as judged: here of an alert that everybody raises now and then, of which nothing is to be learned.
+TEST(SelfTaught, BeginsWithWhatIsJudged) {
+  std::vector<Example> examples = unlabelled(200);
+  for (Example& one : examples) {
+    for (Features& features : one.features) {
+      for (Feature& feature : features) {
+        if (feature.name == "alert busy") feature.name = "alert gap centre/PD";
+      }
+      std::ranges::sort(features, {}, &Feature::name);
+    }
+  }
+  ASSERT_GT(prior_of("alert gap centre/PD"), 0);
+  Model start;
+  start.weights = {{"alerts all rarity", 3}};
+  EXPECT_GT(teach_itself(examples, start).weights.at("alert gap centre/PD"), 0.2);
+  start.weights["alert gap centre/PD"] = -1;
+  EXPECT_LT(teach_itself(examples, start).weights.at("alert gap centre/PD"), -0.5);
+}
+
 TEST(SelfTaught, FewIncidentsTeachNothing) {
   Model start;
   start.weights = {{"alerts all rarity", 3}};

@@ -88,6 +88,21 @@ std::set<std::string> plain_words(const AlertWords& said) {
   return out;
 }
 
+// Where calls with a gap meet. Of a service's calls, the share with a gap; and for each of those how likely the gap is this end's:
+// one of as many as the other end has. A service that is cut off has a gap on all of its calls, its neighbours each only one.
+void meet(const Neighbourhood& near, const std::map<std::string, std::vector<Places>>& gaps, std::vector<std::map<std::string, double>>& out) {
+  for (const auto& [kind, behind] : gaps) {
+    for (std::size_t i = 0; i < behind.size(); ++i) {
+      if (behind[i].empty()) continue;
+      Places all = near.callees[i];
+      all.insert(near.callers[i].begin(), near.callers[i].end());
+      out[i][fmt::format("alert gap share/{}", kind)] = static_cast<double>(behind[i].size()) / static_cast<double>(std::max<std::size_t>(1, all.size()));
+      double& centre = out[i][fmt::format("alert gap centre/{}", kind)];
+      for (const std::size_t other : behind[i]) centre += 1 / static_cast<double>(behind[other].size());
+    }
+  }
+}
+
 void raise(std::map<std::string, double>& features, const std::string& name, double value) {
   double& now = features[name];
   now = std::max(now, value);
@@ -98,6 +113,7 @@ void raise(std::map<std::string, double>& features, const std::string& name, dou
 std::vector<std::map<std::string, double>> neighbour_features(const RecordedCase& c, const std::vector<AlertWords>& said, const Habits& habits) {
   std::vector<std::map<std::string, double>> out(said.size());
   const Neighbourhood near = neighbourhood_of(c, said, habits);
+  std::map<std::string, std::vector<Places>> gaps;  // kind -> candidate -> whom it has a gap with
   for (std::size_t caller = 0; caller < said.size(); ++caller) {
     for (const std::string& word : said[caller].inside) {
       const std::string_view kind = kind_of(word);
@@ -113,9 +129,13 @@ std::vector<std::map<std::string, double>> neighbour_features(const RecordedCase
           raise(out[end], fmt::format("alert {}/{}", name, kind), 1);
           raise(out[end], fmt::format("alert rare {}/{}", name, kind), rare);
         }
+        std::vector<Places>& behind = gaps.try_emplace(std::string(kind), said.size()).first->second;
+        behind[caller].insert(callee);
+        behind[callee].insert(caller);
       }
     }
   }
+  meet(near, gaps, out);
   for (const RecordedAlert& alert : c.alerts) {
     if (alert.source != RecordedAlert::Source::Trace || alert.service == alert.callee) continue;
     const std::int32_t caller = c.candidate(alert.service), callee = c.candidate(alert.callee);

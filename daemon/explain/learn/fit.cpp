@@ -16,9 +16,6 @@ namespace culprit::explain {
 
 namespace {
 
-// Before any label: who raises the rarest alerts is likeliest. Labels move it like any other weight.
-double prior_of(std::string_view feature) { return feature == "alerts all rarity" ? 4.0 : 0.0; }
-
 // Names of a system's own tell better how far the first is ahead than that alone (0.895, 0.868, 0.696 with it 0.886, 0.863, 0.693).
 bool is_learned(std::string_view feature, const FitOptions& options) {
   return options.names ? !(feature.starts_with("alerts ") && feature.ends_with(" ahead")) : !names_somebody(feature);
@@ -194,6 +191,11 @@ std::vector<Answered> answered(const std::vector<CrossValidation>& deals, Wanted
 }
 
 }  // namespace
+
+double prior_of(std::string_view feature) {
+  if (feature == "alerts all rarity") return 4;
+  return feature.starts_with("alert gap centre/") ? 0.5 : 0;
+}
 
 std::vector<std::size_t> deal(const std::vector<const Example*>& examples, std::size_t folds, std::uint64_t number) {
   std::map<std::string_view, std::vector<std::size_t>> sets;

@@ -39,6 +39,10 @@ struct FitOptions {
 
 Model fit(const std::vector<const Example*>& examples, const FitOptions& options);
 
+// A weight by judgement, before any label, which moves it like any other: who raises the rarest alerts is likeliest, and a call of which only the
+// client's side raised one speaks for the end where such calls meet.
+double prior_of(std::string_view feature);
+
 // The fold of each example, dealt by the hash of its id: the order of cases in a file, which may be that of time, decides nothing.
 std::vector<std::size_t> deal(const std::vector<const Example*>& examples, std::size_t folds, std::uint64_t number = 0);
 

@@ -66,14 +66,17 @@ Model teach_itself(const std::vector<Example>& examples, const Model& start) {
     if (evidence_of(one.features) == "alerts") lesson.examples.push_back(&one);
   }
   std::ranges::sort(lesson.examples, {}, [](const Example* one) { return std::tie(one->set, one->id); });
-  Model out = start;
-  if (lesson.examples.size() < kSelfTaughtMin) return out;
+  if (lesson.examples.size() < kSelfTaughtMin) return start;
   const Vocabulary words(lesson.examples, kCasesMin, [](std::string_view name) { return name.starts_with("alert "); });
+  Model out = start;
+  for (const std::string& word : words.names()) {  // what the start says nothing of is as likely as judged
+    if (const double prior = prior_of(word); prior != 0) out.weights.try_emplace(word, prior);
+  }
   for (std::size_t i = 0; i < words.size(); ++i) lesson.penalty.push_back(kPenalty * (names_somebody(words.name(i)) ? kRarePenalty : 1));
   lesson.prior.resize(words.size());
   Scores first, chances;
   for (const Example* one : lesson.examples) {
-    first.push_back(judge(start, one->features).score);
+    first.push_back(judge(out, one->features).score);
     chances.push_back(sharpened(first.back()));
     std::vector<Sparse>& rows = lesson.alternatives.emplace_back();
     for (const Features& features : one->features) rows.push_back(words.encode(features));
