@@ -1,10 +1,10 @@
 #include "daemon/explain/evidence/complaints.h"
 
+#include "daemon/stream/event.h"
+
 namespace culprit::explain {
 
 namespace {
-
-constexpr std::uint8_t kError = 17;
 
 bool is_digit(char c) { return c >= '0' && c <= '9'; }
 bool in_name(char c) { return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || is_digit(c) || c == '-' || c == '_' || c == '.'; }
@@ -12,7 +12,7 @@ bool in_name(char c) { return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') |
 std::vector<ServiceId> complaints_in(const Names& names, const CaseTemplates& templates, const std::vector<RecordedLog>& lines, const std::vector<std::uint64_t>& ids) {
   std::vector<ServiceId> out(ids.size(), kNoService);
   for (std::size_t i = 0; i < ids.size(); ++i) {
-    if (templates.entries.at(ids[i]).severity >= kError) out[i] = named_in(lines[i].text, names, lines[i].service);
+    if (templates.entries.at(ids[i]).severity >= stream::kError) out[i] = named_in(lines[i].text, names, lines[i].service);
   }
   return out;
 }

@@ -7,6 +7,8 @@ namespace culprit::explain {
 
 namespace {
 
+constexpr std::size_t kBesideMax = 256;  // spans of one parent: of thousands, each would be compared with each
+
 void add(const std::vector<RecordedSpan>& spans, bool reference, std::int64_t onset_ns, SpanForest& out) {
   for (std::size_t begin = 0, end = 0; begin < spans.size(); begin = end) {
     end = begin + 1;
@@ -49,9 +51,12 @@ SpanForest forest_of(const RecordedCase& c) {
     for (const std::uint32_t child : node.children) cover(*out.nodes[child].span);
     // Programs that do not block their threads have the call beside the span that waits for it: both have one parent.
     if (node.children.empty() && node.parent >= 0) {
-      for (const std::uint32_t beside : out.nodes[static_cast<std::size_t>(node.parent)].children) {
-        const SpanNode& other = out.nodes[beside];
-        if (&other != &node && other.span->service == node.span->service && other.span->start_ns >= from && out.is_client(other)) cover(*other.span);
+      const auto& all = out.nodes[static_cast<std::size_t>(node.parent)].children;
+      auto beside = std::ranges::lower_bound(all, from, {}, [&](std::uint32_t child) { return out.nodes[child].span->start_ns; });
+      for (std::size_t looked = 0; beside != all.end() && looked < kBesideMax; ++beside, ++looked) {
+        const SpanNode& other = out.nodes[*beside];
+        if (other.span->start_ns >= to) break;
+        if (&other != &node && other.span->service == node.span->service && out.is_client(other)) cover(*other.span);
       }
     }
     node.own_ns = node.span->own_ns >= 0 ? node.span->own_ns : std::max<std::int64_t>(0, node.span->duration_ns - covered);
