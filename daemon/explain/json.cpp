@@ -36,7 +36,8 @@ json symptom_json(const detect::Symptom& symptom, std::int64_t offset_ns) {
 json cause_json(const RankedCause& cause, std::int64_t offset_ns) {
   json evidence = json::array();
   for (const Evidence& item : cause.evidence) {
-    evidence.push_back({{"time", format_wall(item.time_ns + offset_ns)}, {"text", item.text}, {"sources", item.sources},
+    // Of alerts without times nobody knows since when.
+    evidence.push_back({{"time", item.time_ns == 0 ? json(nullptr) : json(format_wall(item.time_ns + offset_ns))}, {"text", item.text}, {"sources", item.sources},
                         {"weight", item.weight}, {"for", item.supports}});
   }
   json trigger = nullptr;

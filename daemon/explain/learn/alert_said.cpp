@@ -28,6 +28,35 @@ std::string family_word(std::string_view name, std::string_view kind) {
   return fmt::format("{}/{}", family == Family::Other ? without_digits(name) : std::string(name_of(family)), kind);
 }
 
+std::string_view log_word(std::string_view name, std::string_view service) {
+  if (name.size() <= service.size() + 1 || !name.starts_with(service)) return name;
+  const char between = name[service.size()];
+  return between == '-' || between == '_' || between == '.' || between == ':' || between == '/' ? name.substr(service.size() + 1) : name;
+}
+
+// "src_p50/up" -> "_p#": what is measured, without the side that reports it.
+std::string_view measure_of(std::string_view word) {
+  const auto first = word.find('_'), slash = word.rfind('/');
+  return first == std::string_view::npos || first > slash ? std::string_view() : word.substr(first, slash - first);
+}
+
+// One kind of fault slows the answers that a service gives, another those that it waits for, and a cut line both: what the sides say
+// together means more than the sum of it.
+Words sides_of(const Words& metric) {
+  std::set<std::string> plain;
+  for (const std::string& word : metric) plain.insert(without_digits(word));
+  Words out;
+  for (auto one = plain.begin(); one != plain.end(); ++one) {
+    const std::string_view measure = measure_of(*one);
+    if (measure.empty()) continue;
+    for (auto other = std::next(one); other != plain.end(); ++other) {
+      if (measure_of(*other) != measure || family_of(*other) != family_of(*one)) continue;
+      if (other->substr(0, other->find('_')) != one->substr(0, one->find('_'))) out.insert(fmt::format("{} & {}", *one, *other));
+    }
+  }
+  return out;
+}
+
 }  // namespace
 
 std::vector<AlertWords> alert_words_of(const RecordedCase& c) {
@@ -45,7 +74,7 @@ std::vector<AlertWords> alert_words_of(const RecordedCase& c) {
         self->family.insert(family_word(alert.name, alert.kind));
         break;
       case RecordedAlert::Source::Log:
-        if (self != nullptr) self->log.insert(alert.name);
+        if (self != nullptr) self->log.insert(std::string(log_word(alert.name, c.name(alert.service))));
         break;
       case RecordedAlert::Source::Trace: {
         if (alert.service == alert.callee) {
@@ -58,6 +87,7 @@ std::vector<AlertWords> alert_words_of(const RecordedCase& c) {
       }
     }
   }
+  for (AlertWords& one : out) one.sides = sides_of(one.metric);
   return out;
 }
 

@@ -13,7 +13,9 @@ namespace culprit::explain {
 using Words = std::set<std::string>;
 
 struct AlertWords {
-  Words metric, caller, callee, inside, log;
+  Words metric, caller, callee, inside;
+  Words log;     // a template's name without its service's in front: "carts-0-34" of carts-0 is "34", which other services may raise too
+  Words sides;   // one measure that two sides report, as by the client's and the server's proxy: "dest_p#/up & src_p#/up"
   Words family;  // of its metrics' alerts: "memory/up" once, however many series say it
 };
 

@@ -25,7 +25,10 @@ bool names_somebody(std::string_view feature) {
   if (!feature.starts_with("alert ")) return false;
   const auto colon = feature.find(':');
   if (colon == std::string_view::npos) return false;
-  return !feature.starts_with("alert M:") && !feature.starts_with("alert alone M:");
+  for (const std::string_view plain : {"alert M:", "alert alone M:", "alert sides:", "alert alone sides:"}) {
+    if (feature.starts_with(plain)) return false;
+  }
+  return true;
 }
 
 void learn_habits(const RecordedCase& c, Habits& habits) {
@@ -90,7 +93,9 @@ std::vector<Features> alert_features(const RecordedCase& c, const Habits& habits
           double& only = features["alert only F"];
           only += value * (1 - (families[word] - 1) / std::max<double>(1, static_cast<double>(said.size()) - 1));
         } else if (source == "L") {
-          features[fmt::format("alert {} L:{}", name, word)] = 1;
+          for (const std::string_view who : {std::string_view(name), group}) features[fmt::format("alert {} L:{}", who, word)] = 1;
+          features[fmt::format("alert L:{}", word)] = 1;
+          if (has_twin && !twin) features[fmt::format("alert alone L:{}", word)] = 1;
           raised.insert(fmt::format("{}{} L:{}", kIncidentWide, name, word));
         } else {
           const std::string plain = without_digits(word);
@@ -111,6 +116,12 @@ std::vector<Features> alert_features(const RecordedCase& c, const Habits& habits
         }
       }
     });
+    for (const std::string& word : said[i].sides) {
+      features[fmt::format("alert sides:{}", word)] = 1;
+      features[fmt::format("alert {} sides:{}", group, word)] = 1;
+      const auto raises = [&](std::size_t other) { return other != i && said[other].sides.contains(word); };
+      if (groups[group].size() > 1 && std::ranges::none_of(groups[group], raises)) features[fmt::format("alert alone sides:{}", word)] = 1;
+    }
     if (features.contains("alert only F")) features["alert only F"] /= 5;
     if (calls[i].sole > 0) features["alert sole caller"] = calls[i].sole / 5;
     for (const auto& [kind, share] : calls[i].share) features[fmt::format("alert callers/{}", kind)] = share;

@@ -7,6 +7,7 @@
 
 #include "daemon/explain/changes/commits.h"
 #include "daemon/explain/json.h"
+#include "daemon/explain/learn/alert_reasons.h"
 
 namespace culprit::explain {
 
@@ -24,12 +25,15 @@ std::string_view signal_of(std::string_view feature) {
   return feature;
 }
 
-std::vector<Evidence> evidence_for(const RecordedCase& c, const Model& model, const Signals& signals, const Features& features, std::size_t at) {
+// `rarest`: the candidate's most unusual alerts.
+std::vector<Evidence> evidence_for(const RecordedCase& c, const Model& model, const Signals& signals, const Features& features, const std::string& rarest, std::size_t at) {
   std::map<std::string, double, std::less<>> parts;
   for (const auto& [feature, part] : parts_of(model, features)) parts[std::string(signal_of(feature))] += part;
   std::vector<Evidence> out;
   for (const auto& [name, part] : parts) {
-    Evidence item{c.onset_ns, name, {"alerts"}, std::round(part * 100) / 100, part > 0};
+    const bool raised = std::ranges::any_of(features, [&](const Feature& feature) { return feature.name == name && feature.value != 0; });
+    Evidence item{c.onset_ns, reason_of_alerts(name, raised), {"alerts"}, std::round(part * 100) / 100, part > 0};
+    if (name.starts_with("alerts all ") && !rarest.empty()) item.text += ": " + rarest;
     const auto signal = std::ranges::find(signals, name, &Signal::name);
     if (signal != signals.end()) {
       if (!signal->reason[at].empty()) item.text = signal->reason[at];
@@ -100,6 +104,7 @@ CaseAnswer answer_case(const RecordedCase& c, const Model& model) {
   const Judgement judgement = judge(model, features);
   for (const std::size_t at : judgement.order) out.ranking.push_back(c.name(c.candidates[at]));
   out.fault_type = judgement.fault;
+  const std::vector<AlertWords> raised = alert_words_of(c);
   Explanation& explanation = out.explanation;
   explanation.service = c.fired.service != kNoService ? c.name(c.fired.service) : out.ranking.empty() ? "" : out.ranking.front();
   explanation.completeness = completeness_of(c);
@@ -115,7 +120,7 @@ CaseAnswer answer_case(const RecordedCase& c, const Model& model) {
     const double chance = cause.rank == 1 ? judgement.confidence : std::min(judgement.confidence, (1 - judgement.confidence) * judgement.chance[at] / std::max(1e-9, 1 - first));
     cause.confidence = std::round(100 * chance) / 100;
     cause.failure_mode = mode_of(cause.rank == 1 ? judgement.fault : "");
-    cause.evidence = evidence_for(c, model, signals, features[at], at);
+    cause.evidence = evidence_for(c, model, signals, features[at], rarest_alerts(raised[at], cause.service, model.habits), at);
     const auto best = std::ranges::max_element(cause.evidence, {}, &Evidence::weight);
     cause.title = best == cause.evidence.end() || best->weight <= 0 ? fmt::format("{}: nothing speaks for it", cause.service) : fmt::format("{}: {}", cause.service, best->text);
     explanation.candidates.push_back(std::move(cause));
