@@ -93,8 +93,7 @@ std::vector<Features> alert_features(const RecordedCase& c, const Habits& habits
           double& only = features["alert only F"];
           only += value * (1 - (families[word] - 1) / std::max<double>(1, static_cast<double>(said.size()) - 1));
         } else if (source == "L") {
-          for (const std::string_view who : {std::string_view(name), group}) features[fmt::format("alert {} L:{}", who, word)] = 1;
-          features[fmt::format("alert L:{}", word)] = 1;
+          features[fmt::format("alert {} L:{}", group, word)] = 1;
           if (has_twin && !twin) features[fmt::format("alert alone L:{}", word)] = 1;
           raised.insert(fmt::format("{}{} L:{}", kIncidentWide, name, word));
         } else {
