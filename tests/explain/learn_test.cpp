@@ -22,6 +22,7 @@ namespace {
 
 using testing::AllOf;
 using testing::HasSubstr;
+using testing::Not;
 
 // Four candidates; the feature "good" is at the truth in `clear` of the cases, elsewhere else; "noise" anywhere.
 std::vector<Example> made_examples(std::size_t count, double clear, unsigned seed) {
@@ -381,6 +382,24 @@ TEST(Answer, WithNothingToGoByItIsInconclusive) {
   EXPECT_EQ(answer.explanation.verdict, Verdict::Inconclusive);
   EXPECT_THAT(answer.explanation.inconclusive.value_or(""), HasSubstr("collect"));
   EXPECT_EQ(answer.ranking.size(), 3U);
+}
+
+// Alerts alone have no times, and mean little if nobody knows which of them are usual: the answer says both.
+TEST(Answer, OfAlertsAloneItSaysWhatWouldHelp) {
+  RecordedCase c;
+  c.id = "alerts";
+  c.names = {"a", "b", "c"};
+  c.candidates = c.candidate_of = {0, 1, 2};
+  for (const ServiceId who : {0, 1, 2}) c.alerts.push_back({RecordedAlert::Source::Metric, who, kNoService, "cpu_usage", "up"});
+  Model model = built_in_model();
+  const CaseAnswer uncounted = answer_case(c, model);
+  EXPECT_THAT(uncounted.explanation.inconclusive.value_or(""), AllOf(HasSubstr("learn --unlabelled"), HasSubstr("beside the alerts")));
+  const auto document = to_json(uncounted);
+  const auto& evidence = document.at("candidates").at(0).at("evidence");
+  ASSERT_FALSE(evidence.empty());
+  for (const auto& item : evidence) EXPECT_TRUE(item.at("time").is_null());
+  model.habits.cases = 20;
+  EXPECT_THAT(answer_case(c, model).explanation.inconclusive.value_or("--unlabelled"), Not(HasSubstr("--unlabelled")));
 }
 
 }  // namespace

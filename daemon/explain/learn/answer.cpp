@@ -58,8 +58,12 @@ std::vector<Evidence> evidence_for(const RecordedCase& c, const Model& model, co
 }
 
 // What would tell more, by what is not there.
-std::string what_to_collect(const RecordedCase& c) {
+std::string what_to_collect(const RecordedCase& c, const Model& model) {
   std::vector<std::string> wishes;
+  if (!c.alerts.empty()) {
+    if (model.habits.cases == 0) wishes.emplace_back("other incidents of this system, to know which alerts are usual (culprit learn --unlabelled)");
+    if (c.spans.empty() && c.logs.empty() && c.metrics.columns.empty()) wishes.emplace_back("the metrics, traces and logs beside the alerts");
+  }
   if (c.spans.empty() && c.alerts.empty()) wishes.emplace_back("traces of the incident");
   if (!c.spans.empty() && c.reference_spans.empty()) wishes.emplace_back("traces of a healthy time");
   if (c.logs.empty() && c.alerts.empty()) wishes.emplace_back("the logs of the services");
@@ -128,7 +132,7 @@ CaseAnswer answer_case(const RecordedCase& c, const Model& model) {
   out.ranking_commits = rank_commits(c, explanation);
   if (explanation.candidates.empty() || judgement.confidence < kConclusive) {
     explanation.verdict = Verdict::Inconclusive;
-    explanation.inconclusive = what_to_collect(c);
+    explanation.inconclusive = what_to_collect(c, model);
   } else {
     explanation.verdict = Verdict::Explained;
   }
