@@ -78,7 +78,7 @@ TEST(Alerts, GapsMeetAtWhoIsCutOff) {
   EXPECT_EQ(value_of(features, 3, "alert gap share/PD"), 1);
   EXPECT_EQ(value_of(features, 3, "alert gap centre/PD"), 3);
   EXPECT_EQ(value_of(features, 1, "alert gap share/PD"), 0.5);
-  for (const std::size_t other : {0, 1, 2}) EXPECT_NEAR(value_of(features, other, "alert gap centre/PD"), 1.0 / 3, 1e-9);
+  for (const std::size_t other : {0U, 1U, 2U}) EXPECT_NEAR(value_of(features, other, "alert gap centre/PD"), 1.0 / 3, 1e-9);
 }
 
 // The client's and the server's side of one measure mean more together than each alone; a measure's own ups and downs are one side.
@@ -105,7 +105,7 @@ TEST(Alerts, ALogTemplateIsTheSameWhoeverWroteIt) {
   RecordedCase c = case_of({"carts-0", "carts-1", "carts-10"});
   c.alerts = {{Source::Log, 0, kNoService, "carts-0-34", ""}, {Source::Log, 1, kNoService, "34", ""}, {Source::Log, 1, kNoService, "carts-10-7", ""}, {Source::Log, 2, kNoService, "carts-100", ""}};
   const auto features = alert_features(c, Habits{9, {}});
-  for (const std::size_t i : {0, 1}) {
+  for (const std::size_t i : {0U, 1U}) {
     EXPECT_EQ(value_of(features, i, "alert carts L:34"), 1);
     EXPECT_EQ(value_of(features, i, "alert alone L:34"), 0);
   }
