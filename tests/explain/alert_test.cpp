@@ -1,4 +1,5 @@
 // Alerts as features: how unusual, at which end of a call, against twins and neighbours; and what each feature is called in an answer.
+#include <fmt/format.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
@@ -95,6 +96,11 @@ TEST(Alerts, TwoSidesOfOneMeasureAreSeenTogether) {
   EXPECT_EQ(std::ranges::count_if(features[0], sides), 3);
   EXPECT_EQ(std::ranges::count_if(features[1], sides), 0);
   EXPECT_EQ(std::ranges::count_if(features[2], sides), 0);
+  // What a hundred report is not two sides.
+  for (char a = 'a'; a <= 'j'; ++a) {
+    for (char b = 'a'; b <= 'j'; ++b) c.alerts.push_back({Source::Metric, 1, kNoService, fmt::format("{}{}_latency", a, b), "up"});
+  }
+  EXPECT_EQ(std::ranges::count_if(alert_features(c, Habits{9, {}})[1], sides), 0);
   EXPECT_TRUE(names_somebody("alert carts sides:dest_p#/up & src_p#/up"));
   EXPECT_FALSE(names_somebody("alert sides:dest_p#/up & src_p#/up"));
   EXPECT_FALSE(names_somebody("alert alone sides:dest_p#/up & src_p#/up"));

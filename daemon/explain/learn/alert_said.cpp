@@ -4,6 +4,8 @@
 
 #include <algorithm>
 #include <cmath>
+#include <map>
+#include <utility>
 
 #include "daemon/explain/evidence/metric_family.h"
 
@@ -40,18 +42,23 @@ std::string_view measure_of(std::string_view word) {
   return first == std::string_view::npos || first > slash ? std::string_view() : word.substr(first, slash - first);
 }
 
+constexpr std::size_t kSidesMax = 16;  // of one measure; what more report are not sides of calls, and pairs grow with the square
+
 // One kind of fault slows the answers that a service gives, another those that it waits for, and a cut line both: what the sides say
 // together means more than the sum of it.
 Words sides_of(const Words& metric) {
-  std::set<std::string> plain;
-  for (const std::string& word : metric) plain.insert(without_digits(word));
+  std::map<std::pair<std::string, Family>, Words> reported;  // measure -> by whom
+  for (const std::string& word : metric) {
+    const std::string plain = without_digits(word);
+    if (const std::string_view measure = measure_of(plain); !measure.empty()) reported[{std::string(measure), family_of(plain)}].insert(plain);
+  }
   Words out;
-  for (auto one = plain.begin(); one != plain.end(); ++one) {
-    const std::string_view measure = measure_of(*one);
-    if (measure.empty()) continue;
-    for (auto other = std::next(one); other != plain.end(); ++other) {
-      if (measure_of(*other) != measure || family_of(*other) != family_of(*one)) continue;
-      if (other->substr(0, other->find('_')) != one->substr(0, one->find('_'))) out.insert(fmt::format("{} & {}", *one, *other));
+  for (const auto& [measure, words] : reported) {
+    if (words.size() > kSidesMax) continue;
+    for (auto one = words.begin(); one != words.end(); ++one) {
+      for (auto other = std::next(one); other != words.end(); ++other) {
+        if (other->substr(0, other->find('_')) != one->substr(0, one->find('_'))) out.insert(fmt::format("{} & {}", *one, *other));
+      }
     }
   }
   return out;
